@@ -1,1 +1,34 @@
+//! Numbers only: kernels on slices of floats, their instruction sets and their threads.
+//!
+//! A public operation checks its shapes, shares its rows or columns out over [`Threads`], and enters each share through
+//! one door, `isa::dispatch`, into code compiled for the [`Level`]. Below the door there is one algorithm, generic over
+//! the ISA's token, on one thread, without allocation. What each kernel computes is defined by its twin in [`naive`].
 
+mod attention;
+mod buffer;
+mod gather;
+mod gemm;
+mod isa;
+mod layer_norm;
+mod mat;
+mod math;
+pub mod naive;
+pub mod peak;
+mod quota;
+mod rows;
+mod softmax;
+#[cfg(test)]
+mod testing;
+mod threads;
+
+pub use attention::{Probabilities, attention, attention_scratch};
+pub use buffer::Buffer;
+pub use gather::gather_add;
+pub use gemm::{Epilogue, PackedLinear, linear};
+pub use isa::{IsaError, Level};
+pub use layer_norm::layer_norm;
+pub use mat::{Mat, MatMut, padded_stride};
+pub use math::Activation;
+pub use quota::{ThreadsError, default_threads};
+pub use softmax::softmax;
+pub use threads::Threads;

@@ -1,0 +1,149 @@
+//! Which instruction set to use: found once, or forced, and the doors into code compiled for it.
+
+use std::sync::OnceLock;
+
+use super::Isa;
+
+/// An instruction set that this CPU has. A value of this type is the proof.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Level(Inner);
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum IsaError {
+    #[error("{ISA_VARIABLE}={name:?} is not an instruction set; expected one of: {}", all_names())]
+    Unknown { name: String },
+    #[error("{ISA_VARIABLE}={name}: this CPU does not have it; available here: {available}")]
+    Unavailable { name: &'static str, available: String },
+}
+
+/// The environment variable that forces a level.
+const ISA_VARIABLE: &str = "FERROFORMER_ISA";
+
+/// A piece of work that is generic over the instruction set.
+pub(crate) trait Kernel {
+    type Out;
+    /// Must be `#[inline(always)]`.
+    fn run<I: Isa>(self, isa: I) -> Self::Out;
+}
+
+/// One line per instruction set, best first: the features of a line are what the CPU is asked for and what
+/// its door enables, so the two cannot differ. NEON's line goes here, beside an `isa/neon.rs`.
+macro_rules! levels {
+    ($($(#[$cfg:meta])* $level:ident $name:literal $token:path { $($feature:tt),* } $door:ident;)*) => {
+        #[derive(Clone, Copy, PartialEq, Eq)]
+        enum Inner { $($(#[$cfg])* $level,)* }
+
+        impl Level {
+            pub fn name(self) -> &'static str {
+                match self.0 { $($(#[$cfg])* Inner::$level => $name,)* }
+            }
+
+            /// The levels that this CPU has, best first.
+            pub fn available() -> impl Iterator<Item = Level> {
+                [$($(#[$cfg])* (true $(&& std::arch::is_x86_feature_detected!($feature))*)
+                    .then_some(Level(Inner::$level)),)*].into_iter().flatten()
+            }
+        }
+
+        const NAMES: &[&str] = &[$($(#[$cfg])* $name,)*];
+
+        $($(#[$cfg])*
+        $(#[target_feature(enable = $feature)])*
+        fn $door<K: Kernel>(kernel: K) -> K::Out {
+            // SAFETY: this function enables the features of its line, and is entered only with its level.
+            kernel.run(unsafe { $token() })
+        })*
+
+        /// Runs a kernel on the given instruction set: the one way in.
+        pub(crate) fn dispatch<K: Kernel>(level: Level, kernel: K) -> K::Out {
+            match level.0 {
+                $($(#[$cfg])* Inner::$level => {
+                    // SAFETY: a `Level` exists only where detection has found all the features of its line.
+                    #[allow(unused_unsafe, reason = "the scalar door has no features")]
+                    unsafe { $door(kernel) }
+                })*
+            }
+        }
+    };
+}
+
+levels! {
+    #[cfg(target_arch = "x86_64")] Avx512 "avx512" super::avx512::Avx512::new { "avx512f" } avx512_door;
+    #[cfg(target_arch = "x86_64")] Avx2 "avx2" super::avx2::Avx2::new { "avx2", "fma" } avx2_door;
+    Scalar "scalar" super::scalar::Scalar::new {} scalar_door;
+}
+
+impl Level {
+    /// The level of this process: what `FERROFORMER_ISA` says, else the best that the CPU has. Decided once.
+    pub fn current() -> Result<Level, IsaError> {
+        static CURRENT: OnceLock<Level> = OnceLock::new();
+        if let Some(level) = CURRENT.get() {
+            return Ok(*level);
+        }
+        let level = match std::env::var(ISA_VARIABLE) {
+            Ok(name) if !name.is_empty() => Level::by_name(&name)?,
+            _ => Level::best(),
+        };
+        Ok(*CURRENT.get_or_init(|| level))
+    }
+
+    pub fn best() -> Level {
+        Level::available().next().unwrap_or(Level(Inner::Scalar))
+    }
+
+    pub fn by_name(name: &str) -> Result<Level, IsaError> {
+        if let Some(level) = Level::available().find(|level| level.name() == name) {
+            return Ok(level);
+        }
+        match NAMES.iter().find(|known| **known == name) {
+            Some(name) => Err(IsaError::Unavailable { name, available: available_names() }),
+            None => Err(IsaError::Unknown { name: name.to_owned() }),
+        }
+    }
+
+    /// Columns of a packed panel on this level.
+    pub(crate) fn panel(self) -> usize {
+        struct Panel;
+        impl Kernel for Panel {
+            type Out = usize;
+            #[inline(always)]
+            fn run<I: Isa>(self, _isa: I) -> usize {
+                I::PANEL
+            }
+        }
+        dispatch(self, Panel)
+    }
+}
+
+impl std::fmt::Debug for Level {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+fn all_names() -> String {
+    NAMES.join(", ")
+}
+
+fn available_names() -> String {
+    Level::available().map(Level::name).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lead_back_to_their_levels() {
+        for level in Level::available() {
+            assert_eq!(Level::by_name(level.name()), Ok(level));
+        }
+        assert!(Level::available().any(|level| level.name() == "scalar"));
+    }
+
+    #[test]
+    fn an_unknown_name_is_an_error_that_lists_the_known_ones() {
+        let message = Level::by_name("avx9").unwrap_err().to_string();
+        assert!(message.contains("avx9") && message.contains("scalar"), "{message}");
+    }
+}

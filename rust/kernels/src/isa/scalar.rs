@@ -1,0 +1,105 @@
+//! Four floats at a time in plain Rust: the semantics of every other ISA, and what any CPU can run.
+
+use super::Isa;
+
+#[derive(Clone, Copy)]
+pub(crate) struct Scalar {
+    _private: (),
+}
+
+impl Scalar {
+    /// # Safety
+    /// None to keep: the name and the mark are those of the other ISAs.
+    #[inline(always)]
+    pub(super) unsafe fn new() -> Self {
+        Self { _private: () }
+    }
+}
+
+type V = [f32; 4];
+
+#[inline(always)]
+fn zip(a: V, b: V, f: impl Fn(f32, f32) -> f32) -> V {
+    [f(a[0], b[0]), f(a[1], b[1]), f(a[2], b[2]), f(a[3], b[3])]
+}
+
+#[inline(always)]
+fn power_of_two(n: f32) -> f32 {
+    f32::from_bits(((n as i32 + 127) as u32) << 23)
+}
+
+// SAFETY: no intrinsics, hence no features.
+unsafe impl Isa for Scalar {
+    type V = V;
+    const LANES: usize = 4;
+    const TILE_ROWS: usize = 4;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> V {
+        [x; 4]
+    }
+    #[inline(always)]
+    unsafe fn load(self, p: *const f32) -> V {
+        // SAFETY: the caller's promise; an unaligned read of four floats.
+        unsafe { p.cast::<V>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32, v: V) {
+        // SAFETY: the caller's promise; an unaligned write of four floats.
+        unsafe { p.cast::<V>().write_unaligned(v) }
+    }
+    #[inline(always)]
+    fn add(self, a: V, b: V) -> V {
+        zip(a, b, |a, b| a + b)
+    }
+    #[inline(always)]
+    fn sub(self, a: V, b: V) -> V {
+        zip(a, b, |a, b| a - b)
+    }
+    #[inline(always)]
+    fn mul(self, a: V, b: V) -> V {
+        zip(a, b, |a, b| a * b)
+    }
+    #[inline(always)]
+    fn div(self, a: V, b: V) -> V {
+        zip(a, b, |a, b| a / b)
+    }
+    /// Rounded twice: without the FMA instruction `f32::mul_add` is a slow library call.
+    #[inline(always)]
+    fn mul_add(self, a: V, b: V, c: V) -> V {
+        self.add(self.mul(a, b), c)
+    }
+    #[inline(always)]
+    fn min(self, a: V, b: V) -> V {
+        zip(a, b, |a, b| if a < b { a } else { b })
+    }
+    #[inline(always)]
+    fn max(self, a: V, b: V) -> V {
+        zip(a, b, |a, b| if a > b { a } else { b })
+    }
+    #[inline(always)]
+    fn abs(self, a: V) -> V {
+        a.map(f32::abs)
+    }
+    #[inline(always)]
+    fn copysign(self, a: V, s: V) -> V {
+        zip(a, s, f32::copysign)
+    }
+    #[inline(always)]
+    fn select_lt(self, a: V, b: V, t: V, f: V) -> V {
+        std::array::from_fn(|i| if a[i] < b[i] { t[i] } else { f[i] })
+    }
+    /// Adding 1.5 * 2^23 leaves no bits for a fraction, and the FPU rounds ties to even.
+    #[inline(always)]
+    fn round(self, a: V) -> V {
+        const SHIFT: f32 = 12_582_912.0;
+        a.map(|x| (x + SHIFT) - SHIFT)
+    }
+    #[inline(always)]
+    fn scale_by_power_of_two(self, a: V, n: V) -> V {
+        zip(a, n, |a, n| {
+            let half = (n * 0.5).floor();
+            a * power_of_two(half) * power_of_two(n - half)
+        })
+    }
+}

@@ -1,0 +1,167 @@
+//! Row-major views with a checked row stride.
+//!
+//! The stride may exceed the number of columns. Workspaces use that (see [`padded_stride`]): rows that lie a
+//! multiple of 4 KiB apart fall into the same cache set and push each other out.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// A row stride for `cols` columns that keeps neighbouring rows in different cache sets: an odd number of cache lines.
+pub fn padded_stride(cols: usize) -> usize {
+    (cols.div_ceil(16) | 1) * 16
+}
+
+/// A view of `rows` x `cols` floats.
+#[derive(Clone, Copy)]
+pub struct Mat<'a> {
+    data: &'a [f32],
+    rows: usize,
+    cols: usize,
+    stride: usize,
+}
+
+/// Floats that a view spans.
+fn span(rows: usize, cols: usize, stride: usize) -> usize {
+    assert!(cols <= stride || rows <= 1, "a row of {cols} does not fit a stride of {stride}");
+    if rows == 0 { 0 } else { (rows - 1).checked_mul(stride).and_then(|n| n.checked_add(cols)).expect("view too large") }
+}
+
+impl<'a> Mat<'a> {
+    /// # Panics
+    /// If `data` is too short.
+    pub fn new(data: &'a [f32], rows: usize, cols: usize, stride: usize) -> Self {
+        let data = &data[..span(rows, cols, stride)];
+        Self { data, rows, cols, stride }
+    }
+
+    /// Rows that follow each other without a gap.
+    pub fn dense(data: &'a [f32], rows: usize, cols: usize) -> Self {
+        Self::new(data, rows, cols, cols)
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+    pub(crate) fn stride(&self) -> usize {
+        self.stride
+    }
+    pub(crate) fn as_ptr(&self) -> *const f32 {
+        self.data.as_ptr()
+    }
+
+    #[inline(always)]
+    pub fn row(&self, r: usize) -> &'a [f32] {
+        assert!(r < self.rows);
+        &self.data[r * self.stride..][..self.cols]
+    }
+
+    pub fn rows_of(&self, rows: Range<usize>) -> Mat<'a> {
+        self.block(rows, 0..self.cols)
+    }
+
+    pub fn block(&self, rows: Range<usize>, cols: Range<usize>) -> Mat<'a> {
+        assert!(rows.end <= self.rows && cols.end <= self.cols);
+        if rows.is_empty() {
+            return Mat { data: &[], rows: 0, cols: cols.len(), stride: self.stride };
+        }
+        Mat::new(&self.data[rows.start * self.stride + cols.start..], rows.len(), cols.len(), self.stride)
+    }
+}
+
+/// A writable view. It holds a pointer, not a slice, because views of neighbouring columns interleave in memory.
+pub struct MatMut<'a> {
+    data: *mut f32,
+    rows: usize,
+    cols: usize,
+    stride: usize,
+    owner: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: a MatMut is the only way to its elements, as a `&mut [f32]` is.
+unsafe impl Send for MatMut<'_> {}
+
+impl<'a> MatMut<'a> {
+    /// # Panics
+    /// If `data` is too short.
+    pub fn new(data: &'a mut [f32], rows: usize, cols: usize, stride: usize) -> Self {
+        let data = data[..span(rows, cols, stride)].as_mut_ptr();
+        Self { data, rows, cols, stride, owner: PhantomData }
+    }
+
+    pub fn dense(data: &'a mut [f32], rows: usize, cols: usize) -> Self {
+        Self::new(data, rows, cols, cols)
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+    pub(crate) fn stride(&self) -> usize {
+        self.stride
+    }
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut f32 {
+        self.data
+    }
+
+    #[inline(always)]
+    pub fn row_mut(&mut self, r: usize) -> &mut [f32] {
+        assert!(r < self.rows);
+        // SAFETY: row r lies inside the view, which `new` checked, and `self` is borrowed for as long.
+        unsafe { std::slice::from_raw_parts_mut(self.data.add(r * self.stride), self.cols) }
+    }
+
+    /// The same view for a shorter time.
+    pub fn reborrow(&mut self) -> MatMut<'_> {
+        MatMut { data: self.data, rows: self.rows, cols: self.cols, stride: self.stride, owner: PhantomData }
+    }
+
+    pub fn into_block(self, rows: Range<usize>, cols: Range<usize>) -> MatMut<'a> {
+        assert!(rows.start <= rows.end && rows.end <= self.rows);
+        assert!(cols.start <= cols.end && cols.end <= self.cols);
+        let offset = if rows.is_empty() { 0 } else { rows.start * self.stride + cols.start };
+        // SAFETY: the offset is that of an element of the view (or 0).
+        let data = unsafe { self.data.add(offset) };
+        MatMut { data, rows: rows.len(), cols: cols.len(), stride: self.stride, owner: PhantomData }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strides_are_odd_numbers_of_lines() {
+        for cols in 1..5000 {
+            let stride = padded_stride(cols);
+            assert!(stride >= cols && stride % 32 == 16, "{cols} {stride}");
+        }
+    }
+
+    #[test]
+    fn blocks_see_their_elements() {
+        let data: Vec<f32> = (0..35).map(|i| i as f32).collect();
+        let mat = Mat::new(&data, 5, 6, 7);
+        let block = mat.block(1..4, 2..5);
+        assert_eq!((block.rows(), block.cols()), (3, 3));
+        assert_eq!(block.row(2), [23.0, 24.0, 25.0]);
+        assert_eq!(mat.block(5..5, 0..6).rows(), 0);
+    }
+
+    #[test]
+    fn columns_may_be_written_side_by_side() {
+        let mut data = vec![0.0; 12];
+        MatMut::new(&mut data, 3, 4, 4).into_block(0..3, 2..4).row_mut(1).fill(5.0);
+        assert_eq!(data, [0., 0., 0., 0., 0., 0., 5., 5., 0., 0., 0., 0.]);
+    }
+
+    #[test]
+    #[should_panic]
+    fn a_view_longer_than_its_data_is_refused() {
+        Mat::new(&[0.0; 10], 3, 4, 4);
+    }
+}

@@ -1,0 +1,166 @@
+//! The contract of the elementary functions, one table row each: name, function, definition, measure and bound.
+
+use super::{Activation, erf, exp};
+use crate::isa::{Isa, Kernel, Level, dispatch};
+use crate::naive;
+use crate::rows::map_in_place;
+use crate::testing::{Guarded, NASTY, Random, assert_same_bits, for_every_level, lanes, nans, ulps};
+
+struct Function {
+    name: &'static str,
+    apply: fn(Level, &mut [f32]),
+    exact: fn(f64) -> f64,
+    /// The error of a result: (x, got, exact).
+    error: fn(f32, f32, f64) -> f64,
+    bound: f64,
+    range: (f32, f32),
+}
+
+macro_rules! on_slices {
+    ($name:ident, $function:path) => {
+        fn $name(level: Level, xs: &mut [f32]) {
+            struct Map<'a>(&'a mut [f32]);
+            impl Kernel for Map<'_> {
+                type Out = ();
+                #[inline(always)]
+                fn run<I: Isa>(self, isa: I) {
+                    map_in_place(isa, self.0, #[inline(always)] |x| $function(isa, x));
+                }
+            }
+            dispatch(level, Map(xs));
+        }
+    };
+}
+on_slices!(exp_slice, exp);
+on_slices!(erf_slice, erf::erf);
+
+const ANY: (f32, f32) = (f32::NEG_INFINITY, f32::INFINITY);
+
+const FUNCTIONS: [Function; 7] = [
+    Function {
+        name: "exp",
+        apply: exp_slice,
+        exact: f64::exp,
+        error: |_, got, exact| ulps(got, exact),
+        bound: 2.0,
+        range: (0.0, f32::INFINITY),
+    },
+    Function {
+        name: "erf",
+        apply: erf_slice,
+        exact: naive::erf,
+        error: |_, got, exact| distance(got, exact),
+        bound: 3e-7,
+        range: (-1.0, 1.0),
+    },
+    Function {
+        name: "tanh",
+        apply: |level, xs| Activation::Tanh.apply(level, xs),
+        exact: |x| naive::activation(Activation::Tanh, x),
+        error: |_, got, exact| ulps(got, exact),
+        bound: 3.0,
+        range: (-1.0, 1.0),
+    },
+    Function {
+        name: "gelu",
+        apply: |level, xs| Activation::Gelu.apply(level, xs),
+        exact: |x| naive::activation(Activation::Gelu, x),
+        error: per_x,
+        bound: 2e-7,
+        range: ANY,
+    },
+    Function {
+        name: "gelu_tanh",
+        apply: |level, xs| Activation::GeluTanh.apply(level, xs),
+        exact: |x| naive::activation(Activation::GeluTanh, x),
+        error: per_x,
+        bound: 4e-7,
+        range: ANY,
+    },
+    Function {
+        name: "silu",
+        apply: |level, xs| Activation::Silu.apply(level, xs),
+        exact: |x| naive::activation(Activation::Silu, x),
+        // Below -88 e^-x is infinite and the result 0.
+        error: |x, got, exact| if x < -88.0 && distance(got, exact) < 3e-37 { 0.0 } else { ulps(got, exact) },
+        bound: 4.0,
+        range: ANY,
+    },
+    Function {
+        name: "relu",
+        apply: |level, xs| Activation::Relu.apply(level, xs),
+        exact: |x| naive::activation(Activation::Relu, x),
+        error: |_, got, exact| ulps(got, exact),
+        bound: 0.0,
+        range: (0.0, f32::INFINITY),
+    },
+];
+
+/// Absolute, with equal infinities and two NaN at no distance.
+fn distance(got: f32, exact: f64) -> f64 {
+    if got.is_nan() && exact.is_nan() || f64::from(got) == exact { 0.0 } else { (f64::from(got) - exact).abs() }
+}
+
+/// Relative to x, the activations' scale.
+fn per_x(x: f32, got: f32, exact: f64) -> f64 {
+    distance(got, exact) / f64::from(x.abs().clamp(f32::MIN_POSITIVE, f32::MAX))
+}
+
+/// The error that `function` makes in the worst of `xs`, by level, and where.
+fn worst(function: &Function, xs: &[f32]) -> Vec<(Level, f64, f32)> {
+    let exact: Vec<f64> = xs.iter().map(|x| (function.exact)(f64::from(*x))).collect();
+    let mut worst = vec![];
+    for_every_level(|level| {
+        let mut got = xs.to_vec();
+        (function.apply)(level, &mut got);
+        let errors = xs.iter().zip(&got).zip(&exact).map(|((x, got), exact)| ((function.error)(*x, *got, *exact), *x));
+        worst.push(errors.fold((level, 0.0, 0.0), |w, (e, x)| if e > w.1 { (level, e, x) } else { w }));
+    });
+    worst
+}
+
+/// Every 2,053rd float.
+fn grid() -> Vec<f32> {
+    (0..=u32::MAX).step_by(2053).map(f32::from_bits).chain(NASTY).collect()
+}
+
+#[test]
+fn the_stated_accuracy_is_kept() {
+    let grid = grid();
+    for function in &FUNCTIONS {
+        for (level, error, x) in worst(function, &grid) {
+            assert!(error <= function.bound, "{} of {x:e} on {level:?}: error {error:e}", function.name);
+        }
+    }
+}
+
+/// Half an hour of one core in debug builds, some minutes in release builds with `-- --ignored --nocapture`.
+#[test]
+#[ignore = "all 2^32 floats: minutes"]
+fn the_stated_accuracy_is_kept_by_every_float() {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    const PIECE: u64 = 1 << 20;
+    for function in &FUNCTIONS {
+        let next = std::sync::atomic::AtomicU64::new(0);
+        let work = || {
+            let mut found: Vec<(Level, f64, f32)> = vec![];
+            loop {
+                let first = next.fetch_add(PIECE, std::sync::atomic::Ordering::Relaxed);
+                if first > u64::from(u32::MAX) {
+                    return found;
+                }
+                let xs: Vec<f32> = (first..first + PIECE).map(|bits| f32::from_bits(bits as u32)).collect();
+                found.extend(worst(function, &xs));
+                found.sort_by(|a, b| a.0.name().cmp(b.0.name()).then(b.1.total_cmp(&a.1)));
+                found.dedup_by_key(|(level, ..)| *level);
+            }
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            for (level, error, x) in workers.into_iter().flat_map(|worker| worker.join().unwrap()) {
+                println!("{} on {}: {error:e} at {x:e}", function.name, level.name());
+                            }
+        });
+    }
+}
+
