@@ -1,0 +1,205 @@
+//! A ragged batch: the tokens of all sequences end to end. Padding is dropped here, at the door.
+
+use std::ops::Range;
+
+use ferroformer_kernels::Mat;
+
+use crate::blueprint::Blueprint;
+use crate::error::{ModelError, Result};
+
+/// Row-major (B, W) arguments of a call, as the caller padded them.
+#[derive(Clone, Copy, Default)]
+pub struct Padded<'a> {
+    pub rows: usize,
+    pub width: usize,
+    /// (B, W); this or `embeds`.
+    pub ids: Option<&'a [i64]>,
+    /// (B, W, H), in place of word vectors.
+    pub embeds: Option<&'a [f32]>,
+    /// (B, W) of 1 and 0; all ones where there is none.
+    pub mask: Option<&'a [i64]>,
+    /// (B, W); zeros where there are none.
+    pub types: Option<&'a [i64]>,
+    /// (B, W); 0, 1, 2, ... along each row where there are none.
+    pub positions: Option<&'a [i64]>,
+}
+
+pub struct Batch<'a> {
+    ids: Vec<u32>,
+    types: Vec<u32>,
+    positions: Vec<u32>,
+    /// Where a token stands in its padded row.
+    columns: Vec<usize>,
+    /// Sequence s has the tokens `starts[s]..starts[s + 1]`.
+    starts: Vec<usize>,
+    width: usize,
+    /// What `ids` point into, where it is not the vocabulary: (B x W, H).
+    embeds: Option<Mat<'a>>,
+}
+
+/// Some consecutive sequences of a batch.
+pub(crate) struct Part<'a> {
+    pub(crate) ids: &'a [u32],
+    pub(crate) types: &'a [u32],
+    pub(crate) positions: &'a [u32],
+    pub(crate) columns: &'a [usize],
+    /// Counted from the first token of the part.
+    pub(crate) starts: &'a [usize],
+    pub(crate) width: usize,
+    pub(crate) embeds: Option<Mat<'a>>,
+}
+
+impl Part<'_> {
+    pub(crate) fn tokens(&self) -> usize {
+        self.ids.len()
+    }
+
+    pub(crate) fn sequences(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// The tokens of each sequence, counted from the first token of the part.
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = Range<usize>> {
+        let base = self.starts[0];
+        self.starts.windows(2).map(move |pair| pair[0] - base..pair[1] - base)
+    }
+
+    pub(crate) fn longest(&self) -> usize {
+        self.ranges().map(|range| range.len()).max().unwrap_or(0)
+    }
+}
+
+impl<'a> Batch<'a> {
+    /// Every argument has B x W elements (x H for `embeds`), and every id is in its table.
+    pub fn from_padded(padded: Padded<'a>, blueprint: &Blueprint) -> Result<Self> {
+        let Padded { rows, width, ids, embeds, mask, types, positions } = padded;
+        let (limits, hidden) = (&blueprint.embeddings, blueprint.hidden_size);
+        let count = rows.checked_mul(width).filter(|n| *n <= u32::MAX as usize);
+        let count = count.ok_or_else(|| ModelError::Input(format!("a batch of {rows} x {width} tokens is too large")))?;
+        if width == 0 && rows > 0 {
+            return Err(ModelError::Input(format!("{rows} sequences of length 0; expected at least one token")));
+        }
+        let sizes = [ids, mask, types, positions].map(|x| x.map(<[i64]>::len));
+        if sizes.into_iter().flatten().any(|n| n != count) || embeds.is_some_and(|e| Some(e.len()) != count.checked_mul(hidden)) {
+            return Err(ModelError::Input(format!("an argument does not have the shape ({rows}, {width})")));
+        }
+        if ids.is_some() == embeds.is_some() {
+            return Err(ModelError::Input("You must specify exactly one of input_ids or inputs_embeds".to_owned()));
+        }
+        if positions.is_none() && width > limits.positions {
+            let limit = limits.positions;
+            return Err(ModelError::Input(format!("sequences of {width} tokens are longer than the model's {limit} positions")));
+        }
+        let embeds = embeds.map(|e| Mat::dense(e, count, hidden));
+        let mut batch = Batch { embeds, ..Self::empty(width) };
+        for i in 0..count {
+            let (row, column) = (i / width, i % width);
+            if mask.is_none_or(|mask| mask[i] != 0) {
+                let at = |argument, limit| Place { argument, row, column, limit };
+                batch.ids.push(ids.map_or(Ok(i as u32), |x| at("input_ids", limits.vocab_size).check(x[i]))?);
+                batch.types.push(types.map_or(Ok(0), |x| at("token_type_ids", limits.token_types).check(x[i]))?);
+                let position = positions.map_or(column as i64, |x| x[i]);
+                batch.positions.push(at("position_ids", limits.positions).check(position)?);
+                batch.columns.push(column);
+            }
+            if column + 1 == width {
+                batch.starts.push(batch.ids.len());
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Sequences end to end: `lengths[s]` tokens each.
+    pub fn from_ragged(ids: &[i64], types: Option<&[i64]>, lengths: &[i64], blueprint: &Blueprint) -> Result<Self> {
+        let limits = &blueprint.embeddings;
+        let mut batch = Self::empty(0);
+        let mut next = 0usize;
+        for (row, &length) in lengths.iter().enumerate() {
+            let end = usize::try_from(length).ok().and_then(|n| next.checked_add(n)).filter(|end| *end <= ids.len());
+            let Some(end) = end else {
+                return Err(ModelError::Input(format!("lengths[{row}] is {length}; {} tokens are left", ids.len() - next)));
+            };
+            for (column, i) in (next..end).enumerate() {
+                let at = |argument, limit| Place { argument, row, column, limit };
+                batch.ids.push(at("token_ids", limits.vocab_size).check(ids[i])?);
+                let token_type = types.map_or(Some(0), |types| types.get(i).copied()).unwrap_or(-1);
+                batch.types.push(at("token_type_ids", limits.token_types).check(token_type)?);
+                batch.positions.push(at("position", limits.positions).check(column as i64)?);
+                batch.columns.push(column);
+            }
+            batch.starts.push(end);
+            next = end;
+        }
+        if next != ids.len() {
+            return Err(ModelError::Input(format!("lengths add up to {next}, there are {} token_ids", ids.len())));
+        }
+        Ok(batch)
+    }
+
+    fn empty(width: usize) -> Self {
+        let (ids, types, positions) = (vec![], vec![], vec![]);
+        Batch { ids, types, positions, columns: vec![], starts: vec![0], width, embeds: None }
+    }
+
+    pub(crate) fn sequences(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    pub(crate) fn part(&self, sequences: Range<usize>) -> Part<'_> {
+        let starts = &self.starts[sequences.start..=sequences.end];
+        let tokens = starts[0]..starts[sequences.len()];
+        Part {
+            ids: &self.ids[tokens.clone()],
+            types: &self.types[tokens.clone()],
+            positions: &self.positions[tokens.clone()],
+            columns: &self.columns[tokens],
+            starts,
+            width: self.width,
+            embeds: self.embeds,
+        }
+    }
+
+    /// Consecutive sequences cut into parts to be worked on one by one, each by one thread if there are enough of them.
+    ///
+    /// A part has up to 256 tokens, which bounds the workspace, and fewer where that would leave threads idle; a
+    /// sequence is never cut.
+    pub(crate) fn parts(&self, threads: usize) -> Vec<Range<usize>> {
+        const LEAST: usize = 64;
+        const MOST: usize = 256;
+        const PARTS_PER_THREAD: usize = 4;
+        let target = (self.ids.len() / (threads * PARTS_PER_THREAD)).clamp(LEAST, MOST);
+        let (mut parts, mut first) = (vec![], 0);
+        for s in 1..=self.sequences() {
+            let next = self.starts.get(s + 1).copied().unwrap_or(usize::MAX);
+            if next - self.starts[first] > target {
+                parts.push(first..s);
+                first = s;
+            }
+        }
+        parts
+    }
+}
+
+/// Where an id stands, for the message if it is out of range.
+struct Place {
+    argument: &'static str,
+    row: usize,
+    column: usize,
+    limit: usize,
+}
+
+impl Place {
+    fn check(self, id: i64) -> Result<u32> {
+        match u32::try_from(id) {
+            Ok(checked) if (id as u64) < self.limit as u64 => Ok(checked),
+            _ => {
+                let Place { argument, row, column, limit } = self;
+                Err(ModelError::Id { argument, row, column, id, limit })
+            }
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! y = x W^T + b, several such layers with the same input side by side in one product (query, key and value).
+
+use ferroformer_kernels::{Epilogue, Mat, MatMut, PackedLinear, Threads, linear};
+
+use crate::error::Result;
+use crate::export::{Export, Values};
+use crate::init::Init;
+use crate::loader::{Loader, Slot};
+
+pub(crate) struct Linear {
+    packed: PackedLinear,
+    /// Scope and number of outputs of each layer.
+    parts: Vec<(String, usize)>,
+}
+
+impl Linear {
+    /// Weight and bias of each part.
+    pub(crate) fn slots(parts: &[(String, usize)], inputs: usize) -> Vec<[Slot; 2]> {
+        let part = |(scope, outputs): &(String, usize)| {
+            let weight = Slot::new(format!("{scope}.weight"), &[*outputs, inputs], Init::Normal);
+            [weight, Slot::new(format!("{scope}.bias"), &[*outputs], Init::Zeros)]
+        };
+        parts.iter().map(part).collect()
+    }
+
+    pub(crate) fn load(loader: &mut Loader, parts: Vec<(String, usize)>, inputs: usize) -> Result<Self> {
+        let packed = loader.linear(&Self::slots(&parts, inputs))?;
+        Ok(Self { packed, parts })
+    }
+
+    /// x (T, K) -> out (T, N).
+    pub(crate) fn forward(&self, threads: Threads, x: Mat, epilogue: Epilogue, out: MatMut) {
+        linear(threads, x, &self.packed, epilogue, out);
+    }
+
+    pub(crate) fn exports(&self) -> impl Iterator<Item = Export<'_>> {
+        let inputs = self.packed.inputs();
+        let starts = self.parts.iter().scan(0, |next, (_, outputs)| {
+            *next += outputs;
+            Some(*next - outputs)
+        });
+        self.parts.iter().zip(starts).flat_map(move |((scope, outputs), start)| {
+            let range = start..start + outputs;
+            let weights = Values::Weights(&self.packed, range.clone());
+            [
+                Export { slot: format!("{scope}.weight"), shape: vec![*outputs, inputs], values: weights },
+                Export { slot: format!("{scope}.bias"), shape: vec![*outputs], values: Values::Biases(&self.packed, range) },
+            ]
+        })
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.packed.bytes()
+    }
+}

@@ -1,0 +1,18 @@
+//! The parts that models are made of. Each file holds one: its slots, how it is loaded and how it runs.
+//!
+//! An ingredient owns its weights and nothing else. What it computes goes into buffers of the caller, so a
+//! later backward pass finds there what the forward pass stored.
+
+mod attention;
+mod embeddings;
+mod feed_forward;
+mod linear;
+mod norm;
+mod pooler;
+
+pub(crate) use attention::{AttentionOutput, SelfAttention};
+pub(crate) use embeddings::Embeddings;
+pub(crate) use feed_forward::FeedForward;
+pub(crate) use linear::Linear;
+pub(crate) use norm::LayerNorm;
+pub(crate) use pooler::Pooler;

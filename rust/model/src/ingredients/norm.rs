@@ -1,0 +1,46 @@
+//! Layer normalisation with its scale and shift.
+
+use ferroformer_kernels::{Buffer, Level, Mat, MatMut, Threads, layer_norm};
+
+use crate::error::Result;
+use crate::export::{Export, Values};
+use crate::init::Init;
+use crate::loader::{Loader, Slot};
+
+pub(crate) struct LayerNorm {
+    scope: String,
+    weight: Buffer,
+    bias: Buffer,
+    eps: f32,
+    level: Level,
+}
+
+impl LayerNorm {
+    pub(crate) fn slots(scope: &str, size: usize) -> [Slot; 2] {
+        let weight = Slot::new(format!("{scope}.weight"), &[size], Init::Ones);
+        [weight, Slot::new(format!("{scope}.bias"), &[size], Init::Zeros)]
+    }
+
+    pub(crate) fn load(loader: &mut Loader, scope: String, size: usize, eps: f32) -> Result<Self> {
+        let [weight, bias] = Self::slots(&scope, size);
+        let (weight, bias) = (loader.table(&weight)?, loader.table(&bias)?);
+        Ok(Self { scope, weight, bias, eps, level: loader.level })
+    }
+
+    /// x (T, H) -> out (T, H).
+    pub(crate) fn forward(&self, threads: Threads, x: Mat, out: MatMut) {
+        layer_norm(self.level, threads, x, &self.weight, &self.bias, self.eps, out);
+    }
+
+    pub(crate) fn exports(&self) -> [Export<'_>; 2] {
+        [("weight", &self.weight), ("bias", &self.bias)].map(|(name, values)| Export {
+            slot: format!("{}.{name}", self.scope),
+            shape: vec![values.len()],
+            values: Values::Table(values),
+        })
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.weight.bytes() + self.bias.bytes()
+    }
+}

@@ -1,0 +1,91 @@
+//! What a forward pass leaves behind, in the caller's shape.
+
+use std::ops::Range;
+
+use ferroformer_kernels::Mat;
+
+use crate::batch::{Batch, Part};
+use crate::blueprint::Blueprint;
+use crate::error::Result;
+use crate::memory::zeroed_vec;
+
+/// What is wanted beside the last hidden state.
+#[derive(Clone, Copy, Default)]
+pub struct Want {
+    pub hidden_states: bool,
+    pub attentions: bool,
+}
+
+/// Padded arrays, zero where the mask was zero.
+pub struct Outputs {
+    /// (B, W, H)
+    pub last_hidden_state: Vec<f32>,
+    /// (B, H), where the model has a pooler.
+    pub pooled: Option<Vec<f32>>,
+    /// The embeddings' and each block's output, (B, W, H) each, where wanted; the last is `last_hidden_state`.
+    pub hidden_states: Vec<Vec<f32>>,
+    /// Each block's probabilities, (B, heads, W, W), where wanted.
+    pub attentions: Vec<Vec<f32>>,
+}
+
+impl Outputs {
+    pub(crate) fn new(batch: &Batch, blueprint: &Blueprint, want: Want) -> Result<Self> {
+        const WHAT: &str = "the output";
+        let (sequences, width) = (batch.sequences(), batch.width());
+        let hidden = sequences.checked_mul(width).and_then(|n| n.checked_mul(blueprint.hidden_size));
+        let square = width.checked_mul(width).and_then(|n| n.checked_mul(blueprint.attention.heads));
+        let attention = square.and_then(|n| n.checked_mul(sequences));
+        let layers = |wanted: bool, count, len| {
+            (0..if wanted { count } else { 0 }).map(|_| zeroed_vec(WHAT, len)).collect::<Result<Vec<_>>>()
+        };
+        let pooled = blueprint.pooler.as_ref().map(|_| zeroed_vec(WHAT, sequences.checked_mul(blueprint.hidden_size)));
+        Ok(Self {
+            last_hidden_state: zeroed_vec(WHAT, hidden)?,
+            pooled: pooled.transpose()?,
+            hidden_states: layers(want.hidden_states, blueprint.num_layers + 1, hidden)?,
+            attentions: layers(want.attentions, blueprint.num_layers, attention)?,
+        })
+    }
+
+    /// Cuts the outputs at the borders of the parts, so that each can be written by its own thread.
+    pub(crate) fn split(&mut self, parts: &[Range<usize>], sequences: usize) -> Vec<PartOutputs<'_>> {
+        let cut = |xs| cut(xs, parts, sequences);
+        let mut last = cut(&mut self.last_hidden_state).into_iter();
+        let mut pooled = self.pooled.as_mut().map(|xs| cut(xs).into_iter());
+        let mut hidden: Vec<_> = self.hidden_states.iter_mut().map(|xs| cut(xs).into_iter()).collect();
+        let mut attentions: Vec<_> = self.attentions.iter_mut().map(|xs| cut(xs).into_iter()).collect();
+        let part = |_: &Range<usize>| PartOutputs {
+            last_hidden_state: last.next().unwrap_or_default(),
+            pooled: pooled.as_mut().and_then(Iterator::next),
+            hidden_states: hidden.iter_mut().filter_map(Iterator::next).collect(),
+            attentions: attentions.iter_mut().filter_map(Iterator::next).collect(),
+        };
+        parts.iter().map(part).collect()
+    }
+}
+
+/// One part's share of [`Outputs`].
+pub(crate) struct PartOutputs<'a> {
+    pub(crate) last_hidden_state: &'a mut [f32],
+    pub(crate) pooled: Option<&'a mut [f32]>,
+    pub(crate) hidden_states: Vec<&'a mut [f32]>,
+    pub(crate) attentions: Vec<&'a mut [f32]>,
+}
+
+/// Cuts `xs`, which holds the same number of elements for each sequence, into the parts' shares.
+pub(crate) fn cut<'a>(mut xs: &'a mut [f32], parts: &[Range<usize>], sequences: usize) -> Vec<&'a mut [f32]> {
+    let each = xs.len() / sequences.max(1);
+    let next = |part: &Range<usize>| xs.split_off_mut(..part.len() * each).unwrap_or_default();
+    parts.iter().map(next).collect()
+}
+
+/// The rows of a part's tokens (T, H) to their places in the padded (S, W, H).
+pub(crate) fn unpad(part: &Part, rows: Mat, out: &mut [f32]) {
+    let hidden = rows.cols();
+    for (s, range) in part.ranges().enumerate() {
+        for t in range {
+            let place = (s * part.width + part.columns[t]) * hidden;
+            out[place..place + hidden].copy_from_slice(rows.row(t));
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The room in which a forward pass works: made once, used again, as large as the most tokens in flight at a time.
+
+use ferroformer_kernels::{Buffer, Level, Mat, MatMut, Threads, attention_scratch, padded_stride};
+
+use crate::blueprint::Blueprint;
+use crate::error::Result;
+use crate::memory;
+
+/// Rows of activations, apart by a stride that suits the cache.
+#[derive(Default)]
+pub(crate) struct Rows {
+    buffer: Buffer,
+    rows: usize,
+    cols: usize,
+}
+
+impl Rows {
+    fn resize(&mut self, rows: usize, cols: usize) -> Result<()> {
+        (self.rows, self.cols) = (rows, cols);
+        let len = rows.saturating_mul(padded_stride(cols));
+        self.buffer.resize(len).map_err(|_| memory::refused("the workspace", len))
+    }
+
+    pub(crate) fn mat(&self) -> Mat<'_> {
+        Mat::new(&self.buffer, self.rows, self.cols, padded_stride(self.cols))
+    }
+
+    pub(crate) fn mat_mut(&mut self) -> MatMut<'_> {
+        MatMut::new(&mut self.buffer, self.rows, self.cols, padded_stride(self.cols))
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Workspace {
+    /// (T, H): what flows from block to block.
+    pub(crate) hidden: Rows,
+    /// (T, H): a residual sum before its norm.
+    pub(crate) sum: Rows,
+    /// (T, 3 x heads x head_dim)
+    pub(crate) qkv: Rows,
+    /// (T, heads x head_dim)
+    pub(crate) context: Rows,
+    /// (T, feed_forward.size)
+    pub(crate) feed_forward: Rows,
+    /// (S, H): the first tokens and what the pooler makes of them.
+    pub(crate) first: Rows,
+    pub(crate) pooled: Rows,
+    /// Of each thread that works on attention.
+    pub(crate) scratch: Buffer,
+}
+
+impl Workspace {
+    /// Room for `sequences` with `tokens` in all, the longest of `longest`.
+    pub(crate) fn resize(
+        &mut self,
+        level: Level,
+        threads: Threads,
+        blueprint: &Blueprint,
+        [sequences, tokens, longest]: [usize; 3],
+    ) -> Result<()> {
+        let (hidden, heads) = (blueprint.hidden_size, blueprint.attention_size());
+        self.hidden.resize(tokens, hidden)?;
+        self.sum.resize(tokens, hidden)?;
+        self.qkv.resize(tokens, 3 * heads)?;
+        self.context.resize(tokens, heads)?;
+        self.feed_forward.resize(tokens, blueprint.feed_forward.size)?;
+        self.first.resize(sequences, hidden)?;
+        self.pooled.resize(sequences, hidden)?;
+        let scratch = threads.count() * attention_scratch(level, longest, blueprint.attention.head_dim);
+        self.scratch.resize(scratch).map_err(|_| memory::refused("the workspace", scratch))
+    }
+}
