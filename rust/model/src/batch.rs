@@ -75,12 +75,15 @@ impl<'a> Batch<'a> {
         let Padded { rows, width, ids, embeds, mask, types, positions } = padded;
         let (limits, hidden) = (&blueprint.embeddings, blueprint.hidden_size);
         let count = rows.checked_mul(width).filter(|n| *n <= u32::MAX as usize);
-        let count = count.ok_or_else(|| ModelError::Input(format!("a batch of {rows} x {width} tokens is too large")))?;
+        let count =
+            count.ok_or_else(|| ModelError::Input(format!("a batch of {rows} x {width} tokens is too large")))?;
         if width == 0 && rows > 0 {
             return Err(ModelError::Input(format!("{rows} sequences of length 0; expected at least one token")));
         }
         let sizes = [ids, mask, types, positions].map(|x| x.map(<[i64]>::len));
-        if sizes.into_iter().flatten().any(|n| n != count) || embeds.is_some_and(|e| Some(e.len()) != count.checked_mul(hidden)) {
+        if sizes.into_iter().flatten().any(|n| n != count)
+            || embeds.is_some_and(|e| Some(e.len()) != count.checked_mul(hidden))
+        {
             return Err(ModelError::Input(format!("an argument does not have the shape ({rows}, {width})")));
         }
         if ids.is_some() == embeds.is_some() {
@@ -88,7 +91,9 @@ impl<'a> Batch<'a> {
         }
         if positions.is_none() && width > limits.positions {
             let limit = limits.positions;
-            return Err(ModelError::Input(format!("sequences of {width} tokens are longer than the model's {limit} positions")));
+            return Err(ModelError::Input(format!(
+                "sequences of {width} tokens are longer than the model's {limit} positions"
+            )));
         }
         let embeds = embeds.map(|e| Mat::dense(e, count, hidden));
         let mut batch = Batch { embeds, ..Self::empty(width) };
@@ -117,7 +122,10 @@ impl<'a> Batch<'a> {
         for (row, &length) in lengths.iter().enumerate() {
             let end = usize::try_from(length).ok().and_then(|n| next.checked_add(n)).filter(|end| *end <= ids.len());
             let Some(end) = end else {
-                return Err(ModelError::Input(format!("lengths[{row}] is {length}; {} tokens are left", ids.len() - next)));
+                return Err(ModelError::Input(format!(
+                    "lengths[{row}] is {length}; {} tokens are left",
+                    ids.len() - next
+                )));
             };
             for (column, i) in (next..end).enumerate() {
                 let at = |argument, limit| Place { argument, row, column, limit };

@@ -98,7 +98,8 @@ impl From<ActivationName> for Activation {
 
 impl Blueprint {
     pub fn from_json(json: &str) -> Result<Self> {
-        let blueprint: Self = serde_json::from_str(json).map_err(|e| ModelError::Blueprint(format!("blueprint: {e}")))?;
+        let blueprint: Self =
+            serde_json::from_str(json).map_err(|e| ModelError::Blueprint(format!("blueprint: {e}")))?;
         blueprint.check()?;
         Ok(blueprint)
     }

@@ -65,7 +65,10 @@ fn header_length(start: &[u8], size: u64) -> std::result::Result<u64, String> {
             [b'<', ..] => "; this looks like a web page",
             _ => "; an incomplete download?",
         };
-        return Err(format!("the header should be {length} bytes long, the file has {} after its length{hint}", size - 8));
+        return Err(format!(
+            "the header should be {length} bytes long, the file has {} after its length{hint}",
+            size - 8
+        ));
     }
     if length > LONGEST_HEADER {
         return Err(format!("the header is {length} bytes long; the limit is {LONGEST_HEADER}"));
@@ -164,7 +167,9 @@ impl Tensor<'_> {
         bytes.resize(out.len() * width, 0);
         let offset = self.shard.data + self.info.data_offsets.0 as u64 + (first * width) as u64;
         read_exact_at(&self.shard.file, bytes, offset).map_err(|e| match e.kind() {
-            std::io::ErrorKind::UnexpectedEof => ModelError::corrupt(&self.shard.path, "the file was cut short while it was read"),
+            std::io::ErrorKind::UnexpectedEof => {
+                ModelError::corrupt(&self.shard.path, "the file was cut short while it was read")
+            }
             _ => ModelError::io(&self.shard.path, e),
         })?;
         match self.info.dtype {

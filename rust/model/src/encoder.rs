@@ -90,24 +90,37 @@ impl Encoder {
     }
 
     /// Sentences to vectors, (S, modes x H).
-    pub fn embed(&self, threads: Threads, batch: &Batch, pooling: &SentencePooling, cancel: &Cancel) -> Result<Vec<f32>> {
+    pub fn embed(
+        &self,
+        threads: Threads,
+        batch: &Batch,
+        pooling: &SentencePooling,
+        cancel: &Cancel,
+    ) -> Result<Vec<f32>> {
         let width = pooling.modes.len() * self.blueprint.hidden_size;
         let mut vectors = memory::zeroed_vec("the output", batch.sequences().checked_mul(width))?;
         let parts = batch.parts(threads.count());
         let shares = cut(&mut vectors, &parts, batch.sequences());
         let shares = parts.iter().cloned().zip(shares).collect();
-        self.run(threads, batch, &parts, shares, cancel, |_, part, ws, (sequences, out): (Range<usize>, &mut [f32])| {
-            let skips = sequences.map(|s| pooling.skip.map_or(0, |skip| skip[s].max(0) as usize));
-            for ((range, skip), out) in part.ranges().zip(skips).zip(out.chunks_exact_mut(width)) {
-                let tokens = ws.hidden.mat().rows_of(range);
-                for (mode, out) in pooling.modes.iter().zip(out.chunks_exact_mut(self.blueprint.hidden_size)) {
-                    mode.pool(tokens, skip, out);
+        self.run(
+            threads,
+            batch,
+            &parts,
+            shares,
+            cancel,
+            |_, part, ws, (sequences, out): (Range<usize>, &mut [f32])| {
+                let skips = sequences.map(|s| pooling.skip.map_or(0, |skip| skip[s].max(0) as usize));
+                for ((range, skip), out) in part.ranges().zip(skips).zip(out.chunks_exact_mut(width)) {
+                    let tokens = ws.hidden.mat().rows_of(range);
+                    for (mode, out) in pooling.modes.iter().zip(out.chunks_exact_mut(self.blueprint.hidden_size)) {
+                        mode.pool(tokens, skip, out);
+                    }
+                    if pooling.normalize {
+                        normalize(out);
+                    }
                 }
-                if pooling.normalize {
-                    normalize(out);
-                }
-            }
-        })?;
+            },
+        )?;
         Ok(vectors)
     }
 
@@ -125,7 +138,8 @@ impl Encoder {
         finish: impl Fn(Threads, &Part, &mut Workspace, T) + Sync,
     ) -> Result<()> {
         let shares: Vec<_> = shares.into_iter().map(|share| Mutex::new(Some(share))).collect();
-        let (outer, inner) = if parts.len() >= threads.count() { (threads, Threads::SERIAL) } else { (Threads::SERIAL, threads) };
+        let (outer, inner) =
+            if parts.len() >= threads.count() { (threads, Threads::SERIAL) } else { (Threads::SERIAL, threads) };
         let failure = Mutex::new(None);
         outer.for_each(parts.len(), |rank, i| {
             let part = batch.part(parts[i].clone());

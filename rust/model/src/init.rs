@@ -18,7 +18,8 @@ pub(crate) struct Generator {
 impl Generator {
     pub(crate) fn new(seed: u64, slot: &str) -> Self {
         // FNV-1a tells the slots apart; SplitMix64 then scatters the key.
-        let hash = slot.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+        let hash =
+            slot.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
         Self { key: scatter(seed ^ scatter(hash)) }
     }
 
@@ -59,7 +60,10 @@ mod tests {
         let mean = xs.iter().map(|x| f64::from(*x)).sum::<f64>() / n;
         let std = (xs.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum::<f64>() / n).sqrt();
         let tails = xs.iter().filter(|x| x.abs() > 0.04).count() as f64 / n;
-        assert!(mean.abs() < 3e-4 && (std - 0.02).abs() < 2e-4 && (tails - 0.0455).abs() < 4e-3, "{mean} {std} {tails}");
+        assert!(
+            mean.abs() < 3e-4 && (std - 0.02).abs() < 2e-4 && (tails - 0.0455).abs() < 4e-3,
+            "{mean} {std} {tails}"
+        );
 
         let mut part = vec![0.0; 10];
         Generator::new(7, "a").normal(50, 0.02, &mut part);

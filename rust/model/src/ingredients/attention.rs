@@ -50,7 +50,17 @@ impl SelfAttention {
         let qkv = [0, 1, 2].map(|i| ws.qkv.mat().block(0..part.tokens(), i * size..(i + 1) * size));
         let probabilities = attentions.map(|out| Probabilities { out, width: part.width, columns: part.columns });
         let scale = 1.0 / (head_dim as f32).sqrt();
-        attention(self.level, threads, qkv, heads, part.starts, scale, &mut ws.scratch, probabilities, ws.context.mat_mut());
+        attention(
+            self.level,
+            threads,
+            qkv,
+            heads,
+            part.starts,
+            scale,
+            &mut ws.scratch,
+            probabilities,
+            ws.context.mat_mut(),
+        );
         let residual = Epilogue { residual: Some(ws.hidden.mat()), ..Epilogue::default() };
         self.output.forward(threads, ws.context.mat(), residual, ws.sum.mat_mut());
     }

@@ -44,7 +44,11 @@ impl Linear {
             let weights = Values::Weights(&self.packed, range.clone());
             [
                 Export { slot: format!("{scope}.weight"), shape: vec![*outputs, inputs], values: weights },
-                Export { slot: format!("{scope}.bias"), shape: vec![*outputs], values: Values::Biases(&self.packed, range) },
+                Export {
+                    slot: format!("{scope}.bias"),
+                    shape: vec![*outputs],
+                    values: Values::Biases(&self.packed, range),
+                },
             ]
         })
     }
