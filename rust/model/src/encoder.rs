@@ -144,7 +144,7 @@ impl Encoder {
         outer.for_each(parts.len(), |rank, i| {
             let part = batch.part(parts[i].clone());
             let Some(mut share) = lock(&shares[i]).take() else { return };
-            let mut ws = lock(&self.workspaces).pop().unwrap_or_default();
+            let mut ws = self.room();
             let result = self.run_part(inner, &part, &mut ws, &mut share, &|| cancel.check(rank));
             match result {
                 Ok(()) => finish(inner, &part, &mut ws, share),
@@ -192,10 +192,17 @@ impl Encoder {
         }
     }
 
+    /// A workspace from the shelf. The lock is never waited for: a fork may have caught it held by a thread that the child
+    /// does not have.
+    fn room(&self) -> Workspace {
+        self.workspaces.try_lock().ok().and_then(|mut shelf| shelf.pop()).unwrap_or_default()
+    }
+
     /// Back to the shelf, which holds one room per thread.
     fn keep(&self, ws: Workspace, threads: Threads) {
-        let mut shelf = lock(&self.workspaces);
-        if shelf.len() < threads.count() {
+        if let Ok(mut shelf) = self.workspaces.try_lock()
+            && shelf.len() < threads.count()
+        {
             shelf.push(ws);
         }
     }
