@@ -1,7 +1,7 @@
 """The compiled core. Private: the public names live in the modules beside this one."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, final
+from typing import Any, TypedDict, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ def num_threads_reason() -> str:
     """Where the number of threads comes from, in words."""
 
 def set_num_threads(num_threads: int) -> None: ...
+def _panic(tasks: int) -> None:
+    """Panics on purpose, for the tests."""
 
 # --- weights ---------------------------------------------------------------------------------
 @final
@@ -94,21 +96,55 @@ class Encoder:
         """Write the slots as float32 safetensors under the given names, whole or not at all."""
 
 # --- tokenizers ------------------------------------------------------------------------------
+class _Truncation(TypedDict):
+    strategy: str  # "longest_first", "only_first", "only_second"
+    max_length: int  # with special tokens
+    stride: int  # overlap of overflowing windows, in tokens
+    side: str  # "left", "right"
+    keep_overflow: bool
+
+class _Padding(TypedDict):
+    length: int | None  # None: that of the longest row
+    multiple_of: int | None
+    side: str
+    id: int
+    type_id: int
+    token: str
+
+class _AddedToken(TypedDict):
+    content: str
+    single_word: bool
+    lstrip: bool
+    rstrip: bool
+    normalized: bool
+    special: bool
+
 @final
 class Encoding:
-    """One encoded row (an owned copy of what the tokenizers crate calls an Encoding; immutable)."""
+    """One encoded row; immutable. Spans and offsets count characters of the text, (0, 0) for special tokens."""
 
-    ids: list[int]
-    type_ids: list[int]
-    tokens: list[str]
-    offsets: list[tuple[int, int]]
-    word_ids: list[int | None]
-    sequence_ids: list[int | None]
-    special_tokens_mask: list[int]
-    attention_mask: list[int]
-    overflowing: list[Encoding]
-    n_sequences: int
+    def __new__(cls, json: str) -> Encoding:
+        """From its pickled form."""
+    @property
+    def ids(self) -> list[int]: ...
+    @property
+    def type_ids(self) -> list[int]: ...
+    @property
+    def tokens(self) -> list[str]: ...
+    @property
+    def offsets(self) -> list[tuple[int, int]]: ...
+    @property
+    def word_ids(self) -> list[int | None]: ...
+    @property
+    def sequence_ids(self) -> list[int | None]: ...
+    @property
+    def special_tokens_mask(self) -> list[int]: ...
+    @property
+    def attention_mask(self) -> list[int]: ...
+    @property
+    def n_sequences(self) -> int: ...
     def __len__(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
     def token_to_word(self, token: int) -> int | None: ...
     def token_to_chars(self, token: int) -> tuple[int, int] | None: ...
     def token_to_sequence(self, token: int) -> int | None: ...
@@ -119,8 +155,50 @@ class Encoding:
 
 @final
 class Tokenizer:
-    """A tokenizer without state: truncation and padding are arguments of a call."""
+    """A tokenizer that never changes: truncation and padding are arguments of a call, and what would change it
+    returns a new one. Errors are ValueErrors."""
 
-    @staticmethod
-    def from_json(json: str) -> Tokenizer:
+    def __new__(cls, json: str) -> Tokenizer:
         """From the text of a tokenizer.json (its truncation and padding sections are ignored)."""
+    def to_json(self, pretty: bool = False) -> str: ...
+    @staticmethod
+    def read_vocabulary(text: bytes) -> dict[str, int]:
+        """The tokens of a vocab.txt, one a line."""
+    def with_added_tokens(self, tokens: Sequence[_AddedToken]) -> tuple[Tokenizer, int]:
+        """The same tokenizer with more added tokens, and how many of them are new or changed."""
+    def with_post_processor(self, json: str) -> Tokenizer:
+        """The same tokenizer with that section of a tokenizer.json replaced."""
+    def encode(
+        self,
+        inputs: list[Any],
+        *,
+        pre_split: bool,
+        add_special_tokens: bool,
+        split_special_tokens: bool,
+        truncation: _Truncation | None,
+        padding: _Padding | None,
+    ) -> tuple[list[Encoding], list[int]]:
+        """Texts (or lists of words, if `pre_split`) or pairs of them -> rows, and the input that each is from.
+
+        TypeError "text[i] is X, expected Y" for anything else."""
+    def encode_ids(
+        self,
+        texts: list[str],
+        add_special_tokens: bool = True,
+        max_length: int | None = None,
+        truncation_side: str = "right",
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Ids alone: those of all texts end to end, and the length of each text (B,)."""
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool) -> str:
+        """Ids outside the vocabulary are skipped; negative ones are a ValueError."""
+    def tokens_to_string(self, tokens: Sequence[str]) -> str: ...
+    def token_to_id(self, token: str) -> int | None: ...
+    def id_to_token(self, id: int) -> str | None: ...
+    def vocabulary(self, with_added_tokens: bool) -> dict[str, int]: ...
+    def vocabulary_size(self, with_added_tokens: bool) -> int: ...
+    def added_tokens(self) -> list[tuple[int, _AddedToken]]:
+        """By rising id."""
+    def num_special_tokens(self, pair: bool) -> int: ...
+    @property
+    def model_kind(self) -> str:
+        """WordPiece, BPE, Unigram or WordLevel."""

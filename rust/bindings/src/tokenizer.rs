@@ -1,0 +1,421 @@
+//! Texts in, encodings out: the Python face of `ferroformer-text`.
+
+use ferroformer_text::{self as text, AddedToken, EncodeOptions, TextError};
+use numpy::{IntoPyArray, PyArray1};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
+use pyo3::types::{PyDict, PyList, PyString, PyTuple, PyType};
+
+use crate::errors::named;
+
+pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_class::<Encoding>()?;
+    m.add_class::<Tokenizer>()
+}
+
+/// The class says whose fault it is: the tokenizer's files or the call's arguments. All are ValueErrors.
+fn text_error(error: TextError) -> PyErr {
+    let class = match &error {
+        TextError::Description(_) | TextError::VocabularyNotUtf8 { .. } | TextError::AddTokens(_) => "TokenizerError",
+        _ => "InputError",
+    };
+    named(class, error.to_string())
+}
+
+fn enter<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T, TextError> + Send) -> PyResult<T> {
+    crate::enter::enter(py, work, text_error)
+}
+
+#[pyclass(frozen, module = "ferroformer._native")]
+struct Encoding(text::Encoding);
+
+type Span = Option<(usize, usize)>;
+/// Ids end to end, and how many of them are each text's.
+type Ragged<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>);
+
+#[pymethods]
+impl Encoding {
+    #[new]
+    fn new(json: &str) -> PyResult<Self> {
+        text::encoding_from_json(json).map(Self).map_err(text_error)
+    }
+
+    #[getter]
+    fn ids(&self) -> &[u32] {
+        self.0.get_ids()
+    }
+
+    #[getter]
+    fn type_ids(&self) -> &[u32] {
+        self.0.get_type_ids()
+    }
+
+    #[getter]
+    fn tokens(&self) -> &[String] {
+        self.0.get_tokens()
+    }
+
+    #[getter]
+    fn offsets(&self) -> &[(usize, usize)] {
+        self.0.get_offsets()
+    }
+
+    #[getter]
+    fn word_ids(&self) -> &[Option<u32>] {
+        self.0.get_word_ids()
+    }
+
+    #[getter]
+    fn sequence_ids(&self) -> Vec<Option<usize>> {
+        self.0.get_sequence_ids()
+    }
+
+    #[getter]
+    fn special_tokens_mask(&self) -> &[u32] {
+        self.0.get_special_tokens_mask()
+    }
+
+    #[getter]
+    fn attention_mask(&self) -> &[u32] {
+        self.0.get_attention_mask()
+    }
+
+    #[getter]
+    fn n_sequences(&self) -> usize {
+        self.0.n_sequences()
+    }
+
+    fn token_to_sequence(&self, token: usize) -> Option<usize> {
+        self.0.token_to_sequence(token)
+    }
+
+    fn token_to_word(&self, token: usize) -> Option<u32> {
+        self.0.token_to_word(token).map(|(_, word)| word)
+    }
+
+    fn token_to_chars(&self, token: usize) -> Span {
+        self.0.token_to_chars(token).map(|(_, span)| span)
+    }
+
+    #[pyo3(signature = (word, sequence = 0))]
+    fn word_to_tokens(&self, word: u32, sequence: usize) -> Span {
+        self.0.word_to_tokens(word, sequence)
+    }
+
+    #[pyo3(signature = (word, sequence = 0))]
+    fn word_to_chars(&self, word: u32, sequence: usize) -> Span {
+        self.0.word_to_chars(word, sequence)
+    }
+
+    #[pyo3(signature = (char, sequence = 0))]
+    fn char_to_token(&self, char: usize, sequence: usize) -> Option<usize> {
+        self.0.char_to_token(char, sequence)
+    }
+
+    #[pyo3(signature = (char, sequence = 0))]
+    fn char_to_word(&self, char: usize, sequence: usize) -> Option<u32> {
+        self.0.char_to_word(char, sequence)
+    }
+
+    fn __len__(&self) -> usize {
+        self.0.len()
+    }
+
+    fn __eq__(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Encoding(num_tokens={}, n_sequences={})", self.0.len(), self.0.n_sequences())
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyType>, (String,))> {
+        let json = text::encoding_to_json(&slf.get().0).map_err(text_error)?;
+        Ok((slf.get_type(), (json,)))
+    }
+}
+
+#[pyclass(frozen, module = "ferroformer._native")]
+struct Tokenizer(text::Tokenizer);
+
+#[pymethods]
+impl Tokenizer {
+    #[new]
+    fn new(py: Python<'_>, json: &str) -> PyResult<Self> {
+        enter(py, || text::Tokenizer::from_json(json)).map(Self)
+    }
+
+    #[pyo3(signature = (pretty = false))]
+    fn to_json(&self, py: Python<'_>, pretty: bool) -> PyResult<String> {
+        enter(py, || self.0.to_json(pretty))
+    }
+
+    #[staticmethod]
+    fn read_vocabulary<'py>(py: Python<'py>, text: &[u8]) -> PyResult<Bound<'py, PyDict>> {
+        enter(py, || text::Tokenizer::read_vocabulary(text))?.into_pyobject(py)
+    }
+
+    fn with_added_tokens(&self, py: Python<'_>, tokens: Vec<AddedTokenArg>) -> PyResult<(Self, usize)> {
+        let tokens = tokens.into_iter().map(AddedTokenArg::into).collect();
+        enter(py, || self.0.with_added_tokens(tokens)).map(|(tokenizer, added)| (Self(tokenizer), added))
+    }
+
+    fn with_post_processor(&self, py: Python<'_>, json: &str) -> PyResult<Self> {
+        enter(py, || self.0.with_post_processor(json)).map(Self)
+    }
+
+    #[pyo3(signature = (inputs, *, pre_split, add_special_tokens, split_special_tokens, truncation, padding))]
+    #[expect(clippy::too_many_arguments, reason = "the options of one call, all keywords")]
+    fn encode(
+        &self,
+        py: Python<'_>,
+        inputs: &Bound<'_, PyList>,
+        pre_split: bool,
+        add_special_tokens: bool,
+        split_special_tokens: bool,
+        truncation: Option<TruncationArg>,
+        padding: Option<PaddingArg>,
+    ) -> PyResult<(Vec<Encoding>, Vec<usize>)> {
+        let options = EncodeOptions {
+            add_special_tokens,
+            split_special_tokens,
+            truncation: truncation.map(text::Truncation::try_from).transpose()?,
+            padding: padding.map(text::Padding::try_from).transpose()?,
+        };
+        let inputs = inputs
+            .iter()
+            .enumerate()
+            .map(|(index, item)| OwnedInput::extract(index, &item, pre_split))
+            .collect::<PyResult<Vec<_>>>()?;
+        let batch = enter(py, || {
+            let inputs: Vec<_> = inputs.iter().map(OwnedInput::borrow).collect();
+            self.0.encode(&inputs, &options)
+        })?;
+        Ok((batch.rows.into_iter().map(Encoding).collect(), batch.samples))
+    }
+
+    #[pyo3(signature = (texts, add_special_tokens = true, max_length = None, truncation_side = "right"))]
+    fn encode_ids<'py>(
+        &self,
+        py: Python<'py>,
+        texts: &Bound<'py, PyList>,
+        add_special_tokens: bool,
+        max_length: Option<usize>,
+        truncation_side: &str,
+    ) -> PyResult<Ragged<'py>> {
+        let side = side(truncation_side)?;
+        let texts = texts.iter().enumerate().map(|(index, text)| string(index, &text)).collect::<PyResult<Vec<_>>>()?;
+        let (ids, lengths) = enter(py, || {
+            let texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
+            self.0.encode_ids(&texts, add_special_tokens, max_length, side)
+        })?;
+        Ok((ids.into_pyarray(py), lengths.into_pyarray(py)))
+    }
+
+    fn decode(&self, py: Python<'_>, ids: Vec<i64>, skip_special_tokens: bool) -> PyResult<String> {
+        let ids = ids.iter().enumerate().map(|(i, &id)| token_id(i, id)).collect::<PyResult<Vec<_>>>()?;
+        enter(py, || self.0.decode(&ids, skip_special_tokens))
+    }
+
+    fn tokens_to_string(&self, py: Python<'_>, tokens: Vec<String>) -> PyResult<String> {
+        enter(py, || self.0.tokens_to_string(tokens))
+    }
+
+    fn token_to_id(&self, token: &str) -> Option<u32> {
+        self.0.token_to_id(token)
+    }
+
+    fn id_to_token(&self, id: i64) -> Option<String> {
+        self.0.id_to_token(u32::try_from(id).ok()?)
+    }
+
+    fn vocabulary<'py>(&self, py: Python<'py>, with_added_tokens: bool) -> PyResult<Bound<'py, PyDict>> {
+        self.0.vocabulary(with_added_tokens).into_pyobject(py)
+    }
+
+    fn vocabulary_size(&self, with_added_tokens: bool) -> usize {
+        self.0.vocabulary_size(with_added_tokens)
+    }
+
+    fn added_tokens(&self) -> Vec<(u32, AddedTokenArg)> {
+        self.0.added_tokens().into_iter().map(|(id, token)| (id, token.into())).collect()
+    }
+
+    fn num_special_tokens(&self, pair: bool) -> usize {
+        self.0.num_special_tokens(pair)
+    }
+
+    #[getter]
+    fn model_kind(&self) -> &'static str {
+        self.0.model_kind()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Tokenizer(model={}, vocab_size={})", self.0.model_kind(), self.0.vocabulary_size(true))
+    }
+
+    /// It never changes, so a copy would be the same thing twice.
+    fn __deepcopy__<'py>(slf: Bound<'py, Self>, _memo: &Bound<'py, PyAny>) -> Bound<'py, Self> {
+        slf
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyType>, (String,))> {
+        Ok((slf.get_type(), (slf.get().to_json(slf.py(), false)?,)))
+    }
+}
+
+fn token_id(position: usize, id: i64) -> PyResult<u32> {
+    u32::try_from(id).map_err(|_| named("TokenIdError", format!("ids[{position}] is {id}, which is no token id")))
+}
+
+fn side(name: &str) -> PyResult<text::Side> {
+    match name {
+        "left" => Ok(text::Side::Left),
+        "right" => Ok(text::Side::Right),
+        _ => Err(named("InputError", format!("a side is 'left' or 'right', not {name:?}"))),
+    }
+}
+
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct TruncationArg {
+    strategy: String,
+    max_length: usize,
+    stride: usize,
+    side: String,
+    keep_overflow: bool,
+}
+
+impl TryFrom<TruncationArg> for text::Truncation {
+    type Error = PyErr;
+
+    fn try_from(arg: TruncationArg) -> PyResult<Self> {
+        let strategy = match arg.strategy.as_str() {
+            "longest_first" => text::Strategy::LongestFirst,
+            "only_first" => text::Strategy::OnlyFirst,
+            "only_second" => text::Strategy::OnlySecond,
+            other => {
+                return Err(named("InputError", format!("{other:?} is not a truncation strategy")));
+            }
+        };
+        let TruncationArg { max_length, stride, keep_overflow, .. } = arg;
+        Ok(Self { strategy, max_length, stride, side: side(&arg.side)?, keep_overflow })
+    }
+}
+
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct PaddingArg {
+    length: Option<usize>,
+    multiple_of: Option<usize>,
+    side: String,
+    id: u32,
+    type_id: u32,
+    token: String,
+}
+
+impl TryFrom<PaddingArg> for text::Padding {
+    type Error = PyErr;
+
+    fn try_from(arg: PaddingArg) -> PyResult<Self> {
+        let PaddingArg { length, multiple_of, id, type_id, token, .. } = arg;
+        Ok(Self { length, multiple_of, side: side(&arg.side)?, id, type_id, token })
+    }
+}
+
+#[derive(FromPyObject, IntoPyObject)]
+#[pyo3(from_item_all)]
+struct AddedTokenArg {
+    content: String,
+    single_word: bool,
+    lstrip: bool,
+    rstrip: bool,
+    normalized: bool,
+    special: bool,
+}
+
+impl From<AddedTokenArg> for AddedToken {
+    fn from(arg: AddedTokenArg) -> Self {
+        let AddedTokenArg { content, single_word, lstrip, rstrip, normalized, special } = arg;
+        Self { content, single_word, lstrip, rstrip, normalized, special }
+    }
+}
+
+impl From<AddedToken> for AddedTokenArg {
+    fn from(token: AddedToken) -> Self {
+        let AddedToken { content, single_word, lstrip, rstrip, normalized, special } = token;
+        Self { content, single_word, lstrip, rstrip, normalized, special }
+    }
+}
+
+/// A text held through its Python string: nothing is copied, and it may be read without the GIL.
+enum OwnedSequence {
+    Text(PyBackedStr),
+    Words(Vec<PyBackedStr>),
+}
+
+impl OwnedSequence {
+    fn extract(index: usize, item: &Bound<'_, PyAny>, pre_split: bool) -> PyResult<Self> {
+        if !pre_split {
+            return string(index, item).map(Self::Text);
+        }
+        items(item)
+            .ok_or_else(|| wrong_type(index, item, "a list of words"))?
+            .iter()
+            .map(|word| string(index, word))
+            .collect::<PyResult<_>>()
+            .map(Self::Words)
+    }
+
+    fn borrow(&self) -> text::Sequence<'_> {
+        match self {
+            Self::Text(text) => text::Sequence::Text(text),
+            Self::Words(words) => text::Sequence::Words(words.iter().map(|word| &**word).collect()),
+        }
+    }
+}
+
+struct OwnedInput {
+    first: OwnedSequence,
+    second: Option<OwnedSequence>,
+}
+
+impl OwnedInput {
+    /// A text, or a list or tuple of two. Where texts are lists of words, two lists are a pair and strings are words.
+    fn extract(index: usize, item: &Bound<'_, PyAny>, pre_split: bool) -> PyResult<Self> {
+        if let Some([first, second]) = items(item).as_deref()
+            && !(pre_split && first.is_instance_of::<PyString>())
+        {
+            return Ok(Self {
+                first: OwnedSequence::extract(index, first, pre_split)?,
+                second: Some(OwnedSequence::extract(index, second, pre_split)?),
+            });
+        }
+        Ok(Self { first: OwnedSequence::extract(index, item, pre_split)?, second: None })
+    }
+
+    fn borrow(&self) -> text::Input<'_> {
+        text::Input { first: self.first.borrow(), second: self.second.as_ref().map(OwnedSequence::borrow) }
+    }
+}
+
+/// The items of a list or tuple.
+fn items<'py>(object: &Bound<'py, PyAny>) -> Option<Vec<Bound<'py, PyAny>>> {
+    if let Ok(list) = object.cast::<PyList>() {
+        return Some(list.iter().collect());
+    }
+    object.cast::<PyTuple>().ok().map(|tuple| tuple.iter().collect())
+}
+
+fn string(index: usize, object: &Bound<'_, PyAny>) -> PyResult<PyBackedStr> {
+    let text = object.cast::<PyString>().map_err(|_| wrong_type(index, object, "str"))?;
+    PyBackedStr::try_from(text.clone()).map_err(|e| {
+        named("InputError", format!("text[{index}] is not valid Unicode (a lone surrogate): {}", e.value(object.py())))
+    })
+}
+
+fn wrong_type(index: usize, object: &Bound<'_, PyAny>, expected: &str) -> PyErr {
+    let found = object.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string());
+    PyTypeError::new_err(format!("text[{index}] is {found}, expected {expected}"))
+}
