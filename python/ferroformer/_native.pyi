@@ -202,3 +202,4 @@ class Tokenizer:
     @property
     def model_kind(self) -> str:
         """WordPiece, BPE, Unigram or WordLevel."""
+    def __deepcopy__(self, _memo: Any, /) -> Tokenizer: ...

@@ -1,0 +1,123 @@
+"""BERT's tokenizer: text split at white space and punctuation, then WordPiece."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .._native import Tokenizer
+from ..added_token import AddedToken
+from ..errors import TokenizerError
+from ..tokenization_files import TokenizerFiles, baked_in_defaults, parse_description, template
+from ..tokenization_utils import PreTrainedTokenizerBase
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class BertTokenizer(PreTrainedTokenizerBase):
+    """Built from a vocabulary and these options; where there is a `tokenizer.json`, only its vocabulary and added
+    tokens are taken, so the options win over the normalizer that it describes.
+
+    `vocab` is {token: id} or the path of a `vocab.txt`. `strip_accents=None` strips them if `do_lower_case`.
+    """
+
+    vocab_files_names = {"vocab_file": "vocab.txt", "tokenizer_file": "tokenizer.json"}
+    model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+
+    def __init__(
+        self,
+        vocab: str | os.PathLike[str] | dict[str, int] | None = None,
+        do_lower_case: bool = True,
+        unk_token: str | AddedToken = "[UNK]",
+        sep_token: str | AddedToken = "[SEP]",
+        pad_token: str | AddedToken = "[PAD]",
+        cls_token: str | AddedToken = "[CLS]",
+        mask_token: str | AddedToken = "[MASK]",
+        tokenize_chinese_chars: bool = True,
+        strip_accents: bool | None = None,
+        *,
+        vocab_file: str | os.PathLike[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.do_lower_case = do_lower_case
+        self.tokenize_chinese_chars = tokenize_chinese_chars
+        self.strip_accents = strip_accents
+        vocab = vocab_file if vocab is None else vocab
+        if vocab is None:
+            named = (pad_token, unk_token, cls_token, sep_token, mask_token)
+            vocab = {str(token): i for i, token in enumerate(named)}
+        elif not isinstance(vocab, dict):
+            vocab = Tokenizer.read_vocabulary(Path(vocab).read_bytes())
+        normalizer = {
+            "type": "BertNormalizer",
+            "clean_text": True,
+            "handle_chinese_chars": tokenize_chinese_chars,
+            "strip_accents": strip_accents,
+            "lowercase": do_lower_case,
+        }
+        super().__init__(
+            _word_piece(vocab, str(unk_token), normalizer),
+            do_lower_case=do_lower_case,
+            unk_token=unk_token,
+            sep_token=sep_token,
+            pad_token=pad_token,
+            cls_token=cls_token,
+            mask_token=mask_token,
+            tokenize_chinese_chars=tokenize_chinese_chars,
+            strip_accents=strip_accents,
+            **kwargs,
+        )
+        cls, sep = str(cls_token), str(sep_token)
+        ids = {cls: self.cls_token_id, sep: self.sep_token_id}
+        self._tokenizer = self._tokenizer.with_post_processor(template(cls, sep, ids))
+
+    @classmethod
+    def _from_files(cls, files: TokenizerFiles) -> Self:
+        if files.description is None:
+            return cls(Tokenizer.read_vocabulary(files.vocab or b""), **files.arguments)
+        description = parse_description(files.description)
+        vocab = description["model"].get("vocab")
+        if not isinstance(vocab, dict):
+            raise TokenizerError(f"the tokenizer.json of a {cls.__name__} must hold a vocabulary of tokens and ids")
+        return cls(vocab, **{**baked_in_defaults(description), **files.arguments})
+
+    def save_vocabulary(
+        self, save_directory: str | os.PathLike[str], filename_prefix: str | None = None
+    ) -> tuple[str, ...]:
+        """Write `vocab.txt`, the tokens by rising id; returns its path."""
+        vocab = self._tokenizer.vocabulary(False)
+        path = Path(save_directory, f"{filename_prefix}-vocab.txt" if filename_prefix else "vocab.txt")
+        path.write_text("".join(f"{token}\n" for token in sorted(vocab, key=vocab.__getitem__)), encoding="utf-8")
+        return (str(path),)
+
+
+class DistilBertTokenizer(BertTokenizer):
+    """BERT's tokenizer for a model without token types."""
+
+    model_input_names = ["input_ids", "attention_mask"]
+
+
+def _word_piece(vocab: dict[str, int], unk_token: str, normalizer: dict[str, Any]) -> Tokenizer:
+    description = {
+        "version": "1.0",
+        "added_tokens": [],
+        "normalizer": normalizer,
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+        "model": {
+            "type": "WordPiece",
+            "unk_token": unk_token,
+            "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100,
+            "vocab": vocab,
+        },
+    }
+    return Tokenizer(json.dumps(description, ensure_ascii=False))
+
+
+BertTokenizerFast = BertTokenizer
+DistilBertTokenizerFast = DistilBertTokenizer
+ElectraTokenizer = ElectraTokenizerFast = BertTokenizer

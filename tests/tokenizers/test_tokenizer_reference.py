@@ -1,0 +1,99 @@
+"""Random calls against transformers itself, where it is installed."""
+
+import random
+
+import pytest
+
+from ferroformer import AutoTokenizer
+
+from .conftest import DATA
+
+transformers = pytest.importorskip("transformers")
+
+FAMILIES = ["minilm", "bert-cased-vocab", "bert-chinese-vocab"]
+CHARACTERS = "abc xyzÉéñß中文字،ש\u0301\u200b\u00a0\t\n.,!?'\"-_##[]<>0123😀Σς"  # noqa: RUF001
+WORDS = ["Hello", "York", "##x", "中文", "", "a b", "[MASK]", "naïve", "!!", "antidisestablishmentarianism"]
+CHOICES = {
+    "padding": [True, "longest", "max_length", False],
+    "truncation": [True, "longest_first", "only_first", "only_second", False],
+    "max_length": [5, 8, 16, 40],
+    "stride": [0, 1, 3],
+    "pad_to_multiple_of": [1, 4],
+    "padding_side": ["left", "right"],
+    "add_special_tokens": [False],
+    "split_special_tokens": [True],
+    "return_overflowing_tokens": [True],
+    "return_offsets_mapping": [True],
+    "return_special_tokens_mask": [True],
+    "return_length": [True],
+    "return_token_type_ids": [False],
+}
+
+
+def random_text(rng, split):
+    if split:
+        return rng.choices(WORDS, k=rng.randrange(1, 6))
+    return "".join(rng.choices(CHARACTERS, k=rng.randrange(40))) + " " + " ".join(rng.choices(WORDS, k=3))
+
+
+def random_call(rng):
+    kwargs = {name: rng.choice(values) for name, values in CHOICES.items() if rng.random() < 0.3}
+    kwargs["is_split_into_words"] = split = rng.random() < 0.3
+
+    def texts():
+        return [random_text(rng, split) for _ in range(3)]
+
+    text, pair = texts(), texts() if rng.random() < 0.5 else None
+    if rng.random() < 0.4:
+        text, pair = text[0], pair and pair[0]
+    return text, pair, kwargs
+
+
+def outcome(tokenizer, text, pair, kwargs):
+    try:
+        encoding = tokenizer(text, pair, **kwargs)
+    except BaseException as error:  # transformers lets panics through, which are no Exceptions
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        return "error"
+    rows = range(len(encoding.encodings))
+    return dict(encoding), [(encoding.tokens(i), encoding.word_ids(i), encoding.sequence_ids(i)) for i in rows]
+
+
+def cuts_a_text_to_nothing(result):
+    """Windows beside a text of which no token is left: transformers pads them to the length of the first only."""
+    rows = result[0]["input_ids"] if result != "error" else []
+    return len({len(row) for row in rows if isinstance(row, list)}) > 1
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_random_calls(family):
+    ours = AutoTokenizer.from_pretrained(DATA / family)
+    theirs = transformers.AutoTokenizer.from_pretrained(DATA / family)
+    rng = random.Random(family)
+    for _ in range(300):
+        call = random_call(rng)
+        expected = outcome(theirs, *call)
+        if call[2].get("padding") and cuts_a_text_to_nothing(expected):
+            continue
+        assert outcome(ours, *call) == expected, call
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_reads_what_the_other_writes(family, tmp_path):
+    ours = AutoTokenizer.from_pretrained(DATA / family, padding_side="left")
+    ours.add_special_tokens({"bos_token": "<s>", "extra_special_tokens": ["<X>"]})
+    ours.save_pretrained(tmp_path / "ours")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "ours")
+    theirs.save_pretrained(tmp_path / "theirs")
+    again = AutoTokenizer.from_pretrained(tmp_path / "theirs")
+    for tokenizer in (theirs, again):
+        assert tokenizer.special_tokens_map == ours.special_tokens_map
+        assert tokenizer.added_tokens_encoder == ours.added_tokens_encoder
+        assert tokenizer.get_vocab() == ours.get_vocab()
+        assert (
+            tokenizer(["a <s>", "É<X> b"], padding=True)["input_ids"]
+            == ours(["a <s>", "É<X> b"], padding=True)["input_ids"]
+        )
