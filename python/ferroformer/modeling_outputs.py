@@ -1,0 +1,65 @@
+"""What a model returns: numpy arrays under names, in a fixed order."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["BaseModelOutputWithPooling", "ModelOutput"]
+
+
+class ModelOutput(OrderedDict[str, Any]):
+    """An ordered dict of the fields that are not None, which are attributes too and can be indexed like a tuple.
+
+    Iteration yields names, as in a dict; `to_tuple()` gives the values. Subclasses are dataclasses.
+    """
+
+    def __post_init__(self) -> None:
+        for field in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
+            value = getattr(self, field.name)
+            if value is not None:
+                super().__setitem__(field.name, value)
+
+    def __getitem__(self, key: Any) -> Any:
+        return super().__getitem__(key) if isinstance(key, str) else self.to_tuple()[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        setattr(self, key, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if value is not None and name in type(self).__dataclass_fields__:  # type: ignore[attr-defined]
+            super().__setitem__(name, value)
+        super().__setattr__(name, value)
+
+    def to_tuple(self) -> tuple[Any, ...]:
+        """The values that are not None."""
+        return tuple(self[name] for name in self.keys())
+
+    def __reduce__(self) -> Any:
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise TypeError(f"the fields of {type(self).__name__} are fixed")
+
+    __delitem__ = pop = popitem = setdefault = update = clear = _refuse
+
+
+@dataclass(eq=False, repr=False)
+class BaseModelOutputWithPooling(ModelOutput):
+    """What an encoder returns; all arrays are float32.
+
+    last_hidden_state (B, T, H): zeros where the attention mask is zero.
+    pooler_output (B, H): None for a model without a pooling layer.
+    hidden_states: with `output_hidden_states` a tuple of layers + 1 arrays (B, T, H), the embeddings first.
+    attentions: with `output_attentions` a tuple with one array (B, heads, T, T) per layer, after the softmax.
+    """
+
+    last_hidden_state: NDArray[np.float32] | None = None
+    pooler_output: NDArray[np.float32] | None = None
+    hidden_states: tuple[NDArray[np.float32], ...] | None = None
+    attentions: tuple[NDArray[np.float32], ...] | None = None

@@ -1,0 +1,264 @@
+"""`PreTrainedModel`: what all models share. Loading, saving, and the call down to the compiled core.
+
+An architecture's own file (models/bert.py) says what it is made of: a blueprint, and a table of its tensors' names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from .config_values import dtype_name
+from .configuration_utils import PreTrainedConfig
+from .hub import HUB_ARGUMENTS
+from .model_inputs import encoder_inputs
+from .modeling_outputs import BaseModelOutputWithPooling
+from .tensor_match import TensorMatch, TensorTable, checkpoint_name, match_tensors, report
+from .weight_files import WEIGHTS_NAME, open_checkpoint
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ._native import Checkpoint, Encoder
+
+__all__ = ["PreTrainedModel"]
+
+Self = TypeVar("Self", bound="PreTrainedModel")
+
+_DEVICES = (None, "cpu", "auto")
+_ATTENTIONS = (None, "eager", "sdpa")
+_DTYPES = (None, "auto", "float32")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """An opened checkpoint and what may be wrong with it."""
+
+    checkpoint: Checkpoint
+    ignore_mismatched_sizes: bool
+
+
+class PreTrainedModel:
+    """A model: a configuration, and weights in the compiled core. Immutable, so threads may share it.
+
+    `model(...)` is `forward`; `Model(config, seed=0)` has random weights, `Model.from_pretrained(path)` a
+    checkpoint's. Weights may be stored in any float dtype; they are computed in float32.
+    """
+
+    config_class: ClassVar[type[PreTrainedConfig]] = PreTrainedConfig
+    base_model_prefix: ClassVar[str] = ""
+    tensor_table: ClassVar[TensorTable] = {}
+    main_input_name: ClassVar[str] = "input_ids"
+
+    def __init__(
+        self, config: Any, blueprint: dict[str, Any], *, seed: int = 0, _weights: Weights | None = None
+    ) -> None:
+        from ._native import Encoder
+
+        self.config = config
+        self.training = False
+        text = json.dumps(blueprint)
+        slots = [(slot, tuple(shape)) for slot, shape in Encoder.slots(text)]
+        self.tensor_names = {slot: checkpoint_name(slot, self.tensor_table) for slot, _ in slots}
+        self.match = TensorMatch()
+        if _weights is not None:
+            self.match = match_tensors(
+                slots,
+                self.tensor_table,
+                _weights.checkpoint,
+                self.base_model_prefix,
+                _weights.ignore_mismatched_sizes,
+                config,
+            )
+        checkpoint = _weights.checkpoint if _weights else None
+        # the compiled model
+        self.core: Encoder = Encoder(text, checkpoint, self.match.filled, config.initializer_range, seed)
+        self._reload: tuple[Any, ...] | None = None
+
+    # --- call ---------------------------------------------------------------------------------
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the model; each architecture lists its arguments."""
+        raise NotImplementedError(f"{type(self).__name__} is a base class")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(*args, **kwargs)
+
+    def encode(
+        self,
+        inputs: dict[str, Any],
+        *,
+        output_hidden_states: bool | None,
+        output_attentions: bool | None,
+        return_dict: bool | None,
+    ) -> Any:
+        """The forward pass of an encoder; an option that is None is what the configuration says."""
+        config = self.config
+        last, pooled, hidden, attentions = self.core.forward(
+            **encoder_inputs(inputs, config.hidden_size),
+            output_hidden_states=bool(_first(output_hidden_states, config.output_hidden_states)),
+            output_attentions=bool(_first(output_attentions, config.output_attentions)),
+        )
+        output = BaseModelOutputWithPooling(last, pooled, _tuple(hidden), _tuple(attentions))
+        return output if _first(return_dict, config.return_dict) else output.to_tuple()
+
+    # --- load ---------------------------------------------------------------------------------
+    @classmethod
+    def from_pretrained(
+        cls: type[Self],
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        *,
+        config: PreTrainedConfig | str | os.PathLike[str] | None = None,
+        dtype: Any = None,
+        torch_dtype: Any = None,
+        device_map: Any = None,
+        attn_implementation: str | None = None,
+        ignore_mismatched_sizes: bool = False,
+        output_loading_info: bool = False,
+        subfolder: str = "",
+        **kwargs: Any,
+    ) -> Any:
+        """Read a model from a directory (config.json, model.safetensors or its shards) or a hub repository.
+
+        config: used in place of config.json: a configuration, or where to read it.
+        dtype: None, "auto" or "float32"; others are not computed yet (NotImplementedError).
+        device_map: None, "cpu" or "auto"; attn_implementation: None, "eager" or "sdpa", all the same here.
+        ignore_mismatched_sizes: initialize tensors of another shape newly, with a warning, instead of an error.
+        output_loading_info: return (model, dict of missing_keys, unexpected_keys, mismatched_keys, error_msgs).
+        revision, token, cache_dir, local_files_only, force_download: for the hub, unused for a directory.
+        Others override settings of the configuration, or are arguments of the class (`add_pooling_layer`).
+
+        Raises FileNotFoundError, NotADirectoryError, ConfigError, WeightMismatchError (a RuntimeError),
+        CorruptModelError (an OSError); OSError if only pytorch_model.bin is there; TypeError (unknown argument).
+        """
+        _check_computable(_first(dtype, torch_dtype), device_map, attn_implementation)
+        where = {key: kwargs.pop(key) for key in HUB_ARGUMENTS if key in kwargs} | {"subfolder": subfolder}
+        settings, model_arguments = cls._resolve_config(pretrained_model_name_or_path, config, where, kwargs)
+        settings.name_or_path = str(pretrained_model_name_or_path)
+        weights = Weights(open_checkpoint(pretrained_model_name_or_path, **where), ignore_mismatched_sizes)
+        model = cls(settings, **model_arguments, _weights=weights)
+        _warn(report(model.match, cls.__name__, pretrained_model_name_or_path))
+        model._remember(pretrained_model_name_or_path, subfolder, ignore_mismatched_sizes, model_arguments)
+        return (model, model.match.loading_info()) if output_loading_info else model
+
+    @classmethod
+    def _resolve_config(
+        cls, name_or_path: str | os.PathLike[str], config: Any, where: dict[str, Any], kwargs: dict[str, Any]
+    ) -> tuple[Any, dict[str, Any]]:
+        found: tuple[Any, dict[str, Any]]
+        if not isinstance(config, PreTrainedConfig):
+            source = name_or_path if config is None else config
+            found = cls.config_class.from_pretrained(source, return_unused_kwargs=True, **where, **kwargs)
+            return found
+        # The caller's object stays as it is. What is left at its default may depend on an override: labels do.
+        found = cls.config_class.from_dict(config.to_diff_dict(), return_unused_kwargs=True, **kwargs)
+        return found
+
+    def _remember(
+        self,
+        name_or_path: str | os.PathLike[str],
+        subfolder: str,
+        ignore_mismatched_sizes: bool,
+        model_arguments: dict[str, Any],
+    ) -> None:
+        path = Path(name_or_path).expanduser()
+        if path.is_dir():
+            options = {"subfolder": subfolder, "ignore_mismatched_sizes": ignore_mismatched_sizes}
+            self._reload = (type(self), str(path.absolute()), options | model_arguments)
+
+    def __reduce__(self) -> Any:
+        if self._reload is None:
+            raise TypeError(
+                f"this {type(self).__name__} cannot be pickled: only models that were loaded from a local directory "
+                "are, by their path; save_pretrained it and load it from there"
+            )
+        return _reload, (*self._reload, self.config)
+
+    # --- save ---------------------------------------------------------------------------------
+    def save_pretrained(self, save_directory: str | os.PathLike[str]) -> None:
+        """Write config.json and model.safetensors (float32); each file is replaced as a whole or not at all."""
+        directory = Path(save_directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        self.core.save(str(directory / WEIGHTS_NAME), self.tensor_names)
+        saved = self.config_class.from_dict(self.config.to_dict())
+        saved.update({"architectures": [type(self).__name__], "dtype": "float32"})
+        saved.save_pretrained(directory)
+
+    # --- what it is ---------------------------------------------------------------------------
+    def state_dict(self) -> dict[str, NDArray[np.float32]]:
+        """Copies of all weights under their names in a checkpoint."""
+        return dict(self.named_parameters())
+
+    def named_parameters(self) -> Iterator[tuple[str, NDArray[np.float32]]]:
+        """(name, copy) of one weight after the other."""
+        for slot, name in self.tensor_names.items():
+            yield name, self.core.tensor(slot)
+
+    def num_parameters(self) -> int:
+        """The number of weights."""
+        return self.core.num_parameters()
+
+    def get_memory_footprint(self) -> int:
+        """Bytes held by the weights."""
+        return self.core.memory_footprint()
+
+    @property
+    def dtype(self) -> np.dtype[np.float32]:
+        """The dtype of the computation: numpy's float32."""
+        import numpy as np
+
+        return np.dtype(np.float32)
+
+    @property
+    def device(self) -> str:
+        """Always "cpu"."""
+        return "cpu"
+
+    @property
+    def name_or_path(self) -> str:
+        """Where the model was loaded from."""
+        return str(self.config.name_or_path)
+
+    def eval(self: Self) -> Self:
+        """Set inference mode, which models are in from the start; returns the model."""
+        return self.train(False)
+
+    def train(self: Self, mode: bool = True) -> Self:
+        """Set training mode, which has no effect on `forward`: there is no dropout; returns the model."""
+        self.training = mode
+        return self
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.num_parameters():,} parameters, {self.name_or_path or 'random weights'!r})"
+
+
+def _reload(cls: type[PreTrainedModel], path: str, options: dict[str, Any], config: PreTrainedConfig) -> Any:
+    return cls.from_pretrained(path, config=config, **options)
+
+
+def _check_computable(dtype: Any, device_map: Any, attn_implementation: Any) -> None:
+    if dtype_name(dtype) not in _DTYPES:
+        raise NotImplementedError(f"dtype={dtype_name(dtype)!r}: only 'float32' (and 'auto') is computed so far")
+    if device_map not in _DEVICES:
+        raise ValueError(f"device_map={device_map!r}: models run on the CPU; allowed are None, 'cpu' and 'auto'")
+    if attn_implementation not in _ATTENTIONS:
+        raise ValueError(f"attn_implementation={attn_implementation!r}: allowed are None, 'eager' and 'sdpa'")
+
+
+def _warn(text: str | None) -> None:
+    import logging
+
+    if text is not None:
+        logging.getLogger(__name__).warning(text)
+
+
+def _first(value: Any, default: Any) -> Any:
+    return default if value is None else value
+
+
+def _tuple(arrays: list[Any] | None) -> tuple[Any, ...] | None:
+    return None if arrays is None else tuple(arrays)

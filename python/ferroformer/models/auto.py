@@ -1,0 +1,131 @@
+"""`AutoConfig` and `AutoModel`: the class that a checkpoint's `model_type` asks for.
+
+`MODELS` is the one table of what is supported; a class is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from ..configuration_utils import PreTrainedConfig
+from ..errors import ConfigError
+
+__all__ = ["MODELS", "AutoConfig", "AutoModel"]
+
+
+@dataclass
+class ModelType:
+    """Where an architecture's classes are: each a class, or "module:name" beneath ferroformer.models."""
+
+    config: str | type[PreTrainedConfig]
+    model: str | type | None
+
+
+MODELS: dict[str, ModelType] = {
+    "bert": ModelType("bert:BertConfig", "bert:BertModel"),
+}
+
+
+def load_class(place: str | type) -> Any:
+    """The class itself, imported if need be."""
+    if not isinstance(place, str):
+        return place
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(f"ferroformer.models.{module}"), name)
+
+
+def entry(model_type: object) -> ModelType:
+    """The table's entry of a model type. ConfigError, with the supported ones, if there is none."""
+    if isinstance(model_type, str) and model_type in MODELS:
+        return MODELS[model_type]
+    found = "no model_type" if model_type is None else f"model_type {model_type!r:.200}"
+    raise ConfigError(f"{found}, which is not supported; supported: {', '.join(sorted(MODELS))}")
+
+
+class AutoConfig:
+    """Finds the configuration class of a checkpoint. Not to be instantiated."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise TypeError("use AutoConfig.from_pretrained(path) or AutoConfig.for_model(model_type)")
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> Any:
+        """As `PreTrainedConfig.from_pretrained`, of the class that the file's model_type names.
+
+        Raises ConfigError if the model type is missing or not supported.
+        """
+        return_unused_kwargs = kwargs.pop("return_unused_kwargs", False)
+        _refuse_remote_code(kwargs)
+        settings, kwargs = PreTrainedConfig.get_config_dict(pretrained_model_name_or_path, **kwargs)
+        try:
+            config_class = load_class(entry(settings.get("model_type")).config)
+        except ConfigError as error:
+            raise ConfigError(f"config.json of {str(pretrained_model_name_or_path)!r}: {error}") from None
+        return config_class.from_dict(settings, return_unused_kwargs=return_unused_kwargs, **kwargs)
+
+    @classmethod
+    def for_model(cls, model_type: str, **kwargs: Any) -> Any:
+        """A configuration of the model type with these settings."""
+        return load_class(entry(model_type).config)(**kwargs)
+
+    @classmethod
+    def register(cls, model_type: str, config: type[PreTrainedConfig], exist_ok: bool = False) -> None:
+        """Add a model type of one's own."""
+        if model_type in MODELS and not exist_ok:
+            raise ValueError(f"{model_type!r} is already there; exist_ok=True replaces it")
+        if config.model_type != model_type:
+            raise ValueError(f"{config.__name__}.model_type is {config.model_type!r}, not {model_type!r}")
+        known = MODELS.get(model_type)
+        MODELS[model_type] = ModelType(config, known.model if known else None)
+
+
+class AutoModel:
+    """Finds the model class of a checkpoint. Not to be instantiated."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise TypeError("use AutoModel.from_pretrained(path) or AutoModel.from_config(config)")
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        *,
+        config: PreTrainedConfig | str | os.PathLike[str] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """As `PreTrainedModel.from_pretrained`, of the class that the configuration's model_type names."""
+        _refuse_remote_code(kwargs)
+        if not isinstance(config, PreTrainedConfig):
+            from ..hub import HUB_ARGUMENTS
+
+            where = {key: kwargs[key] for key in (*HUB_ARGUMENTS, "subfolder") if key in kwargs}
+            config = AutoConfig.from_pretrained(config or pretrained_model_name_or_path, **where)
+        return _model_class(config).from_pretrained(pretrained_model_name_or_path, config=config, **kwargs)
+
+    @classmethod
+    def from_config(cls, config: PreTrainedConfig, **kwargs: Any) -> Any:
+        """A model of this configuration with random weights."""
+        return _model_class(config)(config, **kwargs)
+
+    @classmethod
+    def register(cls, config_class: type[PreTrainedConfig], model_class: type, exist_ok: bool = False) -> None:
+        """Name the model class of a configuration class that is registered with AutoConfig."""
+        known = entry(config_class.model_type)
+        if known.model is not None and not exist_ok:
+            raise ValueError(f"{config_class.model_type!r} has a model class; exist_ok=True replaces it")
+        known.model = model_class
+
+
+def _model_class(config: Any) -> Any:
+    known = entry(config.model_type)
+    if known.model is None:
+        raise ConfigError(f"model_type {config.model_type!r} has no model class; AutoModel.register adds one")
+    return load_class(known.model)
+
+
+def _refuse_remote_code(kwargs: dict[str, Any]) -> None:
+    if kwargs.pop("trust_remote_code", False):
+        raise NotImplementedError("trust_remote_code=True: ferroformer never runs code from a checkpoint")

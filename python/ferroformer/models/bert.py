@@ -1,0 +1,191 @@
+"""BERT (Devlin et al. 2018, https://arxiv.org/abs/1810.04805): an encoder with learned absolute positions,
+layer norm after each residual sum, and a tanh pooler on the first token.
+
+In this file, from top to bottom: the configuration; the blueprint that it implies; where each tensor of a
+checkpoint belongs; the model.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..config_values import check_choice, check_positive, check_probability
+from ..configuration_utils import PreTrainedConfig
+from ..errors import ConfigError
+from ..modeling_utils import PreTrainedModel
+from ..tensor_match import TensorTable
+
+__all__ = ["BertConfig", "BertModel"]
+
+# transformers has several spellings of GELU's tanh formula, which differ by rounding only.
+ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_python": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_accurate": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_python_tanh": "gelu_tanh",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+    "tanh": "tanh",
+}
+
+# A bound that keeps a damaged config.json from asking for a billion layers; published models have up to 48.
+MAX_LAYERS = 1024
+
+
+class BertConfig(PreTrainedConfig):
+    """The settings of a BERT model; names and defaults are those of transformers (bert-base-uncased)."""
+
+    model_type = "bert"
+
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    pad_token_id: int | None = 0
+    use_cache: bool = True
+    classifier_dropout: float | None = None
+    is_decoder: bool = False
+    add_cross_attention: bool = False
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+    tie_word_embeddings: bool = True
+
+    def validate(self) -> None:
+        """Raise ConfigError, which names key, value and what is allowed, if no BERT can have these settings."""
+        super().validate()
+        check_positive(self, "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
+        check_positive(self, "intermediate_size", "max_position_embeddings", "type_vocab_size")
+        check_probability(self, "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
+        check_choice("hidden_act", self.hidden_act, ACTIVATIONS)
+        if self.hidden_size % self.num_attention_heads:
+            raise ConfigError(
+                f"The hidden size ({self.hidden_size}) is not a multiple of the number of attention heads "
+                f"({self.num_attention_heads})"
+            )
+        if self.num_hidden_layers > MAX_LAYERS:
+            raise ConfigError(f"num_hidden_layers={self.num_hidden_layers}: at most {MAX_LAYERS} are supported")
+        for key in ("layer_norm_eps", "initializer_range"):
+            if not 0 <= getattr(self, key) < float("inf"):
+                raise ConfigError(f"{key}={getattr(self, key)}: a finite number >= 0 is needed")
+
+
+def check_supported(config: BertConfig) -> None:
+    """Refuse variants that carry BERT's name and compute something else: an error is better than a wrong vector."""
+    position = getattr(config, "position_embedding_type", "absolute")
+    if position not in ("absolute", None):
+        raise ConfigError(f"position_embedding_type={position!r:.200} is not supported: BERT has 'absolute' positions")
+    for key in ("is_decoder", "add_cross_attention"):
+        if getattr(config, key):
+            raise ConfigError(f"{key}=true is not supported for model_type 'bert': only encoders are")
+    if getattr(config, "auto_map", None):
+        raise ConfigError(
+            f"auto_map={config.auto_map!r:.200}: this checkpoint's model is code of its own under model_type 'bert'; "
+            "ferroformer runs no code from checkpoints, and computing it as a plain BERT would give wrong results"
+        )
+
+
+def blueprint(config: BertConfig, pooler: bool) -> dict[str, Any]:
+    """The ingredients of this BERT in the compiled core's words."""
+    norm = {"eps": config.layer_norm_eps}
+    return {
+        "hidden_size": config.hidden_size,
+        "num_layers": config.num_hidden_layers,
+        "embeddings": {
+            "vocab_size": config.vocab_size,
+            "positions": config.max_position_embeddings,
+            "token_types": config.type_vocab_size,
+            "norm": norm,
+        },
+        "attention": {
+            "heads": config.num_attention_heads,
+            "head_dim": config.hidden_size // config.num_attention_heads,
+        },
+        "feed_forward": {"size": config.intermediate_size, "activation": ACTIVATIONS[config.hidden_act]},
+        "norm": norm | {"kind": "layer_norm", "placement": "post"},
+        "pooler": {"activation": "tanh"} if pooler else None,
+    }
+
+
+# slot -> (name in a checkpoint, the configuration keys that the weight's shape comes from); `{i}` is the layer
+TENSORS: TensorTable = {
+    "embeddings.word": ("embeddings.word_embeddings", ("vocab_size", "hidden_size")),
+    "embeddings.position": ("embeddings.position_embeddings", ("max_position_embeddings", "hidden_size")),
+    "embeddings.token_type": ("embeddings.token_type_embeddings", ("type_vocab_size", "hidden_size")),
+    "embeddings.norm": ("embeddings.LayerNorm", ("hidden_size",)),
+    "layers.{i}.attention.query": ("encoder.layer.{i}.attention.self.query", ("hidden_size", "hidden_size")),
+    "layers.{i}.attention.key": ("encoder.layer.{i}.attention.self.key", ("hidden_size", "hidden_size")),
+    "layers.{i}.attention.value": ("encoder.layer.{i}.attention.self.value", ("hidden_size", "hidden_size")),
+    "layers.{i}.attention.output": ("encoder.layer.{i}.attention.output.dense", ("hidden_size", "hidden_size")),
+    "layers.{i}.attention.norm": ("encoder.layer.{i}.attention.output.LayerNorm", ("hidden_size",)),
+    "layers.{i}.feed_forward.up": ("encoder.layer.{i}.intermediate.dense", ("intermediate_size", "hidden_size")),
+    "layers.{i}.feed_forward.down": ("encoder.layer.{i}.output.dense", ("hidden_size", "intermediate_size")),
+    "layers.{i}.feed_forward.norm": ("encoder.layer.{i}.output.LayerNorm", ("hidden_size",)),
+    "pooler": ("pooler.dense", ("hidden_size", "hidden_size")),
+}
+
+
+class BertModel(PreTrainedModel):
+    """BERT without a head: token ids in, hidden states and a pooled vector out.
+
+    `BertModel(config, seed=0)` has random weights; `BertModel.from_pretrained(path)` reads a checkpoint.
+    With `add_pooling_layer=False` there is no pooler, and `pooler_output` is None.
+    """
+
+    config_class = BertConfig
+    base_model_prefix = "bert"
+    tensor_table = TENSORS
+    config: BertConfig
+
+    def __init__(self, config: BertConfig, add_pooling_layer: bool = True, **kwargs: Any) -> None:
+        config.validate()
+        check_supported(config)
+        super().__init__(config, blueprint(config, add_pooling_layer), **kwargs)
+
+    def forward(
+        self,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        token_type_ids: Any = None,
+        position_ids: Any = None,
+        inputs_embeds: Any = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        """Run the model on B rows of T tokens.
+
+        input_ids (B, T): integers (lists, numpy arrays, anything with `__array__`); or else
+        inputs_embeds (B, T, H): floats that stand in for the word embeddings.
+        attention_mask (B, T): 1 for tokens, 0 for padding, which is never computed; default: all ones.
+        token_type_ids, position_ids (B, T) or (1, T): default zeros, and 0..T-1.
+
+        Returns a BaseModelOutputWithPooling, or with `return_dict=False` the tuple of its values. Where the mask
+        is zero the hidden states are zeros; the pooler reads the first token of a row that is not masked.
+
+        Raises InputError (a ValueError) for shapes and values, TokenIdError (an IndexError too) for ids outside
+        their table, TypeError for arrays of the wrong dtype.
+        """
+        return self.encode(
+            {
+                "input_ids": input_ids,
+                "attention_mask": attention_mask,
+                "token_type_ids": token_type_ids,
+                "position_ids": position_ids,
+                "inputs_embeds": inputs_embeds,
+            },
+            output_hidden_states=output_hidden_states,
+            output_attentions=output_attentions,
+            return_dict=return_dict,
+        )

@@ -1,0 +1,160 @@
+"""Which tensor of a checkpoint fills which slot of a model, and the report of what did not fit.
+
+Checkpoints call the same tensor by several names: with or without the prefix of the model inside a head
+("bert.encoder…"), and with the old spelling LayerNorm.gamma / .beta.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .errors import CorruptModelError, WeightMismatchError
+
+if TYPE_CHECKING:
+    from ._native import Checkpoint
+
+# slot -> (name in a checkpoint, the configuration keys that the weight's shape comes from); `{i}` is the layer
+TensorTable = dict[str, tuple[str, tuple[str, ...]]]
+Shape = tuple[int, ...]
+
+_FLOATS = {"F64", "F32", "F16", "BF16"}
+_BUFFERS = re.compile(r"(^|\.)(position_ids|token_type_ids)$")  # saved by old versions; no parameters
+_LAYER = re.compile(r"\.(\d+)(?=\.)")
+_SHOWN = 20
+
+
+@dataclass
+class TensorMatch:
+    """The outcome of a load: names are those of the model's own checkpoint format."""
+
+    filled: dict[str, str] = field(default_factory=dict)  # slot -> name in this checkpoint
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    mismatched: list[tuple[str, Shape, Shape]] = field(default_factory=list)  # (name, in the checkpoint, in the model)
+
+    def loading_info(self) -> dict[str, Any]:
+        """What `from_pretrained(output_loading_info=True)` returns beside the model."""
+        return {
+            "missing_keys": set(self.missing),
+            "unexpected_keys": set(self.unexpected),
+            "mismatched_keys": set(self.mismatched),
+            "error_msgs": [],
+        }
+
+
+def checkpoint_name(slot: str, table: TensorTable) -> str:
+    """The slot's name in a checkpoint: "layers.3.feed_forward.up.bias" -> "encoder.layer.3.intermediate.dense.bias"."""
+    stem, _, kind = slot.rpartition(".")
+    layer = _LAYER.search(stem)
+    name = table[_LAYER.sub(".{i}", stem)][0]
+    return f"{name.format(i=layer[1]) if layer else name}.{kind}"
+
+
+def match_tensors(
+    slots: Iterable[tuple[str, Shape]],
+    table: TensorTable,
+    checkpoint: Checkpoint,
+    prefix: str,
+    ignore_mismatched_sizes: bool,
+    config: Any,
+) -> TensorMatch:
+    """Find each slot's tensor. WeightMismatchError if none is found, or one has another shape or is not of floats."""
+    stored = _stored_names(checkpoint.names(), prefix)
+    match = TensorMatch()
+    for slot, shape in slots:
+        name = checkpoint_name(slot, table)
+        source = stored.pop(name, None)
+        if source is None:
+            match.missing.append(name)
+        elif (found := tuple(checkpoint.shape(source))) != shape:
+            match.mismatched.append((name, found, shape))
+        else:
+            _check_floats(source, checkpoint.dtype(source))
+            match.filled[slot] = source
+    match.unexpected = [source for name, source in stored.items() if not _is_left_out(name, table)]
+    if not match.filled and not match.mismatched:
+        raise _nothing_matched(match)
+    if match.mismatched and not ignore_mismatched_sizes:
+        raise _mismatch(match.mismatched, table, config)
+    return match
+
+
+def report(match: TensorMatch, model: str, source: object) -> str | None:
+    """The load report, in the layout of transformers; None if everything fitted."""
+    rows = [(name, "UNEXPECTED") for name in match.unexpected]
+    rows += [(name, "MISSING") for name in match.missing]
+    rows += [(name, f"MISMATCH: checkpoint {found}, model {wanted}") for name, found, wanted in match.mismatched]
+    if not rows:
+        return None
+    width = max(len(name) for name, _ in rows)
+    lines = [f"{model} LOAD REPORT from: {source}", f"{'Key':{width}} | Status", f"{'-' * width}-+-----------"]
+    lines += [f"{name:{width}} | {status}" for name, status in rows]
+    if match.unexpected:
+        lines.append("UNEXPECTED: not used; usual if the checkpoint is of another task, e.g. has a head.")
+    if match.missing or match.mismatched:
+        lines.append("MISSING, MISMATCH: newly initialized; train the model before you use what depends on them.")
+    return "\n".join(lines)
+
+
+def _stored_names(names: Iterable[str], prefix: str) -> dict[str, str]:
+    """Names in the model's own spelling -> names in the checkpoint."""
+    stored: dict[str, str] = {}
+    for name in names:
+        own = name.removeprefix(prefix + ".")
+        own = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", own)
+        own = re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", own)
+        if own in stored:
+            raise CorruptModelError(f"the checkpoint holds one tensor under two names: {stored[own]!r} and {name!r}")
+        stored[own] = name
+    return stored
+
+
+def _is_left_out(name: str, table: TensorTable) -> bool:
+    """A buffer, or a part that the model was asked to do without (its pooler); not a layer that it lacks."""
+    return bool(_BUFFERS.search(name)) or name.rpartition(".")[0] in {known for known, _ in table.values()}
+
+
+def _check_floats(name: str, dtype: str) -> None:
+    if dtype not in _FLOATS:
+        raise WeightMismatchError(f"{name} is stored as {dtype}; expected one of {', '.join(sorted(_FLOATS))}")
+
+
+def _nothing_matched(match: TensorMatch) -> WeightMismatchError:
+    return WeightMismatchError(
+        f"0 of {len(match.missing)} tensors of the model are in the checkpoint, which has other names: "
+        f"it holds {_sample(match.unexpected)}; the model needs {_sample(match.missing)}"
+    )
+
+
+def _sample(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (", …" if len(names) > 4 else "") if names else "nothing"
+
+
+def _mismatch(mismatched: list[tuple[str, Shape, Shape]], table: TensorTable, config: Any) -> WeightMismatchError:
+    keys = dict(table.values())
+    lines = [_mismatch_line(keys, config, *entry) for entry in mismatched[:_SHOWN]]
+    if len(mismatched) > _SHOWN:
+        lines.append(f"and {len(mismatched) - _SHOWN} more")
+    lines.append("ignore_mismatched_sizes=True loads the others and initializes these newly")
+    return WeightMismatchError("the checkpoint's shapes do not fit the config:\n  " + "\n  ".join(lines))
+
+
+def _mismatch_line(
+    keys: dict[str, tuple[str, ...]], config: Any, name: str, found: Shape, wanted: Shape
+) -> str:
+    line = f"{name}: {found} in the checkpoint, {wanted} in the model"
+    if len(found) > 1 and found == wanted[::-1]:
+        return line + " (looks transposed)"
+    # a bias has the length of its weight's first axis
+    axes = keys[_LAYER.sub(".{i}", name).rpartition(".")[0]][: len(wanted)]
+    if len(found) != len(wanted):
+        return line
+    hints = {
+        key: f"config says {key}={getattr(config, key)}, the checkpoint {size}"
+        for key, size, expected in zip(axes, found, wanted)
+        if size != expected
+    }
+    return f"{line} ({'; '.join(hints.values())})"

@@ -1,0 +1,55 @@
+"""Importing the package is quick and touches nothing; every public name is there."""
+
+import subprocess
+import sys
+
+import pytest
+
+import ferroformer
+
+
+def run(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_import_is_lazy():
+    heavy = "numpy ferroformer._native huggingface_hub tqdm socket logging json".split()
+    assert run(f"import sys, ferroformer; print([m for m in {heavy} if m in sys.modules])") == "[]"
+
+
+def test_import_is_quick():
+    code = "import time; t = time.perf_counter(); import ferroformer; print(time.perf_counter() - t)"
+    assert min(float(run(code)) for _ in range(3)) < 0.05
+
+
+@pytest.mark.parametrize("name", ferroformer.__all__)
+def test_name(name):
+    assert getattr(ferroformer, name) is not None
+    assert name in dir(ferroformer)
+
+
+def test_no_other_name():
+    with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
+        ferroformer.Nonsense
+
+
+def test_threads():
+    before = ferroformer.get_num_threads()
+    try:
+        ferroformer.set_num_threads(1)
+        assert ferroformer.get_num_threads() == 1
+        with pytest.raises(ValueError):
+            ferroformer.set_num_threads(0)
+    finally:
+        ferroformer.set_num_threads(before)
+
+
+def test_show_config(capsys):
+    facts = ferroformer.show_config("dicts")
+    assert capsys.readouterr().out == "" and facts["ferroformer"] == ferroformer.__version__
+    assert facts["isa"] in facts["available_isas"] and facts["num_threads"] >= 1
+    assert ferroformer.show_config() is None
+    assert f"isa: {facts['isa']}" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="mode"):
+        ferroformer.show_config("x")
