@@ -70,7 +70,7 @@ def cost(model: SentenceTransformer, load: float) -> None:
     print(f"  import and load    {load:8.2f} s")
     print(f"  {len(texts)} sentences      {len(texts) / seconds:8.0f} sentences/s on {get_num_threads()} threads")
     print(f"  peak memory        {peak:8.0f} MB\n")
-    print(show_config())
+    show_config()
 
 
 def main() -> None:

@@ -1,12 +1,25 @@
 """The compiled core. Private: the public names live in the modules beside this one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 __version__: str
+__all__ = [
+    "Checkpoint",
+    "Encoder",
+    "Encoding",
+    "Tokenizer",
+    "__version__",
+    "_panic",
+    "available_isas",
+    "get_num_threads",
+    "isa",
+    "num_threads_reason",
+    "set_num_threads",
+]
 
 # --- runtime ---------------------------------------------------------------------------------
 def isa() -> str:
@@ -164,7 +177,7 @@ class Tokenizer:
     @staticmethod
     def read_vocabulary(text: bytes) -> dict[str, int]:
         """The tokens of a vocab.txt, one a line."""
-    def with_added_tokens(self, tokens: Sequence[_AddedToken]) -> tuple[Tokenizer, int]:
+    def with_added_tokens(self, tokens: Sequence[Mapping[str, Any]]) -> tuple[Tokenizer, int]:
         """The same tokenizer with more added tokens, and how many of them are new or changed."""
     def with_post_processor(self, json: str) -> Tokenizer:
         """The same tokenizer with that section of a tokenizer.json replaced."""

@@ -42,7 +42,8 @@ class BatchEncoding(UserDict[str, Any]):
         n_sequences: int | None = None,
     ) -> None:
         super().__init__(data)
-        self._encodings = [encoding] if isinstance(encoding, Encoding) else encoding and list(encoding)
+        rows = [encoding] if isinstance(encoding, Encoding) else encoding
+        self._encodings: list[Encoding] | None = None if rows is None else list(rows)
         if n_sequences is None and self._encodings:
             n_sequences = self._encodings[0].n_sequences
         self._n_sequences = n_sequences

@@ -53,6 +53,8 @@ class PreTrainedModel:
     config_class: ClassVar[type[PreTrainedConfig]] = PreTrainedConfig
     base_model_prefix: ClassVar[str] = ""
     tensor_table: ClassVar[TensorTable] = {}
+    # slots that a checkpoint may lack begin with one of these: they are then initialized newly, with a warning
+    optional_slots: ClassVar[tuple[str, ...]] = ()
     main_input_name: ClassVar[str] = "input_ids"
 
     def __init__(
@@ -74,6 +76,7 @@ class PreTrainedModel:
                 self.base_model_prefix,
                 _weights.ignore_mismatched_sizes,
                 config,
+                self.optional_slots,
             )
         checkpoint = _weights.checkpoint if _weights else None
         # the compiled model

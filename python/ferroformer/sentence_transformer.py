@@ -32,6 +32,10 @@ _BARE_NAMES = {
 }
 
 
+# Enough for all threads to be busy to the end, few enough for the progress bar to move.
+_TEXTS_AT_A_TIME = 512
+
+
 class _Transformer:
     """`model[0]`: the module that turns ids into token vectors."""
 
@@ -116,7 +120,9 @@ class SentenceTransformer:
         output_value="token_embeddings": instead an array (T, H) for each text, of its last hidden states.
         convert_to_numpy=False: a list of N arrays (H,).
         The vectors are truncated first and normalised (`normalize_embeddings`) then. A text's vector does not
-        depend on the others, nor on batch_size.
+        depend on the others, nor on batch_size, which is the step of the progress bar and bounds the padded arrays of
+        token_embeddings: vectors are computed without padding, in parts that the core chooses.
+        show_progress_bar=None: a bar on a terminal, once the work has taken a second.
 
         Raises ValueError (batch_size, unknown arguments or prompts), TypeError (texts that are no str),
         NotImplementedError (tensors, precisions other than float32).
@@ -124,8 +130,10 @@ class SentenceTransformer:
         sentences = kwargs.pop("inputs", sentences)
         _check_options(kwargs, batch_size, output_value, precision, convert_to_tensor, device)
         texts = [sentences] if isinstance(sentences, str) else _as_list(sentences)
-        batches = self._batches(texts, self._prompt(prompt_name, prompt), batch_size, show_progress_bar)
-        if output_value == "token_embeddings":
+        padded = output_value == "token_embeddings"
+        step = batch_size if padded or show_progress_bar else max(batch_size, _TEXTS_AT_A_TIME)
+        batches = self._batches(texts, self._prompt(prompt_name, prompt), step, show_progress_bar)
+        if padded:
             rows: Any = self._token_embeddings(batches, len(texts))
         else:
             rows = self._embeddings(batches, len(texts), normalize_embeddings, truncate_dim or self.truncate_dim)
@@ -155,7 +163,7 @@ class SentenceTransformer:
             raise ValueError(f"prompt_name={name!r} is none of the prompts {sorted(self.prompts)}")
         return self.prompts[name]
 
-    def _batches(self, texts: list[str], prompt: str, batch_size: int, progress: bool | None) -> Any:
+    def _batches(self, texts: list[str], prompt: str, step: int, progress: bool | None) -> Any:
         """Yield (row numbers, ids end to end, lengths, tokens of the prompt), the longest texts first."""
         import numpy as np
 
@@ -163,8 +171,8 @@ class SentenceTransformer:
         starts = np.cumsum(lengths) - lengths
         skip = self._prompt_tokens(prompt)
         order = np.argsort(-lengths, kind="stable")
-        for first in _progress(range(0, len(texts), batch_size), progress):
-            rows = order[first : first + batch_size]
+        for first in _progress(range(0, len(texts), step), progress):
+            rows = order[first : first + step]
             pieces = [ids[starts[row] : starts[row] + lengths[row]] for row in rows]
             yield rows, np.concatenate(pieces), lengths[rows], None if skip is None else np.full(len(rows), skip)
 
@@ -310,13 +318,10 @@ def _check_options(
 
 
 def _progress(steps: range, wanted: bool | None) -> Any:
-    """The steps, with a bar if one is wanted; unasked, if the program logs at INFO or below."""
-    if wanted is None:
-        import logging
-
-        wanted = logging.getLogger("ferroformer").isEnabledFor(logging.INFO)
-    if not wanted:
+    """The steps, with a bar if one is wanted; unasked, on a terminal, once it has taken a second."""
+    if not wanted and (wanted is False or len(steps) < 2):
         return steps
     from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
 
-    return tqdm(steps, desc="Batches")
+    how = {"delay": 0} if wanted else {"delay": 1, "disable": None}
+    return tqdm(steps, desc="Batches", **how)

@@ -108,7 +108,7 @@ class SpecialTokens:
 
     @property
     def all_special_ids(self) -> list[int]:
-        return self.convert_tokens_to_ids(self.all_special_tokens)
+        return list(map(self.convert_tokens_to_ids, self.all_special_tokens))
 
     @property
     def added_tokens_decoder(self) -> dict[int, AddedToken]:

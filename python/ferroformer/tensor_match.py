@@ -60,15 +60,19 @@ def match_tensors(
     prefix: str,
     ignore_mismatched_sizes: bool,
     config: Any,
+    optional: tuple[str, ...],
 ) -> TensorMatch:
-    """Find each slot's tensor. WeightMismatchError if none is found, or one has another shape or is not of floats."""
+    """Find each slot's tensor. WeightMismatchError if one has another shape, is not of floats, or is missing and does not
+    belong to the `optional` parts of the model."""
     stored = _stored_names(checkpoint.names(), prefix)
     match = TensorMatch()
+    needed = []
     for slot, shape in slots:
         name = checkpoint_name(slot, table)
         source = stored.pop(name, None)
         if source is None:
             match.missing.append(name)
+            needed += [name] if not slot.startswith(optional) else []
         elif (found := tuple(checkpoint.shape(source))) != shape:
             match.mismatched.append((name, found, shape))
         else:
@@ -77,6 +81,8 @@ def match_tensors(
     match.unexpected = [source for name, source in stored.items() if not _is_left_out(name, table)]
     if not match.filled and not match.mismatched:
         raise _nothing_matched(match)
+    if needed:
+        raise _incomplete(needed)
     if match.mismatched and not ignore_mismatched_sizes:
         raise _mismatch(match.mismatched, table, config)
     return match
@@ -127,6 +133,11 @@ def _nothing_matched(match: TensorMatch) -> WeightMismatchError:
         f"0 of {len(match.missing)} tensors of the model are in the checkpoint, which has other names: "
         f"it holds {_sample(match.unexpected)}; the model needs {_sample(match.missing)}"
     )
+
+
+def _incomplete(needed: list[str]) -> WeightMismatchError:
+    more = f" and {len(needed) - _SHOWN} more" if len(needed) > _SHOWN else ""
+    return WeightMismatchError(f"the checkpoint lacks tensors of the model: {', '.join(needed[:_SHOWN])}{more}")
 
 
 def _sample(names: list[str]) -> str:

@@ -48,7 +48,7 @@ def read_tokenizer_files(
     path = Path(name_or_path)
     if path.is_file():
         vocab_file, json_file = (None, path) if path.suffix == ".json" else (path, None)
-        arguments, added = dict(overrides), {}
+        arguments, added = dict(overrides), dict[str, Any]()
     else:
         json_file = resolve_file(name_or_path, TOKENIZER_FILE, required=False, **hub)
         need_vocab = vocab_name is not None and json_file is None

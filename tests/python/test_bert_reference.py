@@ -9,6 +9,8 @@ from ferroformer import BertModel
 
 from .conftest import DATA, read_safetensors
 
+pytestmark = pytest.mark.numbers
+
 MODELS = ["bert", "bert-relu", "bert-gelu_new"]
 TOLERANCE = 2e-5
 CASES = [

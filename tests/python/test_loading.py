@@ -96,6 +96,13 @@ def test_report(tiny, caplog):
     assert model.state_dict()["pooler.dense.weight"].any()
 
 
+@pytest.mark.parametrize("name", [WORDS, "encoder.layer.1.output.dense.bias", "embeddings.LayerNorm.weight"])
+def test_a_missing_tensor_of_the_encoder_is_an_error(tiny, name):
+    rewrite(tiny, lambda tensors: {other: array for other, array in tensors.items() if other != name})
+    with pytest.raises(WeightMismatchError, match=f"lacks tensors of the model: {name}$"):
+        BertModel.from_pretrained(tiny)
+
+
 def test_model_without_pooler(tiny, caplog):
     model = BertModel.from_pretrained(tiny, add_pooling_layer=False)
     assert model([[1, 2]]).pooler_output is None and "pooler.dense.weight" not in model.state_dict()

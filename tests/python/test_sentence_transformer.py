@@ -11,6 +11,8 @@ from ferroformer.errors import CorruptModelError, InputError
 
 from .conftest import DATA, TINY
 
+pytestmark = pytest.mark.numbers
+
 REFERENCE = DATA / "minilm-reference"
 TEXTS = json.loads((REFERENCE / "texts.json").read_text())["texts"]
 VOCABULARY = "[PAD] [UNK] [CLS] [SEP] [MASK] a b c d query : one two three .".split()

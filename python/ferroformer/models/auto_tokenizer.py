@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, NoReturn
+from typing import Any
 
 from ..config_files import read_config_file
 from ..hub import HUB_ARGUMENTS, resolve_file
@@ -35,7 +35,7 @@ MODEL_TYPE_CLASSES: dict[str, type[PreTrainedTokenizerBase]] = dict.fromkeys(
 class AutoTokenizer:
     """Not to be instantiated: `AutoTokenizer.from_pretrained(name_or_path)` makes a tokenizer of the right class."""
 
-    def __init__(self) -> NoReturn:
+    def __init__(self) -> None:
         raise OSError(
             "AutoTokenizer is designed to be instantiated using the "
             "`AutoTokenizer.from_pretrained(pretrained_model_name_or_path)` method."
@@ -78,7 +78,7 @@ def _as_dict(config: Any) -> dict[str, Any]:
     return {name: getattr(config, name, None) for name in ("model_type", "tokenizer_class")}
 
 
-def _refuse(source: object, name: object, model_type: object) -> NoReturn:
+def _refuse(source: object, name: object, model_type: object) -> None:
     if name is None and model_type is None:
         raise FileNotFoundError(
             f"no tokenizer in {str(source)!r}: there is no {TOKENIZER_FILE}, and neither {TOKENIZER_CONFIG_FILE} nor "

@@ -146,6 +146,7 @@ class BertModel(PreTrainedModel):
     config_class = BertConfig
     base_model_prefix = "bert"
     tensor_table = TENSORS
+    optional_slots = ("pooler.",)
     config: BertConfig
 
     def __init__(self, config: BertConfig, add_pooling_layer: bool = True, **kwargs: Any) -> None:
