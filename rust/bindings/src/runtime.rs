@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ferroformer_kernels::{Level, Threads, ThreadsError, default_threads};
+use ferroformer_kernels::{Level, Threads, ThreadsError, checked_threads, default_threads};
 use ferroformer_model::ModelError;
 use pyo3::prelude::*;
 
@@ -20,10 +20,10 @@ pub(crate) fn level() -> PyResult<Level> {
     Level::current().map_err(|e| model_error(ModelError::Isa(e)))
 }
 
-pub(crate) fn threads() -> PyResult<Threads> {
+pub(crate) fn threads() -> PyResult<usize> {
     match CHOSEN.load(Ordering::Relaxed) {
-        0 => Ok(Threads::new(default_threads().map_err(threads_error)?.0)),
-        chosen => Ok(Threads::new(chosen)),
+        0 => Ok(default_threads().map_err(threads_error)?.0),
+        chosen => Ok(chosen),
     }
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn available_isas() -> Vec<&'static str> {
 
 #[pyfunction]
 pub(crate) fn get_num_threads() -> PyResult<usize> {
-    Ok(threads()?.count())
+    threads()
 }
 
 #[pyfunction]
@@ -52,7 +52,7 @@ pub(crate) fn num_threads_reason() -> PyResult<String> {
 
 #[pyfunction]
 pub(crate) fn set_num_threads(num_threads: i64) -> PyResult<()> {
-    let count = Threads::checked(num_threads).map_err(threads_error)?;
+    let count = checked_threads(num_threads).map_err(threads_error)?;
     CHOSEN.store(count, Ordering::Relaxed);
     Ok(())
 }
@@ -62,7 +62,7 @@ pub(crate) fn set_num_threads(num_threads: i64) -> PyResult<()> {
 pub(crate) fn _panic(py: Python<'_>, tasks: usize) -> PyResult<()> {
     let threads = threads()?;
     let work = || -> Result<(), ModelError> {
-        threads.for_each(tasks, |_, i| assert!(i + 1 < tasks, "on purpose"));
+        Threads::new(threads).for_each(tasks, |_, i| assert!(i + 1 < tasks, "on purpose"));
         Ok(())
     };
     enter(py, work, model_error)

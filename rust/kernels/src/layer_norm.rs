@@ -11,11 +11,12 @@ use crate::threads::{Disjoint, Threads};
 
 /// Normalises each row of `x` (T, H) into `out` (T, H); `weight` and `bias` are (H,).
 ///
-/// Each element within 16 ULP of the row's largest |(x - mean) / sigma|; a row that holds a NaN or an infinity becomes NaN.
+/// Each element is within 3 * 2^-23 |weight| max |x| / sigma and the last rounding of the exact value. A row that holds a
+/// NaN or an infinity becomes NaN; one whose variance overflows, from about 1e19 on, becomes the bias.
 ///
 /// # Panics
 /// If the shapes disagree.
-pub fn layer_norm(level: Level, threads: Threads, x: Mat, weight: &[f32], bias: &[f32], eps: f32, out: MatMut) {
+pub fn layer_norm(level: Level, threads: &Threads, x: Mat, weight: &[f32], bias: &[f32], eps: f32, out: MatMut) {
     assert_eq!((x.rows(), x.cols()), (out.rows(), out.cols()), "layer_norm: x and out");
     assert_eq!((weight.len(), bias.len()), (x.cols(), x.cols()), "layer_norm: weight and bias");
     let out = Disjoint::new(out);
@@ -54,4 +55,124 @@ fn layer_norm_row<I: Isa>(isa: I, x: &[f32], weight: &[f32], bias: &[f32], eps: 
     zip_map(isa, [x, weight, bias], out, #[inline(always)] |[x, w, b]| {
         isa.mul_add(isa.mul(isa.sub(x, centre), scale), w, b)
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::naive;
+    use crate::testing::{Guarded, Random, assert_same_bits, for_every_level, lanes, nans, ulp};
+
+    const EPS: f32 = 1e-12;
+
+    /// Normalises dense rows of `cols` through operands that lie `gap` apart and off every cache line.
+    fn normalised(level: Level, threads: usize, x: &[f32], [weight, bias]: [&[f32]; 2], gap: usize, offset: usize) -> Vec<f32> {
+        let cols = weight.len();
+        let rows = x.len() / cols.max(1);
+        let x = Guarded::new(x, rows, cols, gap, offset);
+        let [mut weight, mut bias] = [Guarded::row(weight, offset + 1), Guarded::row(bias, offset + 2)];
+        let mut out = Guarded::output(rows, cols, gap, offset + 3);
+        layer_norm(level, &Threads::new(threads), x.mat(), weight.slice(), bias.slice(), EPS, out.mat_mut());
+        out.values()
+    }
+
+    /// As stated.
+    fn check(level: Level, row: &[f32], [weight, bias]: [&[f32]; 2]) {
+        let got = normalised(level, 1, row, [weight, bias], 0, 0);
+        let x = || row.iter().map(|x| f64::from(*x));
+        let (n, largest) = (row.len() as f64, x().fold(0f64, |a, b| a.max(b.abs())));
+        let mean = x().sum::<f64>() / n;
+        let sigma = (x().map(|x| (x - mean).powi(2)).sum::<f64>() / n + f64::from(EPS)).sqrt();
+        for (i, exact) in naive::layer_norm(row, weight, bias, EPS).into_iter().enumerate() {
+            let allowed = 3.0 * 2f64.powi(-23) * f64::from(weight[i].abs()) * largest / sigma + 0.5 * ulp(exact);
+            let error = (f64::from(got[i]) - exact).abs();
+            assert!(error <= allowed, "{i} of {}: {}, not {exact}: {error:e} > {allowed:e}", row.len(), got[i]);
+        }
+    }
+
+    #[test]
+    fn the_stated_accuracy_is_kept() {
+        let mut random = Random(5);
+        for_every_level(|level| {
+            for len in (1..=4 * lanes(level) + 3).chain([384, 768, 1000, 4096]) {
+                let parameters = [&random.floats(len)[..], &random.floats(len)];
+                for (spread, mean) in [(1.0, 0.0), (1e-3, 0.0), (1e6, 0.0), (1e-15, 0.0), (1.0, 100.0)] {
+                    let row: Vec<f32> = random.floats(len).iter().map(|x| x * spread + mean).collect();
+                    check(level, &row, parameters);
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_row_has_the_same_bits_anywhere() {
+        let mut random = Random(6);
+        for_every_level(|level| {
+            for (rows, cols) in (0..=4 * lanes(level) + 3).map(|cols| (3, cols)).chain([(0, 5), (700, 257)]) {
+                let (weight, bias) = (random.floats(cols), random.floats(cols));
+                let x = random.floats(rows * cols);
+                let expected: Vec<f32> = x
+                    .chunks(cols.max(1))
+                    .flat_map(|row| normalised(level, 1, row, [&weight, &bias], 0, 0))
+                    .collect();
+                for offset in 0..if rows < 10 { lanes(level) } else { 3 } {
+                    let got = normalised(level, 1 + offset % 3, &x, [&weight, &bias], offset % 5, offset);
+                    assert_same_bits(&got, &expected, format_args!("({rows}, {cols}) at {offset}"));
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn nan_and_infinity_stay_in_their_row() {
+        for_every_level(|level| {
+            for len in 1..=4 * lanes(level) + 3 {
+                let parameters = [&vec![1.0; len][..], &vec![0.0; len]];
+                let clean = Random(7).floats(3 * len);
+                let expected = normalised(level, 1, &clean, parameters, 1, 1);
+                for poison in nans().into_iter().chain([f32::INFINITY, f32::NEG_INFINITY]) {
+                    let mut x = clean.clone();
+                    x[len + len / 2] = poison;
+                    let got = normalised(level, 1, &x, parameters, 1, 1);
+                    assert!(got[len..2 * len].iter().all(|y| y.is_nan()), "{poison} in a row of {len}");
+                    assert_same_bits(&got[..len], &expected[..len], format_args!("{len}"));
+                    assert_same_bits(&got[2 * len..], &expected[2 * len..], format_args!("{len}"));
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn equal_elements_become_the_bias() {
+        for_every_level(|level| {
+            for value in [0.0, -0.0, 1e-45, -1e-40, 0.5, -3.0, 1e30] {
+                let bias = Random(8).floats(8);
+                let got = normalised(level, 1, &[value; 8], [&[2.0; 8], &bias], 0, 0);
+                assert_same_bits(&got, &bias, format_args!("{value:e}"));
+            }
+        });
+    }
+
+    #[test]
+    fn a_variance_beyond_f32_leaves_the_bias() {
+        for_every_level(|level| {
+            let got = normalised(level, 1, &[1e30, -1e30, 1e25, 0.0], [&[1.0; 4], &[0.5; 4]], 0, 0);
+            assert_same_bits(&got, &[0.5; 4], format_args!("huge"));
+        });
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn any_row_keeps_to_the_twin(
+            elements in prop::collection::vec((-100f32..100.0, -3f32..3.0, -3f32..3.0), 1..300),
+        ) {
+            let row: Vec<f32> = elements.iter().map(|e| e.0).collect();
+            let weight: Vec<f32> = elements.iter().map(|e| e.1).collect();
+            let bias: Vec<f32> = elements.iter().map(|e| e.2).collect();
+            for_every_level(|level| check(level, &row, [&weight, &bias]));
+        }
+    }
 }

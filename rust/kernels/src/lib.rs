@@ -29,6 +29,6 @@ pub use isa::{IsaError, Level};
 pub use layer_norm::layer_norm;
 pub use mat::{Mat, MatMut, padded_stride};
 pub use math::Activation;
-pub use quota::{ThreadsError, default_threads};
+pub use quota::{ThreadsError, checked_threads, default_threads};
 pub use softmax::softmax;
 pub use threads::Threads;

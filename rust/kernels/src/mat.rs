@@ -164,4 +164,46 @@ mod tests {
     fn a_view_longer_than_its_data_is_refused() {
         Mat::new(&[0.0; 10], 3, 4, 4);
     }
+
+    #[test]
+    fn blocks_of_blocks_and_their_writable_twins_agree() {
+        let data: Vec<f32> = (0..70).map(|i| i as f32).collect();
+        let mut copy = data.clone();
+        let mat = Mat::new(&data, 7, 8, 10);
+        for (rows, cols) in [(0..7, 0..8), (2..5, 3..4), (6..7, 7..8), (3..3, 8..8), (1..6, 5..5)] {
+            let block = mat.block(rows.clone(), cols.clone());
+            let mut twin = MatMut::new(&mut copy, 7, 8, 10).into_block(rows.clone(), cols.clone());
+            assert_eq!((block.rows(), block.cols()), (rows.len(), cols.len()));
+            assert_eq!((twin.rows(), twin.cols()), (rows.len(), cols.len()));
+            for r in 0..rows.len() {
+                assert_eq!(block.row(r), twin.row_mut(r));
+                assert_eq!(block.row(r), mat.rows_of(rows.clone()).block(r..r + 1, cols.clone()).row(0));
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_row_needs_no_gap_behind_it() {
+        assert_eq!(Mat::new(&[1.0; 9], 2, 4, 5).row(1), [1.0; 4]);
+        assert_eq!(Mat::new(&[], 0, 4, 5).rows(), 0);
+        assert_eq!(Mat::dense(&[], 3, 0).row(2), [0.0; 0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "does not fit a stride")]
+    fn rows_that_overlap_are_refused() {
+        MatMut::new(&mut [0.0; 10], 2, 4, 3);
+    }
+
+    #[test]
+    #[should_panic(expected = "too large")]
+    fn a_view_larger_than_memory_is_refused() {
+        Mat::new(&[0.0; 10], usize::MAX, 2, 4);
+    }
+
+    #[test]
+    #[should_panic]
+    fn a_block_beyond_the_view_is_refused() {
+        MatMut::new(&mut [0.0; 20], 3, 4, 6).into_block(0..3, 2..5);
+    }
 }

@@ -1,7 +1,6 @@
 //! What the hardware allows, for benchmarks to compare with.
 
 use crate::isa::{Isa, Kernel, Level, dispatch};
-use crate::rows::sum;
 
 /// Does `rounds` times 24 independent vector multiply-adds in registers and returns how many floating-point operations
 /// that were (two per element) with a value that keeps them from being optimised away.
@@ -26,14 +25,23 @@ pub fn multiply_adds(level: Level, rounds: usize) -> (usize, f32) {
     dispatch(level, Spin(rounds))
 }
 
-/// Reads every element once, front to back.
+/// Reads all elements but a few once, as streams side by side: one alone does not keep the memory busy.
 pub fn read(level: Level, xs: &[f32]) -> f32 {
     struct Read<'a>(&'a [f32]);
     impl Kernel for Read<'_> {
         type Out = f32;
         #[inline(always)]
         fn run<I: Isa>(self, isa: I) -> f32 {
-            sum(isa, self.0)
+            const STREAMS: usize = 8;
+            let len = self.0.len() / STREAMS;
+            let mut sums = [isa.splat(0.0); STREAMS];
+            for i in (0..len - len % I::LANES).step_by(I::LANES) {
+                for (s, sum) in sums.iter_mut().enumerate() {
+                    // SAFETY: i + LANES <= len, and there are STREAMS times len elements.
+                    *sum = isa.add(*sum, unsafe { isa.load(self.0.as_ptr().add(s * len + i)) });
+                }
+            }
+            sums.iter().map(#[inline(always)] |v| isa.lanes(*v)[0]).sum()
         }
     }
     dispatch(level, Read(xs))

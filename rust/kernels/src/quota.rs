@@ -19,7 +19,7 @@ fn in_range(count: usize) -> bool {
 }
 
 /// A number of threads that a caller asks for.
-pub(crate) fn checked(count: i64) -> Result<usize, ThreadsError> {
+pub fn checked_threads(count: i64) -> Result<usize, ThreadsError> {
     usize::try_from(count).ok().filter(|n| in_range(*n)).ok_or(ThreadsError::Argument(count))
 }
 

@@ -5,7 +5,7 @@ use crate::isa::Level;
 use crate::mat::{Mat, MatMut};
 
 /// Runs `test` on every level that the CPU has; a failure names the level.
-pub(crate) fn for_every_level(test: impl Fn(Level)) {
+pub(crate) fn for_every_level(mut test: impl FnMut(Level)) {
     struct Named(Level);
     impl Drop for Named {
         fn drop(&mut self) {

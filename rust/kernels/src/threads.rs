@@ -1,53 +1,59 @@
 //! Threads outside, SIMD inside: how a call shares its tasks out over the cores.
 //!
-//! [`Threads::for_each`] hands tasks out by one counter. The calling thread works too, so that one thread needs
-//! no pool, and helpers are jobs on a rayon pool that join in if and when a worker is free. When the counter has
-//! run out the caller closes the job and waits only for those that are inside it: a helper that comes later
-//! finds the door closed. So a call never waits for another call's work, however busy the pool is.
+//! A call has its [`Threads`]: the calling one, which leads, and helpers. [`Threads::for_each`] opens a door behind which
+//! tasks are handed out by a counter. The leader works too, so that one thread needs no pool; helpers come in if
+//! and when a worker of a rayon pool is free. When the counter has run out the leader closes the door and waits only
+//! for those who are inside. So a call never waits for another call's work, however busy the pool is.
+//!
+//! Between one `for_each` and the next helpers stay at the door for a moment, looking: to wake a sleeping thread takes tens of
+//! microseconds, a layer of a small model on a short sentence not much more. They go when nothing comes, and when the
+//! team is dropped at the end of the call.
 //!
 //! The pool is built at the first call that needs it, never at import, and belongs to one process: a forked child
 //! finds another pid in it and builds its own, leaking the parent's handle (to drop it would join threads that
 //! the child does not have). No lock is held anywhere that a fork could freeze.
 
 use std::any::Any;
+use std::cell::{OnceCell, UnsafeCell};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::Thread;
+use std::time::{Duration, Instant};
 
 use crate::mat::MatMut;
-use crate::quota::{ThreadsError, checked};
 
-/// How many threads an operation may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Threads(usize);
+/// The threads of one call. It stays with the thread that made it (it is not `Sync`), which leads it.
+pub struct Threads {
+    count: usize,
+    crew: OnceCell<Arc<Crew>>,
+}
 
-/// Below this many multiply-adds a share is not worth waking a thread for.
-const LEAST_SHARE: usize = 1 << 17;
+/// Below this many multiply-adds a share is not worth handing over.
+const LEAST_SHARE: usize = 1 << 16;
+
+/// How long a helper looks for the next work before it leaves.
+const PATIENCE: Duration = Duration::from_micros(200);
 
 impl Threads {
-    /// The calling thread alone.
-    pub const SERIAL: Threads = Threads(1);
-
-    /// At least one.
+    /// The calling thread and up to `count - 1` helpers, who are called at the first work that is worth it.
     pub fn new(count: usize) -> Self {
-        Threads(count.max(1))
+        Threads { count: count.max(1), crew: OnceCell::new() }
     }
 
-    /// What a caller asks for, if it is a sensible number.
-    pub fn checked(count: i64) -> Result<usize, ThreadsError> {
-        checked(count)
+    /// The calling thread alone.
+    pub fn serial() -> Self {
+        Threads::new(1)
     }
 
-    pub fn count(self) -> usize {
-        self.0
+    pub fn count(&self) -> usize {
+        self.count
     }
 
     /// Runs `task(rank, i)` for every `i` in `0..tasks`, each once, in any order. Tasks that run at the same time have
     /// different ranks, all below `count()`; rank 0 is the calling thread. A panic in a task comes out here.
-    pub fn for_each(self, tasks: usize, task: impl Fn(usize, usize) + Sync) {
+    pub fn for_each(&self, tasks: usize, task: impl Fn(usize, usize) + Sync) {
         let next = AtomicUsize::new(0);
         let work = |rank| {
             loop {
@@ -58,27 +64,150 @@ impl Threads {
                 task(rank, i);
             }
         };
-        let helpers = self.0.min(tasks).saturating_sub(1);
-        match pool(helpers) {
-            Some(pool) if helpers > 0 => share(pool, helpers, &work),
-            _ => work(0),
-        }
+        let helpers = self.count.min(tasks).saturating_sub(1);
+        if helpers == 0 { work(0) } else { self.crew.get_or_init(Crew::new).share(helpers, &work) }
     }
 
     /// Runs `task` on consecutive ranges that cover `0..items`, as many as the work is worth.
-    pub fn for_each_block(self, items: usize, work_per_item: usize, task: impl Fn(Range<usize>) + Sync) {
+    pub fn for_each_block(&self, items: usize, work_per_item: usize, task: impl Fn(Range<usize>) + Sync) {
         let blocks = self.blocks(items, work_per_item);
         self.for_each(blocks, |_, i| task(items * i / blocks..items * (i + 1) / blocks));
     }
 
     /// Into how many blocks to cut `items`: one for one thread, else a few for each, for one thread may be slower.
-    fn blocks(self, items: usize, work_per_item: usize) -> usize {
+    fn blocks(&self, items: usize, work_per_item: usize) -> usize {
         const BLOCKS_PER_THREAD: usize = 3;
-        if self.0 == 1 {
+        if self.count == 1 {
             return 1.min(items);
         }
         let worth = items.saturating_mul(work_per_item) / LEAST_SHARE;
-        worth.clamp(1, self.0 * BLOCKS_PER_THREAD).min(items)
+        worth.clamp(1, self.count * BLOCKS_PER_THREAD).min(items)
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(crew) = self.crew.get() {
+            crew.door.store(DISMISSED, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What the leader and the helpers of a team share.
+struct Crew {
+    /// The number of the work in the high half; below it twice the helpers inside, plus one when the door is closed.
+    door: AtomicU64,
+    /// Helpers called who have not left.
+    present: AtomicUsize,
+    ranks: AtomicUsize,
+    work: UnsafeCell<Work>,
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+type Work = *const (dyn Fn(usize) + Sync);
+
+// SAFETY: `work` is written by the leader while the door is closed and nobody is inside, and read by those inside; what
+// it points to is `Sync`, and lives until the leader has closed the door again and the last has left.
+unsafe impl Send for Crew {}
+// SAFETY: as above.
+unsafe impl Sync for Crew {}
+
+const CLOSED: u64 = 1;
+const HELPER: u64 = 2;
+const NUMBER: u64 = 1 << 32;
+/// The door of a team that is no more: no work has this number.
+const DISMISSED: u64 = u64::MAX;
+
+impl Crew {
+    fn new() -> Arc<Self> {
+        fn nothing(_rank: usize) {}
+        Arc::new(Crew {
+            door: AtomicU64::new(CLOSED),
+            present: AtomicUsize::new(0),
+            ranks: AtomicUsize::new(0),
+            work: UnsafeCell::new(&nothing),
+            panic: Mutex::new(None),
+        })
+    }
+
+    /// Runs `work(rank)` here and on up to `helpers` others until all have returned.
+    fn share<'a>(self: &Arc<Self>, helpers: usize, work: &'a (dyn Fn(usize) + Sync + 'a)) {
+        let erased: *const (dyn Fn(usize) + Sync + 'a) = work;
+        // SAFETY: the door is closed and nobody is inside. Only the lifetime changes: nobody follows the pointer once
+        // this function has returned.
+        unsafe { *self.work.get() = std::mem::transmute::<*const (dyn Fn(usize) + Sync + 'a), Work>(erased) };
+        self.ranks.store(1, Ordering::Relaxed);
+        let number = self.door.load(Ordering::Relaxed) / NUMBER + 1;
+        self.door.store(number * NUMBER, Ordering::Release);
+        self.call(helpers);
+        let own = catch_unwind(AssertUnwindSafe(|| work(0)));
+        self.close();
+        let helped = self.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(panic) = own.err().or(helped) {
+            resume_unwind(panic);
+        }
+    }
+
+    /// Calls helpers until `helpers` are present. Where no pool can be had the leader works alone.
+    fn call(self: &Arc<Self>, helpers: usize) {
+        let present = self.present.load(Ordering::Relaxed);
+        let Some(pool) = (present < helpers).then(|| pool(helpers)).flatten() else { return };
+        for _ in present..helpers {
+            self.present.fetch_add(1, Ordering::Relaxed);
+            let crew = Arc::clone(self);
+            pool.spawn(move || crew.help());
+        }
+    }
+
+    /// Lets nobody in any more and waits until the last helper has left.
+    fn close(&self) {
+        const SPINS: usize = 5000;
+        self.door.fetch_or(CLOSED, Ordering::Relaxed);
+        let mut spins = 0;
+        while self.door.load(Ordering::Acquire) % NUMBER != CLOSED {
+            // A helper that takes long has a large task, or has lost its core: then it is better to sleep than to spin.
+            if spins < SPINS { std::hint::spin_loop() } else { std::thread::sleep(Duration::from_micros(50)) }
+            spins += 1;
+        }
+    }
+
+    /// A helper's day: through the door once for each work, until none has come for a while.
+    fn help(&self) {
+        const LOOKS: usize = 64;
+        let (mut last, mut since) = (0, Instant::now());
+        loop {
+            for _ in 0..LOOKS {
+                let door = self.door.load(Ordering::Acquire);
+                if door == DISMISSED {
+                    return;
+                }
+                if door / NUMBER != last && door & CLOSED == 0 {
+                    last = door / NUMBER;
+                    self.join_in(last);
+                    since = Instant::now();
+                }
+                std::hint::spin_loop();
+            }
+            if since.elapsed() > PATIENCE {
+                break;
+            }
+        }
+        self.present.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Takes part in work `number`, if its door is still open.
+    fn join_in(&self, number: u64) {
+        let step = |door| (door / NUMBER == number && door & CLOSED == 0).then_some(door + HELPER);
+        if self.door.fetch_update(Ordering::Acquire, Ordering::Relaxed, step).is_err() {
+            return;
+        }
+        let rank = self.ranks.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: we are inside, so the leader does not write `work`, and what it points to lives until we leave.
+        let work = unsafe { &**self.work.get() };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(rank))) {
+            *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
+        }
+        self.door.fetch_sub(HELPER, Ordering::Release);
     }
 }
 
@@ -95,9 +224,6 @@ struct Pool {
 /// than ever before.
 fn pool(workers: usize) -> Option<&'static rayon::ThreadPool> {
     static POOL: AtomicPtr<Pool> = AtomicPtr::new(null_mut());
-    if workers == 0 {
-        return None;
-    }
     let pid = std::process::id();
     let found = POOL.load(Ordering::Acquire);
     // SAFETY: a pointer that was once stored comes from `Box::leak` below and is never freed.
@@ -112,85 +238,6 @@ fn pool(workers: usize) -> Option<&'static rayon::ThreadPool> {
     let built: &'static Pool = Box::leak(Box::new(Pool { pid, workers, rayon }));
     POOL.store(std::ptr::from_ref(built).cast_mut(), Ordering::Release);
     Some(&built.rayon)
-}
-
-/// One call's work, as helpers see it.
-struct Job {
-    /// Twice the number of helpers inside, plus one when the door is closed.
-    inside: AtomicUsize,
-    ranks: AtomicUsize,
-    work: *const (dyn Fn(usize) + Sync),
-    caller: Thread,
-    panic: Mutex<Option<Box<dyn Any + Send>>>,
-}
-
-// SAFETY: `work` points to a `Sync` closure and is followed only between `enter` and `leave`, while it lives.
-unsafe impl Send for Job {}
-// SAFETY: as above.
-unsafe impl Sync for Job {}
-
-const CLOSED: usize = 1;
-const HELPER: usize = 2;
-
-impl Job {
-    fn enter(&self) -> bool {
-        let step = |inside| (inside & CLOSED == 0).then_some(inside + HELPER);
-        self.inside.fetch_update(Ordering::Acquire, Ordering::Relaxed, step).is_ok()
-    }
-
-    fn leave(&self) {
-        if self.inside.fetch_sub(HELPER, Ordering::Release) == CLOSED + HELPER {
-            self.caller.unpark();
-        }
-    }
-
-    fn help(&self) {
-        if !self.enter() {
-            return;
-        }
-        let rank = self.ranks.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the door was open, so `share` has not returned and will not before `leave`.
-        let work = unsafe { &*self.work };
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(rank))) {
-            *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
-        }
-        self.leave();
-    }
-
-    /// Lets nobody in any more and waits until the last helper has left.
-    fn close(&self) {
-        const SPINS: usize = 2000;
-        self.inside.fetch_or(CLOSED, Ordering::Relaxed);
-        for spins in 0.. {
-            if self.inside.load(Ordering::Acquire) == CLOSED {
-                return;
-            }
-            if spins < SPINS { std::hint::spin_loop() } else { std::thread::park() }
-        }
-    }
-}
-
-fn share<'a>(pool: &'static rayon::ThreadPool, helpers: usize, work: &'a (dyn Fn(usize) + Sync + 'a)) {
-    let work: *const (dyn Fn(usize) + Sync + 'a) = work;
-    let job = Arc::new(Job {
-        inside: AtomicUsize::new(0),
-        ranks: AtomicUsize::new(1),
-        // SAFETY: only the lifetime changes; `close` below keeps `work` borrowed until no helper can reach it.
-        work: unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + 'a), *const (dyn Fn(usize) + Sync)>(work) },
-        caller: std::thread::current(),
-        panic: Mutex::new(None),
-    });
-    for _ in 0..helpers {
-        let job = Arc::clone(&job);
-        pool.spawn(move || job.help());
-    }
-    // SAFETY: `work` is the reference that came in.
-    let own = catch_unwind(AssertUnwindSafe(|| unsafe { &*work }(0)));
-    job.close();
-    let helped = job.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(panic) = own.err().or(helped) {
-        resume_unwind(panic);
-    }
 }
 
 /// A matrix that several tasks write to, each its own block.
@@ -256,11 +303,26 @@ mod tests {
     }
 
     #[test]
+    fn one_team_does_many_works() {
+        let threads = Threads::new(3);
+        for n in 0..2000 {
+            let sum = AtomicUsize::new(0);
+            threads.for_each(n % 7, |_, i| {
+                sum.fetch_add(i + 1, Ordering::SeqCst);
+            });
+            assert_eq!(sum.into_inner(), (n % 7) * (n % 7 + 1) / 2);
+            if n % 500 == 0 {
+                std::thread::sleep(2 * PATIENCE);
+            }
+        }
+    }
+
+    #[test]
     fn callers_do_not_wait_for_each_other() {
-        let threads = Threads::new(2);
         std::thread::scope(|scope| {
             for _ in 0..8 {
-                scope.spawn(move || {
+                scope.spawn(|| {
+                    let threads = Threads::new(2);
                     for n in 0..200 {
                         let sum = AtomicUsize::new(0);
                         threads.for_each(n, |_, i| {

@@ -38,7 +38,7 @@ impl Block {
     }
 
     /// `ws.hidden` (T, H) in and out.
-    pub(crate) fn forward(&self, threads: Threads, part: &Part, ws: &mut Workspace, attentions: AttentionOutput) {
+    pub(crate) fn forward(&self, threads: &Threads, part: &Part, ws: &mut Workspace, attentions: AttentionOutput) {
         self.attention.forward(threads, part, ws, attentions);
         self.attention_norm.forward(threads, ws.sum.mat(), ws.hidden.mat_mut());
         self.feed_forward.forward(threads, ws);

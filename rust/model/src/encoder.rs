@@ -76,9 +76,9 @@ impl Encoder {
     }
 
     /// A padded batch to padded outputs.
-    pub fn forward(&self, threads: Threads, batch: &Batch, want: Want, cancel: &Cancel) -> Result<Outputs> {
+    pub fn forward(&self, threads: usize, batch: &Batch, want: Want, cancel: &Cancel) -> Result<Outputs> {
         let mut outputs = Outputs::new(batch, &self.blueprint, want)?;
-        let parts = batch.parts(threads.count());
+        let parts = batch.parts(threads);
         let shares = outputs.split(&parts, batch.sequences());
         self.run(threads, batch, &parts, shares, cancel, |threads, part, ws, mut out| {
             if let Some(pooled) = out.pooled.take() {
@@ -90,16 +90,10 @@ impl Encoder {
     }
 
     /// Sentences to vectors, (S, modes x H).
-    pub fn embed(
-        &self,
-        threads: Threads,
-        batch: &Batch,
-        pooling: &SentencePooling,
-        cancel: &Cancel,
-    ) -> Result<Vec<f32>> {
+    pub fn embed(&self, threads: usize, batch: &Batch, pooling: &SentencePooling, cancel: &Cancel) -> Result<Vec<f32>> {
         let width = pooling.modes.len() * self.blueprint.hidden_size;
         let mut vectors = memory::zeroed_vec("the output", batch.sequences().checked_mul(width))?;
-        let parts = batch.parts(threads.count());
+        let parts = batch.parts(threads);
         let shares = cut(&mut vectors, &parts, batch.sequences());
         let shares = parts.iter().cloned().zip(shares).collect();
         self.run(
@@ -130,35 +124,38 @@ impl Encoder {
     /// each on all threads.
     fn run<T: Shares + Send>(
         &self,
-        threads: Threads,
+        threads: usize,
         batch: &Batch,
         parts: &[Range<usize>],
         shares: Vec<T>,
         cancel: &Cancel,
-        finish: impl Fn(Threads, &Part, &mut Workspace, T) + Sync,
+        finish: impl Fn(&Threads, &Part, &mut Workspace, T) + Sync,
     ) -> Result<()> {
         let shares: Vec<_> = shares.into_iter().map(|share| Mutex::new(Some(share))).collect();
-        let (outer, inner) =
-            if parts.len() >= threads.count() { (threads, Threads::SERIAL) } else { (Threads::SERIAL, threads) };
         let failure = Mutex::new(None);
-        outer.for_each(parts.len(), |rank, i| {
+        let run_part = |team: &Threads, rank, i: usize| {
             let part = batch.part(parts[i].clone());
             let Some(mut share) = lock(&shares[i]).take() else { return };
             let mut ws = self.room();
-            let result = self.run_part(inner, &part, &mut ws, &mut share, &|| cancel.check(rank));
-            match result {
-                Ok(()) => finish(inner, &part, &mut ws, share),
+            match self.run_part(team, &part, &mut ws, &mut share, &|| cancel.check(rank)) {
+                Ok(()) => finish(team, &part, &mut ws, share),
                 Err(error) => *lock(&failure) = Some(error),
             }
             self.keep(ws, threads);
-        });
+        };
+        let all = Threads::new(threads);
+        if parts.len() >= threads {
+            all.for_each(parts.len(), |rank, i| run_part(&Threads::serial(), rank, i));
+        } else {
+            (0..parts.len()).for_each(|i| run_part(&all, 0, i));
+        }
         failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
     /// The tokens of a part to `ws.hidden` (T, H).
     fn run_part(
         &self,
-        threads: Threads,
+        threads: &Threads,
         part: &Part,
         ws: &mut Workspace,
         share: &mut impl Shares,
@@ -177,7 +174,7 @@ impl Encoder {
     }
 
     /// The first token of each sequence through the pooler, to `out` (S, H); zeros for an empty sequence.
-    fn pool_first(&self, threads: Threads, part: &Part, ws: &mut Workspace, out: &mut [f32]) {
+    fn pool_first(&self, threads: &Threads, part: &Part, ws: &mut Workspace, out: &mut [f32]) {
         let Some(pooler) = &self.pooler else { return };
         for (s, range) in part.ranges().enumerate() {
             if !range.is_empty() {
@@ -198,10 +195,10 @@ impl Encoder {
         self.workspaces.try_lock().ok().and_then(|mut shelf| shelf.pop()).unwrap_or_default()
     }
 
-    /// Back to the shelf, which holds one room per thread.
-    fn keep(&self, ws: Workspace, threads: Threads) {
+    /// Back to the shelf, which holds one room per thread of a call.
+    fn keep(&self, ws: Workspace, threads: usize) {
         if let Ok(mut shelf) = self.workspaces.try_lock()
-            && shelf.len() < threads.count()
+            && shelf.len() < threads
         {
             shelf.push(ws);
         }

@@ -54,7 +54,7 @@ impl Workspace {
     pub(crate) fn resize(
         &mut self,
         level: Level,
-        threads: Threads,
+        threads: &Threads,
         blueprint: &Blueprint,
         [sequences, tokens, longest]: [usize; 3],
     ) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use ferroformer_kernels::{Level, Threads};
+use ferroformer_kernels::Level;
 use ferroformer_model::{
     Batch, Blueprint, Cancel, Encoder, ModelError, Outputs, Padded, Pooling, SentencePooling, Source, Want,
 };
@@ -55,7 +55,7 @@ impl Rows {
             ..Padded::default()
         };
         let batch = Batch::from_padded(padded, encoder.blueprint()).unwrap();
-        encoder.forward(Threads::new(threads), &batch, want, &Cancel::new(&|| false)).unwrap()
+        encoder.forward(threads, &batch, want, &Cancel::new(&|| false)).unwrap()
     }
 
     /// The bits of the real tokens of row `r`, then of its pooled vector.
@@ -148,7 +148,7 @@ fn embedded_sentences_are_pooled_hidden_states() {
     let batch = Batch::from_ragged(&ids, None, &lengths, encoder.blueprint()).unwrap();
     let pooling = SentencePooling { modes: &[Pooling::Cls, Pooling::Mean], skip: None, normalize: false };
     for threads in [1, 2, 3] {
-        let vectors = encoder.embed(Threads::new(threads), &batch, &pooling, &Cancel::new(&|| false)).unwrap();
+        let vectors = encoder.embed(threads, &batch, &pooling, &Cancel::new(&|| false)).unwrap();
         let rows = Rows::new(&sequences, 200, false);
         let hidden = rows.forward(&encoder, 1, Want::default()).last_hidden_state;
         for (r, vector) in vectors.chunks(104).enumerate() {
@@ -169,7 +169,7 @@ fn a_call_can_be_stopped() {
     let padded = Padded { rows: rows.rows, width: 200, ids: Some(&rows.ids), ..Padded::default() };
     let batch = Batch::from_padded(padded, encoder.blueprint()).unwrap();
     for threads in [1, 2] {
-        let stopped = encoder.forward(Threads::new(threads), &batch, Want::default(), &Cancel::new(&|| true));
+        let stopped = encoder.forward(threads, &batch, Want::default(), &Cancel::new(&|| true));
         assert!(matches!(stopped, Err(ModelError::Interrupted)));
     }
 }

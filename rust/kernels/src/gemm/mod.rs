@@ -28,7 +28,7 @@ pub struct Epilogue<'a> {
 ///
 /// # Panics
 /// If the shapes disagree.
-pub fn linear(threads: Threads, x: Mat, weights: &PackedLinear, epilogue: Epilogue, out: MatMut) {
+pub fn linear(threads: &Threads, x: Mat, weights: &PackedLinear, epilogue: Epilogue, out: MatMut) {
     let (inputs, outputs) = (weights.inputs(), weights.outputs());
     assert_eq!(x.cols(), inputs, "linear: columns of x and inputs of the weights");
     assert_eq!((out.rows(), out.cols()), (x.rows(), outputs), "linear: out");

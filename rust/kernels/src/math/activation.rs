@@ -48,7 +48,7 @@ pub(crate) fn activate<I: Isa>(isa: I, activation: Activation, xs: &mut [f32]) {
     }
 }
 
-/// Within 2e-7 |x| of the exact value.
+/// Within 1.9e-7 |x| of the exact value.
 #[inline(always)]
 fn gelu<I: Isa>(isa: I, x: I::V) -> I::V {
     let half = isa.mul(x, isa.splat(0.5));
@@ -56,7 +56,7 @@ fn gelu<I: Isa>(isa: I, x: I::V) -> I::V {
     isa.mul(half, isa.add(isa.splat(1.0), e))
 }
 
-/// Within 4e-7 |x| of the exact value.
+/// Within 1.2e-7 |x| of the exact value.
 #[inline(always)]
 fn gelu_tanh<I: Isa>(isa: I, x: I::V) -> I::V {
     const SQRT_2_BY_PI: f32 = 0.797_884_56;
@@ -66,7 +66,7 @@ fn gelu_tanh<I: Isa>(isa: I, x: I::V) -> I::V {
     isa.mul(half, isa.add(isa.splat(1.0), tanh::tanh(isa, inner)))
 }
 
-/// Within 4 ULP.
+/// Within 2.5 ULP; 0 below -88, where e^-x overflows and the exact value is within 3e-37 of 0.
 #[inline(always)]
 fn silu<I: Isa>(isa: I, x: I::V) -> I::V {
     let e = exp(isa, isa.sub(isa.splat(0.0), x));

@@ -43,7 +43,7 @@ impl SelfAttention {
     }
 
     /// `ws.hidden` (T, H) -> `ws.sum` = hidden + attention(hidden).
-    pub(crate) fn forward(&self, threads: Threads, part: &Part, ws: &mut Workspace, attentions: AttentionOutput) {
+    pub(crate) fn forward(&self, threads: &Threads, part: &Part, ws: &mut Workspace, attentions: AttentionOutput) {
         let AttentionSpec { heads, head_dim } = self.spec;
         self.projection.forward(threads, ws.hidden.mat(), Epilogue::default(), ws.qkv.mat_mut());
         let size = heads * head_dim;

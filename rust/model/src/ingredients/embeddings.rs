@@ -54,7 +54,7 @@ impl Embeddings {
     }
 
     /// The tokens of `part` (T,) -> out (T, H); `sum` (T, H) is left with the vectors before the norm.
-    pub(crate) fn forward(&self, threads: Threads, part: &Part, sum: &mut Rows, out: &mut Rows) {
+    pub(crate) fn forward(&self, threads: &Threads, part: &Part, sum: &mut Rows, out: &mut Rows) {
         let words = part.embeds.unwrap_or(self.word.mat());
         let tables = [(words, part.ids), (self.token_type.mat(), part.types), (self.position.mat(), part.positions)];
         gather_add(self.level, tables, sum.mat_mut());

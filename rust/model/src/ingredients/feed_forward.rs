@@ -37,7 +37,7 @@ impl FeedForward {
     }
 
     /// `ws.hidden` (T, H) -> `ws.sum` = hidden + down(activation(up(hidden))).
-    pub(crate) fn forward(&self, threads: Threads, ws: &mut Workspace) {
+    pub(crate) fn forward(&self, threads: &Threads, ws: &mut Workspace) {
         let activation = Epilogue { activation: Some(self.activation), ..Epilogue::default() };
         self.up.forward(threads, ws.hidden.mat(), activation, ws.feed_forward.mat_mut());
         let residual = Epilogue { residual: Some(ws.hidden.mat()), ..Epilogue::default() };

@@ -29,7 +29,7 @@ impl Linear {
     }
 
     /// x (T, K) -> out (T, N).
-    pub(crate) fn forward(&self, threads: Threads, x: Mat, epilogue: Epilogue, out: MatMut) {
+    pub(crate) fn forward(&self, threads: &Threads, x: Mat, epilogue: Epilogue, out: MatMut) {
         linear(threads, x, &self.packed, epilogue, out);
     }
 

@@ -28,7 +28,7 @@ impl LayerNorm {
     }
 
     /// x (T, H) -> out (T, H).
-    pub(crate) fn forward(&self, threads: Threads, x: Mat, out: MatMut) {
+    pub(crate) fn forward(&self, threads: &Threads, x: Mat, out: MatMut) {
         layer_norm(self.level, threads, x, &self.weight, &self.bias, self.eps, out);
     }
 

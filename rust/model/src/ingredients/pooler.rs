@@ -28,7 +28,7 @@ impl Pooler {
     }
 
     /// First tokens (S, H) -> out (S, H).
-    pub(crate) fn forward(&self, threads: Threads, first: Mat, out: MatMut) {
+    pub(crate) fn forward(&self, threads: &Threads, first: Mat, out: MatMut) {
         let activation = Epilogue { activation: Some(self.activation), ..Epilogue::default() };
         self.dense.forward(threads, first, activation, out);
     }

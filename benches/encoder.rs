@@ -1,0 +1,108 @@
+//! Whole forward passes with made-up weights: MiniLM-L6 and bert-base, one thread and all.
+#![expect(clippy::print_stdout, reason = "the table is the purpose")]
+
+use std::collections::HashMap;
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput};
+use ferroformer_kernels::Level;
+use ferroformer_model::{Batch, Blueprint, Cancel, Encoder, Padded, Source, Want};
+use report::{Contest, prove};
+
+/// (name, layers, hidden size, heads)
+const MODELS: [(&str, usize, usize, usize); 2] = [("MiniLM-L6", 6, 384, 12), ("bert-base", 12, 768, 12)];
+/// (sequences, length)
+const BATCHES: [(usize, usize); 4] = [(1, 16), (1, 128), (8, 128), (1, 512)];
+
+fn main() {
+    let level = Level::current().expect("FERROFORMER_ISA");
+    let models = MODELS.map(|(name, layers, hidden, heads)| (name, encoder(level, layers, hidden, heads)));
+    if report::table_is_wanted() {
+        table(level, &models);
+    }
+    let mut criterion = report::criterion();
+    history(&mut criterion, level, &models);
+    criterion.final_summary();
+}
+
+fn encoder(level: Level, layers: usize, hidden: usize, heads: usize) -> Encoder {
+    let blueprint = format!(
+        r#"{{
+            "hidden_size": {hidden}, "num_layers": {layers},
+            "embeddings": {{"vocab_size": 30522, "positions": 512, "token_types": 2, "norm": {{"eps": 1e-12}}}},
+            "attention": {{"heads": {heads}, "head_dim": {}}},
+            "feed_forward": {{"size": {}, "activation": "gelu"}},
+            "norm": {{"kind": "layer_norm", "eps": 1e-12, "placement": "post"}},
+            "pooler": null
+        }}"#,
+        hidden / heads,
+        4 * hidden
+    );
+    let source = Source { checkpoint: None, tensor_names: &HashMap::new(), initializer_range: 0.02, seed: 0 };
+    Encoder::load(Blueprint::from_json(&blueprint).expect("a blueprint"), level, &source).expect("memory")
+}
+
+fn batch<'a>(encoder: &Encoder, ids: &'a [i64], (rows, width): (usize, usize)) -> Batch<'a> {
+    let padded = Padded { rows, width, ids: Some(&ids[..rows * width]), ..Padded::default() };
+    Batch::from_padded(padded, encoder.blueprint()).expect("a batch")
+}
+
+/// As many as the largest batch takes.
+fn ids() -> Vec<i64> {
+    (0..1024).map(|i| i * 7919 % 30522).collect()
+}
+
+fn forward(encoder: &Encoder, threads: usize, batch: &Batch) -> Vec<f32> {
+    let cancel = Cancel::new(&|| false);
+    encoder.forward(threads, batch, Want::default(), &cancel).expect("a forward pass").last_hidden_state
+}
+
+/// Of the products: four times hidden^2 for attention and eight for the feed-forward part, and the scores.
+fn operations(encoder: &Encoder, (sequences, length): (usize, usize)) -> f64 {
+    let (layers, hidden) = (encoder.blueprint().num_layers, encoder.blueprint().hidden_size);
+    2.0 * (layers * sequences * length * hidden * (12 * hidden + 2 * length)) as f64
+}
+
+fn table(level: Level, models: &[(&str, Encoder)]) {
+    let ids = ids();
+    let all = std::thread::available_parallelism().map_or(1, usize::from);
+    println!("\nEncoders on {}; tokens a second on one thread, and on {all}", level.name());
+    println!("{:>10} {:>9} {:>9} {:>9} {:>7} {:>9}", "", "batch", "tokens/s", "GFLOP/s", "of peak", "all");
+    for (name, encoder) in models {
+        for shape in BATCHES {
+            let batch = batch(encoder, &ids, shape);
+            let one = forward(encoder, 1, &batch);
+            let exact: Vec<f64> = one.iter().map(|x| f64::from(*x)).collect();
+            prove("all threads", &forward(encoder, all, &batch), exact, 0.0);
+            let mut contest = Contest::new();
+            let peak_operations = contest.add_peak(level);
+            for threads in [1, all] {
+                let batch = &batch;
+                contest.add(move || drop(black_box(forward(encoder, threads, batch))));
+            }
+            let times = contest.run();
+            let (operations, tokens) = (operations(encoder, shape), (shape.0 * shape.1) as f64);
+            println!(
+                "{name:>10} {:>9} {:>9.0} {:>9.1} {:>6.0}% {:>9.0}",
+                format!("{} x {}", shape.0, shape.1),
+                tokens / times.seconds(1),
+                times.giga(1, operations),
+                100.0 * times.ratio(0, 1) * operations / peak_operations,
+                tokens / times.seconds(2),
+            );
+        }
+    }
+}
+
+fn history(criterion: &mut Criterion, level: Level, models: &[(&str, Encoder)]) {
+    let ids = ids();
+    for (name, encoder) in models {
+        let mut group = criterion.benchmark_group(format!("encoder/{}/{name}", level.name()));
+        for shape in BATCHES {
+            let batch = batch(encoder, &ids, shape);
+            group.throughput(Throughput::Elements((shape.0 * shape.1) as u64));
+            let name = format!("{}x{}", shape.0, shape.1);
+            group.bench_function(name, |b| b.iter(|| forward(encoder, 1, &batch)));
+        }
+    }
+}
