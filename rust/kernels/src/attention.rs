@@ -57,15 +57,17 @@ pub fn attention(
     assert!(starts.is_sorted(), "attention: starts");
     let (base, sequences) = (starts[0], starts.len() - 1);
     let shape = (starts[sequences] - base, out.cols());
-    assert!([q, k, v].iter().all(|x| (x.rows(), x.cols()) == shape) && out.rows() == shape.0, "attention: q, k, v and out");
+    assert!(
+        [q, k, v].iter().all(|x| (x.rows(), x.cols()) == shape) && out.rows() == shape.0,
+        "attention: q, k, v and out"
+    );
     let head_dim = shape.1 / heads;
     assert_eq!(head_dim * heads, shape.1, "attention: heads");
     let longest = starts.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
     let sizes = Scratch::new(level.panel(), longest, head_dim);
     let width = probabilities.as_ref().map_or(0, |p| p.width);
     let columns = probabilities.as_ref().map_or(&[][..], |p| p.columns);
-    let probabilities =
-        probabilities.map(|p| Disjoint::new(MatMut::dense(p.out, sequences * heads, width.pow(2))));
+    let probabilities = probabilities.map(|p| Disjoint::new(MatMut::dense(p.out, sequences * heads, width.pow(2))));
     let scratch = Disjoint::new(MatMut::dense(scratch, threads.count(), sizes.floats()));
     let out = Disjoint::new(out);
     let alone = Threads::serial();
@@ -125,6 +127,7 @@ struct Head<'a> {
 impl Kernel for Head<'_> {
     type Out = ();
     #[inline(always)]
+    #[rustfmt::skip]
     fn run<I: Isa>(mut self, isa: I) {
         let (length, dim) = (self.q.rows(), self.q.cols());
         let (keys, rest) = self.scratch.split_at_mut(self.sizes.keys);
@@ -236,7 +239,14 @@ mod tests {
 
         /// Through operands whose rows lie `gap` apart and off every cache line; gives also the probabilities, if asked
         /// for, each sequence's on the right of its padded rows.
-        fn attend(&self, level: Level, threads: usize, weights: bool, gap: usize, offset: usize) -> (Vec<f32>, Vec<f32>) {
+        fn attend(
+            &self,
+            level: Level,
+            threads: usize,
+            weights: bool,
+            gap: usize,
+            offset: usize,
+        ) -> (Vec<f32>, Vec<f32>) {
             let (tokens, width) = (self.qkv[0].len() / self.columns(), self.width());
             let [q, k, v] = [0, 1, 2].map(|i| Guarded::new(&self.qkv[i], tokens, self.columns(), gap, offset + i));
             let mut out = Guarded::output(tokens, self.columns(), gap, offset);
@@ -287,7 +297,12 @@ mod tests {
                 let rounding = 2f64.powi(-23) * (4.0 + score);
                 for (got, exact) in p.iter().zip(exact_p) {
                     let error = (f64::from(*got) - exact).abs();
-                    assert!(error <= 2.0 * rounding * exact, "{} x {}: {got:e}, not {exact:e}", self.lengths[s], self.dim);
+                    assert!(
+                        error <= 2.0 * rounding * exact,
+                        "{} x {}: {got:e}, not {exact:e}",
+                        self.lengths[s],
+                        self.dim
+                    );
                 }
                 for (got, exact) in out.iter().zip(exact_out) {
                     let error = (f64::from(*got) - exact).abs();
@@ -397,9 +412,11 @@ mod tests {
     fn huge_scores_choose_and_tiny_ones_average() {
         for_every_level(|level| {
             let mut operands = Operands::random(&[3], 1, 2);
-            operands.qkv = [vec![1e18, 0.0, 0.0, 1e18, 1e-45, 0.0], vec![1e18, 0.0, 0.0, 1e18, 1e-45, 0.0], vec![
-                1.0, 2.0, 3.0, 4.0, 5.0, 6.0,
-            ]];
+            operands.qkv = [
+                vec![1e18, 0.0, 0.0, 1e18, 1e-45, 0.0],
+                vec![1e18, 0.0, 0.0, 1e18, 1e-45, 0.0],
+                vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
+            ];
             let (_, out) = operands.attend(level, 1, false, 0, 0);
             assert_eq!(out[..4], [1.0, 2.0, 3.0, 4.0]);
             assert!((out[4] - 3.0).abs() < 1e-6 && (out[5] - 4.0).abs() < 1e-6, "{out:?}");
@@ -428,8 +445,13 @@ mod tests {
         (prop::collection::vec(0usize..60, 0..5), 1usize..4, 1usize..40).prop_flat_map(|(lengths, heads, dim)| {
             let floats = || prop::collection::vec(-3f32..3.0, lengths.iter().sum::<usize>() * heads * dim);
             let scale = 1.0 / (dim as f32).sqrt();
-            [floats(), floats(), floats()]
-                .prop_map(move |qkv| Operands { lengths: lengths.clone(), heads, dim, qkv, scale })
+            [floats(), floats(), floats()].prop_map(move |qkv| Operands {
+                lengths: lengths.clone(),
+                heads,
+                dim,
+                qkv,
+                scale,
+            })
         })
     }
 

@@ -26,6 +26,7 @@ struct Add<'a, const N: usize> {
 impl<const N: usize> Kernel for Add<'_, N> {
     type Out = ();
     #[inline(always)]
+    #[rustfmt::skip]
     fn run<I: Isa>(self, isa: I) {
         zip_map(isa, self.rows, self.out, #[inline(always)] |vectors| {
             vectors.into_iter().reduce(#[inline(always)] |a, b| isa.add(a, b)).unwrap_or(isa.splat(0.0))
@@ -49,7 +50,8 @@ mod tests {
                     let tables = [5, 3, 1].map(|rows| (rows, random.floats(rows * width)));
                     let ids: [&[u32]; 3] = [&[4, 0, 4, 2, 1], &[0, 2, 2, 1, 0], &[0; 5]];
                     let element = |n: usize, i: usize| tables[n].1[ids[n][i / width] as usize * width + i % width];
-                    let plain: Vec<f32> = (0..5 * width).map(|i| element(0, i) + element(1, i) + element(2, i)).collect();
+                    let plain: Vec<f32> =
+                        (0..5 * width).map(|i| element(0, i) + element(1, i) + element(2, i)).collect();
                     let guarded = tables.map(|(rows, table)| Guarded::new(&table, rows, width, 2, offset));
                     let mut out = Guarded::output(5, width, 3, offset + 1);
                     let [a, b, c] = &guarded;

@@ -46,6 +46,7 @@ impl Kernel for LayerNorm<'_> {
 }
 
 #[inline(always)]
+#[rustfmt::skip]
 fn layer_norm_row<I: Isa>(isa: I, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
     let n = x.len() as f32;
     let mean = sum(isa, x) / n;
@@ -68,7 +69,14 @@ mod tests {
     const EPS: f32 = 1e-12;
 
     /// Normalises dense rows of `cols` through operands that lie `gap` apart and off every cache line.
-    fn normalised(level: Level, threads: usize, x: &[f32], [weight, bias]: [&[f32]; 2], gap: usize, offset: usize) -> Vec<f32> {
+    fn normalised(
+        level: Level,
+        threads: usize,
+        x: &[f32],
+        [weight, bias]: [&[f32]; 2],
+        gap: usize,
+        offset: usize,
+    ) -> Vec<f32> {
         let cols = weight.len();
         let rows = x.len() / cols.max(1);
         let x = Guarded::new(x, rows, cols, gap, offset);
@@ -113,10 +121,8 @@ mod tests {
             for (rows, cols) in (0..=4 * lanes(level) + 3).map(|cols| (3, cols)).chain([(0, 5), (700, 257)]) {
                 let (weight, bias) = (random.floats(cols), random.floats(cols));
                 let x = random.floats(rows * cols);
-                let expected: Vec<f32> = x
-                    .chunks(cols.max(1))
-                    .flat_map(|row| normalised(level, 1, row, [&weight, &bias], 0, 0))
-                    .collect();
+                let expected: Vec<f32> =
+                    x.chunks(cols.max(1)).flat_map(|row| normalised(level, 1, row, [&weight, &bias], 0, 0)).collect();
                 for offset in 0..if rows < 10 { lanes(level) } else { 3 } {
                     let got = normalised(level, 1 + offset % 3, &x, [&weight, &bias], offset % 5, offset);
                     assert_same_bits(&got, &expected, format_args!("({rows}, {cols}) at {offset}"));

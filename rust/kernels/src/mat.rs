@@ -23,7 +23,11 @@ pub struct Mat<'a> {
 /// Floats that a view spans.
 fn span(rows: usize, cols: usize, stride: usize) -> usize {
     assert!(cols <= stride || rows <= 1, "a row of {cols} does not fit a stride of {stride}");
-    if rows == 0 { 0 } else { (rows - 1).checked_mul(stride).and_then(|n| n.checked_add(cols)).expect("view too large") }
+    if rows == 0 {
+        0
+    } else {
+        (rows - 1).checked_mul(stride).and_then(|n| n.checked_add(cols)).expect("view too large")
+    }
 }
 
 impl<'a> Mat<'a> {

@@ -7,7 +7,7 @@ use crate::math::Activation;
 /// `x (m, k) times weight (n, k) transposed, plus bias (n)`.
 pub fn linear(x: &[f32], weight: &[f32], bias: &[f32], k: usize) -> Vec<f64> {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
-    let m = if k == 0 { 0 } else { x.len() / k };
+    let m = x.len().checked_div(k).unwrap_or(0);
     let row = |i: usize| (0..bias.len()).map(move |j| (i, j));
     (0..m).flat_map(row).map(|(i, j)| dot(&x[i * k..][..k], &weight[j * k..][..k]) + f64::from(bias[j])).collect()
 }
@@ -19,7 +19,13 @@ pub fn activation(activation: Activation, x: f64) -> f64 {
         Activation::GeluTanh => {
             x / 2.0 * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh())
         }
-        Activation::Relu => if x.is_nan() { x } else { x.max(0.0) },
+        Activation::Relu => {
+            if x.is_nan() {
+                x
+            } else {
+                x.max(0.0)
+            }
+        }
         Activation::Silu => x / (1.0 + (-x).exp()),
         Activation::Tanh => x.tanh(),
     }

@@ -9,6 +9,7 @@ pub fn multiply_adds(level: Level, rounds: usize) -> (usize, f32) {
     impl Kernel for Spin {
         type Out = (usize, f32);
         #[inline(always)]
+        #[rustfmt::skip]
         fn run<I: Isa>(self, isa: I) -> (usize, f32) {
             const CHAINS: usize = 12;
             let mut chains: [I::V; CHAINS] = std::array::from_fn(#[inline(always)] |i| isa.splat(i as f32));
@@ -31,6 +32,7 @@ pub fn read(level: Level, xs: &[f32]) -> f32 {
     impl Kernel for Read<'_> {
         type Out = f32;
         #[inline(always)]
+        #[rustfmt::skip]
         fn run<I: Isa>(self, isa: I) -> f32 {
             const STREAMS: usize = 8;
             let len = self.0.len() / STREAMS;

@@ -18,6 +18,7 @@ pub(crate) fn map_in_place<I: Isa>(isa: I, xs: &mut [f32], f: impl Fn(I::V) -> I
 
 /// `out = f(a, b, ...)` element by element; all rows have the length of `out`.
 #[inline(always)]
+#[rustfmt::skip]
 pub(crate) fn zip_map<I: Isa, const N: usize>(
     isa: I,
     inputs: [&[f32]; N],
@@ -66,6 +67,7 @@ fn fold<I: Isa>(isa: I, xs: &[f32], fill: f32, start: f32, f: impl Fn(I::V, I::V
 }
 
 #[inline(always)]
+#[rustfmt::skip]
 pub(crate) fn sum<I: Isa>(isa: I, xs: &[f32]) -> f32 {
     let [a, b] = fold(isa, xs, 0.0, 0.0, #[inline(always)] |sum, x| isa.add(sum, x));
     sum_lanes(isa, isa.add(a, b))
@@ -73,6 +75,7 @@ pub(crate) fn sum<I: Isa>(isa: I, xs: &[f32]) -> f32 {
 
 /// The sum of (x - mean)^2.
 #[inline(always)]
+#[rustfmt::skip]
 pub(crate) fn sum_of_squares<I: Isa>(isa: I, xs: &[f32], mean: f32) -> f32 {
     let centre = isa.splat(mean);
     let [a, b] = fold(isa, xs, mean, 0.0, #[inline(always)] |sum, x| {
@@ -84,6 +87,7 @@ pub(crate) fn sum_of_squares<I: Isa>(isa: I, xs: &[f32], mean: f32) -> f32 {
 
 /// The largest element, -inf for an empty row; what it says of a row with NaN is undefined.
 #[inline(always)]
+#[rustfmt::skip]
 pub(crate) fn max<I: Isa>(isa: I, xs: &[f32]) -> f32 {
     const LEAST: f32 = f32::NEG_INFINITY;
     let [a, b] = fold(isa, xs, LEAST, LEAST, #[inline(always)] |max, x| isa.max(x, max));

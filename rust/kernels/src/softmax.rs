@@ -23,6 +23,7 @@ pub fn softmax(level: Level, row: &mut [f32], scale: f32) {
 }
 
 #[inline(always)]
+#[rustfmt::skip]
 pub(crate) fn softmax_row<I: Isa>(isa: I, row: &mut [f32], scale: f32) {
     let highest = max(isa, row);
     if highest == f32::NEG_INFINITY && row.iter().all(|x| *x == f32::NEG_INFINITY) {
@@ -58,7 +59,11 @@ mod tests {
         for ((x, got), exact) in row.iter().zip(&got).zip(naive::softmax(row, scale)) {
             let below = (max - x) * scale;
             let error = ulps(*got, exact);
-            assert!(error <= few + 2.0 * f64::from(below.min(110.0)), "of {}: {got:e}, not {exact:e}: {error} ULP", row.len());
+            assert!(
+                error <= few + 2.0 * f64::from(below.min(110.0)),
+                "of {}: {got:e}, not {exact:e}: {error} ULP",
+                row.len()
+            );
             assert!((0.0..=1.0).contains(got), "{got:e}");
         }
         let sum: f64 = got.iter().map(|x| f64::from(*x)).sum();
@@ -87,7 +92,11 @@ mod tests {
                 let row = random.floats(len);
                 let expected = softmax_at(level, &row, 1.0, 0);
                 for offset in 1..lanes(level) {
-                    assert_same_bits(&softmax_at(level, &row, 1.0, offset), &expected, format_args!("{len} at {offset}"));
+                    assert_same_bits(
+                        &softmax_at(level, &row, 1.0, offset),
+                        &expected,
+                        format_args!("{len} at {offset}"),
+                    );
                 }
             }
         });

@@ -166,7 +166,11 @@ impl Crew {
         let mut spins = 0;
         while self.door.load(Ordering::Acquire) % NUMBER != CLOSED {
             // A helper that takes long has a large task, or has lost its core: then it is better to sleep than to spin.
-            if spins < SPINS { std::hint::spin_loop() } else { std::thread::sleep(Duration::from_micros(50)) }
+            if spins < SPINS {
+                std::hint::spin_loop()
+            } else {
+                std::thread::sleep(Duration::from_micros(50))
+            }
             spins += 1;
         }
     }

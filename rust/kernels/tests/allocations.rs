@@ -61,15 +61,7 @@ fn no_kernel_allocates() {
                 let epilogue = Epilogue { activation, residual: Some(mat(3 * H)) };
                 linear(&Threads::serial(), mat(H), &packed, epilogue, MatMut::dense(&mut wide, T, 3 * H));
             }
-            layer_norm(
-                level,
-                &Threads::serial(),
-                mat(H),
-                &x[..H],
-                &x[..H],
-                1e-12,
-                MatMut::dense(&mut out, T, H),
-            );
+            layer_norm(level, &Threads::serial(), mat(H), &x[..H], &x[..H], 1e-12, MatMut::dense(&mut out, T, H));
             attention(
                 level,
                 &Threads::serial(),

@@ -68,7 +68,8 @@ fn load(path: &Path) -> Result<Encoder, String> {
 #[test]
 fn every_dtype_and_slot_comes_back_as_stored() {
     let folder = Folder::new("dtypes");
-    let dtypes: [(&str, fn(f32) -> Vec<u8>); 4] = [
+    type Encode = fn(f32) -> Vec<u8>;
+    let dtypes: [(&str, Encode); 4] = [
         ("F32", |x| x.to_le_bytes().into()),
         ("F16", |x| f16::from_f32(x).to_le_bytes().into()),
         ("BF16", |x| bf16::from_f32(x).to_le_bytes().into()),
@@ -184,7 +185,13 @@ fn shards_agree_with_their_index() {
     assert!(Checkpoint::open(&twice, None).err().unwrap().to_string().contains("is also in"));
     let missing = [files[0].clone(), folder.0.join("3.safetensors")];
     assert!(Checkpoint::open(&missing, None).err().unwrap().to_string().contains("3.safetensors"));
-    assert!(Checkpoint::open(&[folder.0.clone()], None).err().unwrap().to_string().contains("not a regular file"));
+    assert!(
+        Checkpoint::open(std::slice::from_ref(&folder.0), None)
+            .err()
+            .unwrap()
+            .to_string()
+            .contains("not a regular file")
+    );
 }
 
 #[test]

@@ -85,6 +85,7 @@ fn panels_at_once<I: Isa>(rows: usize) -> usize {
 
 /// `rows` cut evenly into tiles of at most `most` rows.
 #[inline(always)]
+#[rustfmt::skip]
 fn tiles(rows: std::ops::Range<usize>, most: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
     let count = rows.len().div_ceil(most);
     (0..count).map(#[inline(always)] move |i| {
@@ -108,7 +109,7 @@ fn step<I: Isa>(
     let b_stride = (b.depth + 1) * I::PANEL;
     let begin = &b.data[columns.start / I::PANEL * b_stride..];
     let weights = &begin[(k + 1) * I::PANEL..];
-    let whole = columns.len() % I::PANEL == 0;
+    let whole = columns.len().is_multiple_of(I::PANEL);
     let mut scratch = [0.0; MAX_TILE_ROWS * MAX_PANEL];
     let out = c.reborrow().into_block(rows.clone(), columns.clone());
     let (c_ptr, c_stride) = if whole { (c_of(out), c.stride()) } else { (scratch.as_mut_ptr(), I::PANEL) };

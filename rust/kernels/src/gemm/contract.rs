@@ -10,8 +10,8 @@ use crate::testing::{Guarded, NASTY, Random, assert_same_bits, for_every_level, 
 use crate::threads::Threads;
 
 const ROWS: [usize; 33] = [
-    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 43,
-    129,
+    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30,
+    43, 129,
 ];
 const MOST_ROWS: usize = 129;
 
@@ -77,7 +77,8 @@ fn shapes(level: Level) -> impl Iterator<Item = (usize, usize)> {
     let panel = level.panel();
     let wide = (0..=4 * panel + 3).flat_map(|n| [1, 2, 19].map(|k| (k, n)));
     let deep = [3, 4, 5, 31, 32, 33, 64, 100, 257].into_iter().flat_map(move |k| [1, panel, panel + 1].map(|n| (k, n)));
-    let sliced = [1023, 1024, 1025, 2048, 2500].into_iter().flat_map(move |k| [1, panel, 4 * panel + 3].map(|n| (k, n)));
+    let sliced =
+        [1023, 1024, 1025, 2048, 2500].into_iter().flat_map(move |k| [1, panel, 4 * panel + 3].map(|n| (k, n)));
     wide.chain(deep).chain(sliced)
 }
 

@@ -6,8 +6,8 @@ mod contract;
 mod packed;
 mod tile;
 
-pub use packed::PackedLinear;
 pub(crate) use block::{Panels, multiply};
+pub use packed::PackedLinear;
 
 use crate::isa::{Isa, Kernel, dispatch};
 use crate::mat::{Mat, MatMut};
@@ -59,6 +59,7 @@ struct Linear<'a> {
 impl Kernel for Linear<'_> {
     type Out = ();
     #[inline(always)]
+    #[rustfmt::skip]
     fn run<I: Isa>(mut self, isa: I) {
         let Epilogue { activation, residual } = self.epilogue;
         multiply(isa, self.x, self.b, &mut self.out, #[inline(always)] |out, rows, columns| {

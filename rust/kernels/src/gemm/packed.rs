@@ -32,7 +32,7 @@ impl PackedLinear {
     /// # Panics
     /// If the shapes disagree.
     pub fn new(level: Level, weight: &[f32], bias: Option<&[f32]>, inputs: usize) -> Result<Self, TryReserveError> {
-        let outputs = if inputs == 0 { bias.map_or(0, <[f32]>::len) } else { weight.len() / inputs };
+        let outputs = weight.len().checked_div(inputs).or(bias.map(<[f32]>::len)).unwrap_or(0);
         assert_eq!(weight.len(), inputs * outputs, "weight is not a multiple of the inputs");
         let mut packed = Self::zeroed(level, inputs, outputs)?;
         packed.set_weights(0, weight);

@@ -5,14 +5,15 @@
 //! instruction (or the few that stand for one), so this trait is the whole list of what a new ISA must say.
 //!
 //! Everything from the door down to here must be `#[inline(always)]`, closures included: an intrinsic that is
-//! not inlined into a function with its target feature becomes a call, right but fifteen times slower.
+//! not inlined into a function with its target feature becomes a call, right but fifteen times slower. A function passed by
+//! its name goes through a shim that has no such mark, so it is wrapped in a closure. `tools/check_codegen.sh` looks.
 
-mod level;
-mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod level;
+mod scalar;
 
 pub use level::{IsaError, Level};
 pub(crate) use level::{Kernel, dispatch};

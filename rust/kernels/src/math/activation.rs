@@ -37,6 +37,7 @@ impl Kernel for Apply<'_> {
 }
 
 /// Chooses once per slice, not once per vector.
+#[rustfmt::skip]
 #[inline(always)]
 pub(crate) fn activate<I: Isa>(isa: I, activation: Activation, xs: &mut [f32]) {
     match activation {
@@ -59,7 +60,7 @@ fn gelu<I: Isa>(isa: I, x: I::V) -> I::V {
 /// Within 1.2e-7 |x| of the exact value.
 #[inline(always)]
 fn gelu_tanh<I: Isa>(isa: I, x: I::V) -> I::V {
-    const SQRT_2_BY_PI: f32 = 0.797_884_56;
+    const SQRT_2_BY_PI: f32 = 0.797_884_6;
     let cube = isa.mul(isa.mul(x, x), x);
     let inner = isa.mul(isa.splat(SQRT_2_BY_PI), isa.mul_add(cube, isa.splat(0.044_715), x));
     let half = isa.mul(x, isa.splat(0.5));

@@ -24,7 +24,12 @@ macro_rules! on_slices {
                 type Out = ();
                 #[inline(always)]
                 fn run<I: Isa>(self, isa: I) {
-                    map_in_place(isa, self.0, #[inline(always)] |x| $function(isa, x));
+                    map_in_place(
+                        isa,
+                        self.0,
+                        #[inline(always)]
+                        |x| $function(isa, x),
+                    );
                 }
             }
             dispatch(level, Map(xs));
@@ -162,13 +167,12 @@ fn the_stated_accuracy_is_kept_by_every_float() {
         std::thread::scope(|scope| {
             let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
             for (level, error, x) in workers.into_iter().flat_map(|worker| worker.join().unwrap()) {
-                println!("{} on {}: {error:e} at {x:e}", function.name, level.name());
+                eprintln!("{} on {}: {error:e} at {x:e}", function.name, level.name());
                 assert!(error <= function.bound, "{} of {x:e} on {level:?}: error {error:e}", function.name);
             }
         });
     }
 }
-
 
 #[test]
 fn results_keep_their_range_and_sign_and_nan_stays_nan() {

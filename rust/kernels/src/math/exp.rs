@@ -8,7 +8,7 @@
 use super::polynomial;
 use crate::isa::Isa;
 
-const P: [f32; 5] = [0.5, 0.166_665_2, 0.041_666_206, 0.008_368_881_4, 0.001_395_047_1];
+const P: [f32; 5] = [0.5, 0.166_665_2, 0.041_666_206, 0.008_368_881, 0.001_395_047_1];
 const LN2_HIGH: f32 = 0.693_359_4;
 const LN2_LOW: f32 = -2.121_944_4e-4;
 /// Beyond these e^x is 0 or infinite.
