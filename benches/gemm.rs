@@ -137,7 +137,10 @@ impl Problem {
 
 fn products(level: Level) {
     println!("\nGEMM on {}, one thread, GFLOP/s; x: times the speed of", level.name());
-    println!("{:>11}  {:>5} {:>9} {:>7} {:>8} {:>9} {:>7} {:>9}", "K x N", "M", "ours", "of peak", "gemm", "mat.mult.", "x gemm", "x mat.m.");
+    println!(
+        "{:>11}  {:>5} {:>9} {:>7} {:>8} {:>9} {:>7} {:>9}",
+        "K x N", "M", "ours", "of peak", "gemm", "mat.mult.", "x gemm", "x mat.m."
+    );
     for shape in SHAPES {
         for m in ROWS {
             let problem = Problem::new(level, m, shape);
@@ -172,7 +175,10 @@ fn products(level: Level) {
 /// M = 1: the weights are read once, so memory sets the pace. They are taken in turn from copies that no cache holds.
 fn vectors(level: Level) {
     println!("\nGEMM for M = 1 on {}, one thread, GB/s of weights; last, weights that stay in the cache", level.name());
-    println!("{:>11}  {:>9} {:>8} {:>8} {:>9} {:>7} {:>8}", "K x N", "ours", "of read", "gemm", "mat.mult.", "x gemm", "in cache");
+    println!(
+        "{:>11}  {:>9} {:>8} {:>8} {:>9} {:>7} {:>8}",
+        "K x N", "ours", "of read", "gemm", "mat.mult.", "x gemm", "in cache"
+    );
     let memory = floats(BEYOND_CACHE / 4);
     for shape in SHAPES {
         let problem = Problem::new(level, 1, shape);
