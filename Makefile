@@ -38,7 +38,7 @@ test-python: $(VENV)/built
 		FERROFORMER_ISA=$$isa $(BIN)/python -m pytest --quiet -m numbers || exit 1; \
 	done
 
-check: $(VENV)/ready  ## formatting, lints, types, stubs
+check: $(VENV)/built  ## formatting, lints, types, stubs
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- --deny warnings
 	$(BIN)/python -m mypy
