@@ -1,0 +1,202 @@
+//! Scaled dot-product attention, one head of one sequence at a time, on exact lengths.
+//!
+//!   out = softmax(scale Q K^T) V
+//!
+//! K is packed transposed and V as it is, into panels like those of weights; then for each block of queries
+//!
+//!   scores (block, L) = Q K^T;  softmax of each row;  out (block, D) = scores V
+//!
+//! by the matrix product's own tiles. A block's scores stay in the second-level cache; there is no (L, L) tensor, no
+//! padding and no mask. A query's row does not depend on the block that it falls into.
+//! (Vaswani et al. 2017, arXiv 1706.03762.)
+
+#[cfg(test)]
+mod contract;
+
+use crate::gemm::{Panels, multiply};
+use crate::isa::{Isa, Kernel, Level, dispatch};
+use crate::mat::{Mat, MatMut, padded_stride};
+use crate::softmax::softmax_row;
+use crate::threads::{Disjoint, Threads};
+
+/// Queries whose scores are held at a time; a multiple of every ISA's tile height but the scalar one.
+const BLOCK: usize = 42;
+
+/// Where attention probabilities are wanted: (S, heads, width, width), of which the rows and columns that hold a token are
+/// written.
+pub struct Probabilities<'a> {
+    pub out: &'a mut [f32],
+    pub width: usize,
+    /// (T,): where each token stands in its padded row.
+    pub columns: &'a [usize],
+}
+
+/// Floats of scratch that each thread needs in [`attention`], for sequences of up to `length` tokens.
+pub fn attention_scratch(level: Level, length: usize, head_dim: usize) -> usize {
+    Scratch::new(level.panel(), length, head_dim).floats()
+}
+
+/// Multi-head self-attention over each sequence alone: q, k, v (T, heads x D) -> out (T, heads x D).
+///
+/// Sequence s has the rows `starts[s] - starts[0]..starts[s + 1] - starts[0]`. With `probabilities` the weights are written too.
+/// With R = 2^-23 (4 + scale D max |q| max |k|), a probability is within 2 R of itself and an element of `out` within
+/// R max |v| of the exact value. NaN in a key reaches every row of its sequence and head, in a value its column of these,
+/// in a query its own row.
+///
+/// # Panics
+/// If the shapes disagree or `scratch` is shorter than `threads` times [`attention_scratch`].
+#[expect(clippy::too_many_arguments, reason = "the operands of attention, each by its own name")]
+pub fn attention(
+    level: Level,
+    threads: &Threads,
+    [q, k, v]: [Mat; 3],
+    heads: usize,
+    starts: &[usize],
+    scale: f32,
+    scratch: &mut [f32],
+    probabilities: Option<Probabilities>,
+    out: MatMut,
+) {
+    assert!(starts.is_sorted(), "attention: starts");
+    let (base, sequences) = (starts[0], starts.len() - 1);
+    let shape = (starts[sequences] - base, out.cols());
+    assert!(
+        [q, k, v].iter().all(|x| (x.rows(), x.cols()) == shape) && out.rows() == shape.0,
+        "attention: q, k, v and out"
+    );
+    let head_dim = shape.1 / heads;
+    assert_eq!(head_dim * heads, shape.1, "attention: heads");
+    let longest = starts.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
+    let sizes = Scratch::new(level.panel(), longest, head_dim);
+    let width = probabilities.as_ref().map_or(0, |p| p.width);
+    let columns = probabilities.as_ref().map_or(&[][..], |p| p.columns);
+    let probabilities = probabilities.map(|p| Disjoint::new(MatMut::dense(p.out, sequences * heads, width.pow(2))));
+    let scratch = Disjoint::new(MatMut::dense(scratch, threads.count(), sizes.floats()));
+    let out = Disjoint::new(out);
+    let alone = Threads::serial();
+    let threads = if shape.0 * longest * shape.1 < LEAST_SHARED { &alone } else { threads };
+    threads.for_each(sequences * heads, |rank, task| {
+        let (s, head) = (task / heads, task % heads);
+        let rows = starts[s] - base..starts[s + 1] - base;
+        let cols = head * head_dim..(head + 1) * head_dim;
+        let [q, k, v] = [q, k, v].map(|x| x.block(rows.clone(), cols.clone()));
+        // SAFETY: tasks that run together have different ranks, and each its own rows and columns of out and its own
+        // row of probabilities.
+        let (mut scratch, mut probabilities, out) = unsafe {
+            let own = probabilities.as_ref().map(|p| p.block(task..task + 1, 0..width.pow(2)));
+            (scratch.block(rank..rank + 1, 0..sizes.floats()), own, out.block(rows.clone(), cols))
+        };
+        let probabilities = probabilities.as_mut().map(|p| (p.row_mut(0), &columns[rows]));
+        let (scratch, sizes) = (scratch.row_mut(0), sizes);
+        dispatch(level, Head { q, k, v, scale, scratch, sizes, probabilities, out });
+    });
+}
+
+/// Multiply-adds below which attention is not worth a second thread.
+const LEAST_SHARED: usize = 1 << 17;
+
+/// How the scratch space of one thread is divided.
+#[derive(Clone, Copy)]
+struct Scratch {
+    keys: usize,
+    values: usize,
+    scores: usize,
+}
+
+impl Scratch {
+    fn new(panel: usize, length: usize, head_dim: usize) -> Self {
+        let panels = |columns: usize, depth: usize| columns.div_ceil(panel) * panel * (depth + 1);
+        let scores = BLOCK.min(length) * padded_stride(length);
+        Scratch { keys: panels(length, head_dim), values: panels(head_dim, length), scores }
+    }
+
+    fn floats(self) -> usize {
+        self.keys + self.values + self.scores
+    }
+}
+
+struct Head<'a> {
+    q: Mat<'a>,
+    k: Mat<'a>,
+    v: Mat<'a>,
+    scale: f32,
+    scratch: &'a mut [f32],
+    sizes: Scratch,
+    /// (width, width), and the columns of the sequence's tokens.
+    probabilities: Option<(&'a mut [f32], &'a [usize])>,
+    out: MatMut<'a>,
+}
+
+impl Kernel for Head<'_> {
+    type Out = ();
+    #[inline(always)]
+    #[rustfmt::skip]
+    fn run<I: Isa>(mut self, isa: I) {
+        let (length, dim) = (self.q.rows(), self.q.cols());
+        let (keys, rest) = self.scratch.split_at_mut(self.sizes.keys);
+        let (values, scores) = rest.split_at_mut(self.sizes.values);
+        pack_keys::<I>(self.k, keys);
+        pack_values::<I>(self.v, values);
+        let (keys, values) = (Panels { data: keys, depth: dim }, Panels { data: values, depth: length });
+        let stride = padded_stride(length);
+        for first in (0..length).step_by(BLOCK) {
+            let rows = first..length.min(first + BLOCK);
+            let mut block = MatMut::new(scores, rows.len(), length, stride);
+            multiply(isa, self.q.rows_of(rows.clone()), keys, &mut block, #[inline(always)] |_, _, _| ());
+            for r in 0..rows.len() {
+                softmax_row(isa, block.row_mut(r), self.scale);
+                if let Some((out, columns)) = &mut self.probabilities {
+                    scatter(block.row_mut(r), columns, first + r, out);
+                }
+            }
+            let scores = Mat::new(scores, rows.len(), length, stride);
+            let mut out = self.out.reborrow().into_block(rows, 0..dim);
+            multiply(isa, scores, values, &mut out, #[inline(always)] |_, _, _| ());
+        }
+    }
+}
+
+/// Row `r` of the probabilities to where its token and the others stand in the padded square.
+fn scatter(row: &[f32], columns: &[usize], r: usize, out: &mut [f32]) {
+    let width = out.len().isqrt();
+    let out = &mut out[columns[r] * width..][..width];
+    for (x, column) in row.iter().zip(columns) {
+        out[*column] = *x;
+    }
+}
+
+/// Panels of keys as columns: a row of zeros to begin the sums, then element d of each key.
+#[inline(always)]
+fn pack_keys<I: Isa>(k: Mat, out: &mut [f32]) {
+    let dim = k.cols();
+    let panels = k.rows().div_ceil(I::PANEL);
+    for (p, panel) in out.chunks_exact_mut((dim + 1) * I::PANEL).take(panels).enumerate() {
+        let first = p * I::PANEL;
+        let count = I::PANEL.min(k.rows() - first);
+        panel[..I::PANEL].fill(0.0);
+        for j in 0..count {
+            for (out, x) in panel[I::PANEL..].chunks_exact_mut(I::PANEL).zip(k.row(first + j)) {
+                out[j] = *x;
+            }
+        }
+        for row in panel.chunks_exact_mut(I::PANEL) {
+            row[count..].fill(0.0);
+        }
+    }
+}
+
+/// Panels of value columns: a row of zeros to begin the sums, then each value's part.
+#[inline(always)]
+fn pack_values<I: Isa>(v: Mat, out: &mut [f32]) {
+    let panels = v.cols().div_ceil(I::PANEL);
+    for (p, panel) in out.chunks_exact_mut((v.rows() + 1) * I::PANEL).take(panels).enumerate() {
+        let first = p * I::PANEL;
+        let count = I::PANEL.min(v.cols() - first);
+        let (zeros, rows) = panel.split_at_mut(I::PANEL);
+        zeros.fill(0.0);
+        for (r, row) in rows.chunks_exact_mut(I::PANEL).enumerate() {
+            row[..count].copy_from_slice(&v.row(r)[first..first + count]);
+            row[count..].fill(0.0);
+        }
+    }
+}
