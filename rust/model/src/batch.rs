@@ -136,6 +136,7 @@ impl<'a> Batch<'a> {
                 batch.columns.push(column);
             }
             batch.starts.push(end);
+            batch.width = batch.width.max(end - next);
             next = end;
         }
         if next != ids.len() {

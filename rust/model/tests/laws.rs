@@ -200,3 +200,12 @@ fn blueprints_beyond_reason_are_refused_at_once() {
         assert!(result.is_err(), "{to}");
     }
 }
+
+#[test]
+fn a_ragged_batch_comes_back_padded_to_its_longest() {
+    let encoder = encoder(Level::best());
+    let batch = Batch::from_ragged(&[1, 2, 3, 4, 5, 6], None, &[2, 0, 4], encoder.blueprint()).unwrap();
+    let ragged = encoder.forward(2, &batch, Want::default(), &Cancel::new(&|| false)).unwrap();
+    let rows = Rows::new(&[vec![1, 2], vec![], vec![3, 4, 5, 6]], 4, false);
+    assert_eq!(ragged.last_hidden_state, rows.forward(&encoder, 1, Want::default()).last_hidden_state);
+}

@@ -36,6 +36,13 @@ fn sign_mask() -> __m256 {
     op!(_mm256_set1_ps(-0.0))
 }
 
+/// The mask of the first `n < 8` lanes.
+#[inline(always)]
+fn first(n: usize) -> __m256i {
+    let (count, lanes) = (op!(_mm256_set1_epi32(n as i32)), op!(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)));
+    op!(_mm256_cmpgt_epi32(count, lanes))
+}
+
 /// 2^n for a whole n in -126..=127.
 #[inline(always)]
 fn power_of_two(n: __m256) -> __m256 {
@@ -110,6 +117,25 @@ unsafe impl Isa for Avx2 {
     #[inline(always)]
     fn round(self, a: __m256) -> __m256 {
         op!(_mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a))
+    }
+    #[inline(always)]
+    fn prefetch(self, p: *const f32) {
+        op!(_mm_prefetch::<_MM_HINT_T0>(p.cast()))
+    }
+    #[inline(always)]
+    fn load_first(self, xs: &[f32], fill: f32) -> __m256 {
+        debug_assert!(xs.len() < Self::LANES);
+        let mask = first(xs.len());
+        // SAFETY: the mask leaves out what lies beyond `xs`, and memory that is left out is not touched.
+        let read = unsafe { _mm256_maskload_ps(xs.as_ptr(), mask) };
+        let mask = op!(_mm256_castsi256_ps(mask));
+        op!(_mm256_blendv_ps(self.splat(fill), read, mask))
+    }
+    #[inline(always)]
+    fn store_first(self, xs: &mut [f32], v: __m256) {
+        debug_assert!(xs.len() < Self::LANES);
+        // SAFETY: as above.
+        unsafe { _mm256_maskstore_ps(xs.as_mut_ptr(), first(xs.len()), v) }
     }
     /// In two steps, so that a result below the normal numbers is reached through normal factors.
     #[inline(always)]

@@ -21,6 +21,12 @@ impl Avx512 {
 
 const SIGN: i32 = i32::MIN;
 
+/// The mask of the first `n < 16` lanes.
+#[inline(always)]
+fn first(n: usize) -> __mmask16 {
+    (1 << n) - 1
+}
+
 /// One intrinsic that computes on registers alone.
 macro_rules! op {
     ($intrinsic:ident($($arg:expr),*)) => {
@@ -101,6 +107,22 @@ unsafe impl Isa for Avx512 {
     #[inline(always)]
     fn round(self, a: __m512) -> __m512 {
         op!(_mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a))
+    }
+    #[inline(always)]
+    fn prefetch(self, p: *const f32) {
+        op!(_mm_prefetch::<_MM_HINT_T0>(p.cast()))
+    }
+    #[inline(always)]
+    fn load_first(self, xs: &[f32], fill: f32) -> __m512 {
+        debug_assert!(xs.len() < Self::LANES);
+        // SAFETY: the mask leaves out what lies beyond `xs`, and memory that is left out is not touched.
+        unsafe { _mm512_mask_loadu_ps(self.splat(fill), first(xs.len()), xs.as_ptr()) }
+    }
+    #[inline(always)]
+    fn store_first(self, xs: &mut [f32], v: __m512) {
+        debug_assert!(xs.len() < Self::LANES);
+        // SAFETY: as above.
+        unsafe { _mm512_mask_storeu_ps(xs.as_mut_ptr(), first(xs.len()), v) }
     }
     #[inline(always)]
     fn scale_by_power_of_two(self, a: __m512, n: __m512) -> __m512 {

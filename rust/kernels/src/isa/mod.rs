@@ -63,6 +63,10 @@ pub(crate) unsafe trait Isa: Copy {
     /// `a * 2^n` for a whole `n` in -252..=252, gradual underflow included.
     fn scale_by_power_of_two(self, a: Self::V, n: Self::V) -> Self::V;
 
+    /// Asks for the cache line of `p`, which may lie anywhere, to be brought close.
+    #[inline(always)]
+    fn prefetch(self, _p: *const f32) {}
+
     /// The first `xs.len() < LANES` floats, the rest `fill`.
     #[inline(always)]
     fn load_first(self, xs: &[f32], fill: f32) -> Self::V {
