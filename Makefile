@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
 
-.PHONY: help build demo test test-rust test-python check bench sts wheel clean
+.PHONY: help build demo test test-rust test-python check bench sts compare wheel clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,9 @@ bench:  ## criterion benchmarks and the table of shares of the hardware's peak
 STSB ?= stsb-en-dev.csv
 sts: $(VENV)/built  ## Spearman's correlation on an STS benchmark file: make sts STSB=path.csv
 	$(BIN)/python benches/sts.py $(STSB)
+
+compare: $(VENV)/built wheel  ## beside onnxruntime, OpenVINO and CTranslate2: make compare ARGS="--texts FILE --record DIR"
+	$(BIN)/python benches/compare/compare.py --wheel "$$(ls -t dist/*.whl | head -1)" $(ARGS)
 
 wheel: $(VENV)/ready  ## dist/*.whl
 	$(BIN)/maturin build --release --out dist

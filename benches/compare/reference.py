@@ -1,0 +1,64 @@
+"""The truth: BERT in float64 with numpy, one sequence at a time, as plainly as it can be written."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from checkpoint import Bert
+
+Array = NDArray[np.float64]
+_erf = np.frompyfunc(math.erf, 1, 1)
+
+
+def hidden_states(bert: Bert, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> Array:
+    """(B, T) -> (B, T, H), zeros where the mask is zero."""
+    result = np.zeros((*ids.shape, bert.width))
+    for row, (tokens, kept) in enumerate(zip(ids, mask == 1)):
+        result[row, kept] = _sequence(bert, tokens[kept])
+    return result
+
+
+def embeddings(bert: Bert, rows: list[list[int]]) -> Array:
+    """Mean over a row's tokens, then length 1."""
+    means = np.stack([_sequence(bert, np.array(row)).mean(axis=0) for row in rows])
+    return means / np.linalg.norm(means, axis=1, keepdims=True)
+
+
+def _sequence(bert: Bert, ids: NDArray[np.int64]) -> Array:
+    words, positions = bert.first_embeddings()
+    x = _norm(bert, "embeddings.LayerNorm", words[ids].astype(np.float64) + positions[: len(ids)])
+    for index in range(bert.layers):
+        x = _layer(bert, f"encoder.layer.{index}", x)
+    return x
+
+
+def _layer(bert: Bert, name: str, x: Array) -> Array:
+    attended = _dense(bert, f"{name}.attention.output.dense", _attention(bert, f"{name}.attention.self", x))
+    x = _norm(bert, f"{name}.attention.output.LayerNorm", x + attended)
+    wide = _dense(bert, f"{name}.intermediate.dense", x)
+    wide = wide * 0.5 * (1 + _erf(wide / math.sqrt(2)).astype(np.float64))
+    return _norm(bert, f"{name}.output.LayerNorm", x + _dense(bert, f"{name}.output.dense", wide))
+
+
+def _attention(bert: Bert, name: str, x: Array) -> Array:
+    def heads(part: str) -> Array:
+        return _dense(bert, f"{name}.{part}", x).reshape(len(x), bert.heads, -1).transpose(1, 0, 2)
+
+    query, key, value = heads("query"), heads("key"), heads("value")
+    scores = query @ key.transpose(0, 2, 1) / math.sqrt(query.shape[-1])
+    shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    shares /= shares.sum(axis=-1, keepdims=True)
+    return (shares @ value).transpose(1, 0, 2).reshape(len(x), -1)
+
+
+def _dense(bert: Bert, name: str, x: Array) -> Array:
+    return x @ bert.tensors[f"{name}.weight"].T.astype(np.float64) + bert.tensors[f"{name}.bias"]
+
+
+def _norm(bert: Bert, name: str, x: Array) -> Array:
+    x = x - x.mean(axis=-1, keepdims=True)
+    x = x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + bert.epsilon)
+    return x * bert.tensors[f"{name}.weight"] + bert.tensors[f"{name}.bias"]

@@ -1,0 +1,77 @@
+"""One engine with one model, loaded once; waits on stdin for orders (a JSON object a line) and answers on stdout.
+
+python worker.py ENGINE VARIANT CHECKPOINT FOLDER THREADS
+
+While it waits it is blocked in a read: whose turn it is not, sleeps.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# A turn ends after this many seconds of calls, and after two calls at the earliest unless one took as long as that.
+_TURN = 0.3
+
+
+def load(name: str, variant: str, checkpoint: str, folder: str, threads: str) -> Any:
+    module = importlib.import_module(f"engines.{name}")
+    return module.Engine(Path(checkpoint), Path(folder), variant, int(threads))
+
+
+def call(engine: Any, inputs: str, how: str) -> Callable[[], Any]:
+    """how: "forward" of token ids, or "embed" of texts "by_length" or "as_given"."""
+    if how == "forward":
+        arrays = np.load(inputs)
+        return lambda: engine.forward(arrays["ids"], arrays["mask"])
+    texts = json.loads(Path(inputs).read_text(encoding="utf-8"))
+    return lambda: engine.embed(texts, how == "by_length")
+
+
+def turn(work: Callable[[], Any]) -> float:
+    """Seconds of a call: the median of a turn's calls. The first, whose caches are others', does not count if short."""
+    times: list[float] = []
+    while sum(times) < _TURN or (len(times) < 2 and times[0] < _TURN):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:] or times)
+
+
+def peak_memory() -> float:
+    """The most MB that this process had resident."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+def answer(engine: Any, order: dict[str, str]) -> Any:
+    if order["do"] == "peak":
+        return peak_memory()
+    work = call(engine, order["inputs"], order["how"])
+    if order["do"] == "time":
+        return turn(work)
+    np.save(order["output"], np.asarray(work(), np.float32))
+    return None
+
+
+def main() -> None:
+    # The engines' own chatter on stdout must not be taken for answers.
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    engine = load(*sys.argv[1:])
+    print(json.dumps("ready"), file=answers)
+    for line in sys.stdin:
+        print(json.dumps(answer(engine, json.loads(line))), file=answers)
+
+
+if __name__ == "__main__":
+    main()

