@@ -8,7 +8,8 @@
 use crate::isa::Isa;
 
 /// How many rows ahead a panel is asked for: panels come from the second-level cache or from further away. It brings 2 to
-/// 4 % of the peak at BERT's shapes; to ask for the rows of `c` as well brings nothing.
+/// 4 % of the peak at BERT's shapes; to ask for the rows of `c` as well brings nothing. Where few rows read several panels
+/// at a time, memory is the limit and the hardware's own prefetching does better alone.
 const AHEAD: usize = 16;
 
 /// What a tile reads and writes.
@@ -52,8 +53,10 @@ pub(super) unsafe fn tile<I: Isa, const R: usize, const P: usize>(isa: I, t: Til
             // SAFETY: row k < depth of panel p.
             unsafe {
                 let b = t.b.add(p * t.b_stride + k * I::PANEL);
-                isa.prefetch(b.wrapping_add(AHEAD * I::PANEL));
-                isa.prefetch(b.wrapping_add(AHEAD * I::PANEL + I::LANES));
+                if P == 1 {
+                    isa.prefetch(b.wrapping_add(AHEAD * I::PANEL));
+                    isa.prefetch(b.wrapping_add(AHEAD * I::PANEL + I::LANES));
+                }
                 *x = isa.load(b);
                 *y = isa.load(b.add(I::LANES));
             }
