@@ -1,5 +1,6 @@
 //! Floats aligned to a cache line, from an allocation that may fail.
 
+use std::alloc::{Layout, alloc_zeroed};
 use std::collections::TryReserveError;
 use std::ops::{Deref, DerefMut};
 
@@ -53,6 +54,19 @@ impl DerefMut for Buffer {
     }
 }
 
+/// A vector of zeros, `None` where there is no memory for it. The system hands out zeroed pages when they are first
+/// touched, so that a large vector costs nothing here.
+pub fn zeroed_vec(len: usize) -> Option<Vec<f32>> {
+    let layout = Layout::array::<f32>(len).ok()?;
+    if len == 0 {
+        return Some(Vec::new());
+    }
+    // SAFETY: the size is not zero.
+    let data = unsafe { alloc_zeroed(layout) };
+    // SAFETY: from the global allocator, with the layout of a Vec of `len` floats; bits of zero are a float.
+    (!data.is_null()).then(|| unsafe { Vec::from_raw_parts(data.cast(), len, len) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,6 +80,13 @@ mod tests {
         buffer.resize(10).unwrap();
         buffer.resize(1000).unwrap();
         assert_eq!(buffer.bytes(), bytes);
+    }
+
+    #[test]
+    fn vectors_of_zeros() {
+        assert_eq!(zeroed_vec(0), Some(vec![]));
+        assert_eq!(zeroed_vec(5), Some(vec![0.0; 5]));
+        assert_eq!(zeroed_vec(usize::MAX / 4), None);
     }
 
     #[test]

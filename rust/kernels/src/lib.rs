@@ -22,7 +22,7 @@ mod testing;
 mod threads;
 
 pub use attention::{Probabilities, attention, attention_scratch};
-pub use buffer::Buffer;
+pub use buffer::{Buffer, zeroed_vec};
 pub use gather::gather_add;
 pub use gemm::{Epilogue, PackedLinear, linear};
 pub use isa::{IsaError, Level};

@@ -21,11 +21,8 @@ pub(crate) fn zeroed(what: &'static str, len: usize) -> Result<Buffer> {
 
 /// A vector of zeros, likewise.
 pub(crate) fn zeroed_vec(what: &'static str, len: Option<usize>) -> Result<Vec<f32>> {
-    let mut vec = Vec::new();
     let len = len.ok_or_else(|| refused(what, usize::MAX / 4))?;
-    vec.try_reserve_exact(len).map_err(|_| refused(what, len))?;
-    vec.resize(len, 0.0);
-    Ok(vec)
+    ferroformer_kernels::zeroed_vec(len).ok_or_else(|| refused(what, len))
 }
 
 pub(crate) fn refused(what: &'static str, floats: usize) -> ModelError {
