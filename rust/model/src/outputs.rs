@@ -7,7 +7,7 @@ use ferroformer_kernels::Mat;
 use crate::batch::{Batch, Part};
 use crate::blueprint::Blueprint;
 use crate::error::Result;
-use crate::memory::zeroed_vec;
+use crate::memory::{require, zeroed_vec};
 
 /// What is wanted beside the last hidden state.
 #[derive(Clone, Copy, Default)]
@@ -35,6 +35,11 @@ impl Outputs {
         let hidden = sequences.checked_mul(width).and_then(|n| n.checked_mul(blueprint.hidden_size));
         let square = width.checked_mul(width).and_then(|n| n.checked_mul(blueprint.attention.heads));
         let attention = square.and_then(|n| n.checked_mul(sequences));
+        let copies = |wanted: bool, count| if wanted { count as u64 } else { 0 };
+        let floats = |len: Option<usize>, copies: u64| len.map_or(u64::MAX, |len| len as u64).saturating_mul(copies);
+        let states = floats(hidden, 1 + copies(want.hidden_states, blueprint.num_layers + 1));
+        let all = states.saturating_add(floats(attention, copies(want.attentions, blueprint.num_layers)));
+        require(WHAT, all.saturating_mul(4))?;
         let layers = |wanted: bool, count, len| {
             (0..if wanted { count } else { 0 }).map(|_| zeroed_vec(WHAT, len)).collect::<Result<Vec<_>>>()
         };
