@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .added_token import AddedToken
-from .config_files import read_config_file
+from .config_files import read_config_file, write_text
 from .errors import TokenizerError
 from .hub import resolve_file
 from .special_tokens import SpecialTokens
@@ -235,7 +235,7 @@ def write_tokenizer_files(
     for file, content in contents.items():
         path = folder / file
         path.parent.mkdir(exist_ok=True)
-        path.write_text(content, encoding="utf-8", newline="\n")
+        write_text(path, content)
     return tuple(os.path.join(directory, file) for file in contents)
 
 

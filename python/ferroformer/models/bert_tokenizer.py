@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._native import Tokenizer
 from ..added_token import AddedToken
+from ..config_files import write_text
 from ..errors import TokenizerError
 from ..tokenization_files import TokenizerFiles, baked_in_defaults, parse_description, template
 from ..tokenization_utils import PreTrainedTokenizerBase
@@ -90,7 +91,7 @@ class BertTokenizer(PreTrainedTokenizerBase):
         """Write `vocab.txt`, the tokens by rising id; returns its path."""
         vocab = self._tokenizer.vocabulary(False)
         path = Path(save_directory, f"{filename_prefix}-vocab.txt" if filename_prefix else "vocab.txt")
-        path.write_text("".join(f"{token}\n" for token in sorted(vocab, key=vocab.__getitem__)), encoding="utf-8")
+        write_text(path, "".join(f"{token}\n" for token in sorted(vocab, key=vocab.__getitem__)))
         return (str(path),)
 
 
