@@ -43,7 +43,7 @@ pub(crate) struct Part<'a> {
     pub(crate) types: &'a [u32],
     pub(crate) positions: &'a [u32],
     pub(crate) columns: &'a [usize],
-    /// Counted from the first token of the part.
+    /// As in the batch: the part's first token is number `starts[0]`.
     pub(crate) starts: &'a [usize],
     pub(crate) width: usize,
     pub(crate) embeds: Option<Mat<'a>>,

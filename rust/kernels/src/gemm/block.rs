@@ -8,6 +8,8 @@
 //! Rows are spread evenly over tiles (16 rows are 8 + 8, not 14 + 2), for a short tile waits on the latency of its
 //! own sums. With at most four rows there is one tile, and it takes several panels at a time for the same reason.
 
+use std::ops::Range;
+
 use super::tile::{Tile, tile};
 use crate::isa::{Isa, MAX_PANEL, MAX_TILE_ROWS};
 use crate::mat::{Mat, MatMut};
@@ -33,7 +35,7 @@ pub(crate) fn multiply<I: Isa>(
     a: Mat,
     b: Panels,
     c: &mut MatMut,
-    mut done: impl FnMut(&mut MatMut, std::ops::Range<usize>, std::ops::Range<usize>),
+    mut done: impl FnMut(&mut MatMut, Range<usize>, Range<usize>),
 ) {
     let panel_len = (b.depth + 1) * I::PANEL;
     assert!(a.cols() == b.depth && a.rows() == c.rows(), "multiply: the shapes of a, b and c");
@@ -55,7 +57,9 @@ pub(crate) fn multiply<I: Isa>(
                 let panels = if whole >= panels { panels } else { 1 };
                 let columns = column..c.cols().min(column + panels * I::PANEL);
                 for tile_rows in tiles(rows.clone(), I::TILE_ROWS) {
-                    step(isa, a, b, c, tile_rows.clone(), columns.clone(), k, depth);
+                    let begin = &b.data[columns.start / I::PANEL * panel_len..];
+                    let out = c.reborrow().into_block(tile_rows.clone(), columns.clone());
+                    step(isa, a.rows_of(tile_rows.clone()), begin, out, k..k + depth);
                     if last {
                         done(c, tile_rows, columns.clone());
                     }
@@ -86,76 +90,56 @@ fn panels_at_once<I: Isa>(rows: usize) -> usize {
 /// `rows` cut evenly into tiles of at most `most` rows.
 #[inline(always)]
 #[rustfmt::skip]
-fn tiles(rows: std::ops::Range<usize>, most: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+fn tiles(rows: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
     let count = rows.len().div_ceil(most);
     (0..count).map(#[inline(always)] move |i| {
         rows.start + rows.len() * i / count..rows.start + rows.len() * (i + 1) / count
     })
 }
 
-/// One register tile over one slice of k.
+/// One register tile over one slice of k: adds the slice's products to `out`, or begins it where the slice is the first.
+/// `begin` is where the first of its panels begins. A part of a panel is summed beside `out`, a whole panel wide.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "the six coordinates of a tile; a struct would only rename them")]
-fn step<I: Isa>(
-    isa: I,
-    a: Mat,
-    b: Panels,
-    c: &mut MatMut,
-    rows: std::ops::Range<usize>,
-    columns: std::ops::Range<usize>,
-    k: usize,
-    depth: usize,
-) {
-    let b_stride = (b.depth + 1) * I::PANEL;
-    let begin = &b.data[columns.start / I::PANEL * b_stride..];
-    let weights = &begin[(k + 1) * I::PANEL..];
-    let whole = columns.len().is_multiple_of(I::PANEL);
-    let mut scratch = [0.0; MAX_TILE_ROWS * MAX_PANEL];
-    let out = c.reborrow().into_block(rows.clone(), columns.clone());
-    let (c_ptr, c_stride) = if whole { (c_of(out), c.stride()) } else { (scratch.as_mut_ptr(), I::PANEL) };
-    if !whole && k > 0 {
-        copy_rows(c, &rows, &columns, &mut scratch, I::PANEL, true);
+fn step<I: Isa>(isa: I, a: Mat, begin: &[f32], mut out: MatMut, slice: Range<usize>) {
+    let columns = out.cols();
+    if columns.is_multiple_of(I::PANEL) {
+        return sum_tile(isa, a, begin, &mut out, slice);
     }
+    let mut scratch = [0.0; MAX_TILE_ROWS * MAX_PANEL];
+    let mut beside = MatMut::dense(&mut scratch, out.rows(), I::PANEL);
+    if slice.start > 0 {
+        for r in 0..out.rows() {
+            beside.row_mut(r)[..columns].copy_from_slice(out.row_mut(r));
+        }
+    }
+    sum_tile(isa, a, begin, &mut beside, slice);
+    for r in 0..out.rows() {
+        out.row_mut(r).copy_from_slice(&beside.row_mut(r)[..columns]);
+    }
+}
+
+/// [`step`] for whole panels.
+#[inline(always)]
+fn sum_tile<I: Isa>(isa: I, a: Mat, begin: &[f32], out: &mut MatMut, slice: Range<usize>) {
+    let (rows, panels, b_stride) = (out.rows(), out.cols() / I::PANEL, (a.cols() + 1) * I::PANEL);
+    assert!(begin.len() >= panels * b_stride && a.rows() == rows, "a tile inside its operands");
+    let (c, c_stride) = (out.as_mut_ptr(), out.stride());
     let (init, init_stride, init_panel) =
-        if k == 0 { (begin.as_ptr(), 0, b_stride) } else { (c_ptr.cast_const(), c_stride, I::PANEL) };
+        if slice.start == 0 { (begin.as_ptr(), 0, b_stride) } else { (c.cast_const(), c_stride, I::PANEL) };
     let t = Tile {
-        a: a.block(rows.clone(), k..k + depth).as_ptr(),
+        a: a.block(0..rows, slice.clone()).as_ptr(),
         a_stride: a.stride(),
-        b: weights.as_ptr(),
+        b: begin[(slice.start + 1) * I::PANEL..].as_ptr(),
         b_stride,
-        depth,
+        depth: slice.len(),
         init,
         init_stride,
         init_panel,
-        c: c_ptr,
+        c,
         c_stride,
     };
-    // SAFETY: the rows and columns lie inside a and c, `multiply` checked that b holds the panels, and a part of a
-    // panel is summed in `scratch`.
-    unsafe { tile_of(isa, rows.len(), columns.len().div_ceil(I::PANEL), t) };
-    if !whole {
-        copy_rows(c, &rows, &columns, &mut scratch, I::PANEL, false);
-    }
-}
-
-fn c_of(mut c: MatMut) -> *mut f32 {
-    c.as_mut_ptr()
-}
-
-/// The rows of a partial panel, into the scratch tile or out of it.
-#[inline(always)]
-fn copy_rows(
-    c: &mut MatMut,
-    rows: &std::ops::Range<usize>,
-    columns: &std::ops::Range<usize>,
-    scratch: &mut [f32],
-    stride: usize,
-    into: bool,
-) {
-    for (r, scratch) in rows.clone().zip(scratch.chunks_exact_mut(stride)) {
-        let (row, scratch) = (&mut c.row_mut(r)[columns.clone()], &mut scratch[..columns.len()]);
-        if into { scratch.copy_from_slice(row) } else { row.copy_from_slice(scratch) }
-    }
+    // SAFETY: `out` has `rows` rows of `panels` panels, `a` as many rows and the slice's columns, and `begin` holds the panels.
+    unsafe { tile_of(isa, rows, panels, t) };
 }
 
 /// The instance of [`tile`] for the given rows and panels.
