@@ -2,7 +2,7 @@
 #![expect(clippy::print_stdout, reason = "the table is the purpose")]
 
 use criterion::{Criterion, Throughput};
-use ferroformer_kernels::{Level, Mat, MatMut, Threads, attention, attention_scratch, naive};
+use ferroformer_kernels::{Level, Mat, MatMut, Precision, Threads, attention, attention_scratch, naive};
 use report::{Contest, floats, prove};
 
 /// (heads, D)
@@ -74,7 +74,7 @@ fn table() {
     for heads in HEADS {
         for length in LENGTHS {
             let mut contest = Contest::new();
-            let peak_operations = contest.add_peak(levels[0]);
+            let peak_operations = contest.add_peak(levels[0], Precision::Float32);
             let mut operations = 0.0;
             for level in &levels {
                 let mut problem = Problem::new(*level, length, heads);

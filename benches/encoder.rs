@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
-use ferroformer_kernels::{Activation, Level, Mat, MatMut, Threads, layer_norm, softmax};
+use ferroformer_kernels::{Activation, Level, Mat, MatMut, Narrow, Precision, Threads, layer_norm, softmax};
 use ferroformer_model::{Batch, Blueprint, Cancel, Encoder, Padded, Source, Want};
 use report::{Contest, floats, prove};
 
@@ -39,7 +39,8 @@ fn encoder(level: Level, layers: usize, hidden: usize, heads: usize) -> Encoder 
         4 * hidden
     );
     let source = Source { checkpoint: None, tensor_names: &HashMap::new(), initializer_range: 0.02, seed: 0 };
-    Encoder::load(Blueprint::from_json(&blueprint).expect("a blueprint"), level, &source).expect("memory")
+    Encoder::load(Blueprint::from_json(&blueprint).expect("a blueprint"), level, Precision::Float32, &source)
+        .expect("memory")
 }
 
 fn batch<'a>(encoder: &Encoder, ids: &'a [i64], (rows, width): (usize, usize)) -> Batch<'a> {
@@ -76,7 +77,7 @@ fn table(level: Level, models: &[(&str, Encoder)]) {
             let exact: Vec<f64> = one.iter().map(|x| f64::from(*x)).collect();
             prove("all threads", &forward(encoder, all, &batch), exact, 0.0);
             let mut contest = Contest::new();
-            let peak_operations = contest.add_peak(level);
+            let peak_operations = contest.add_peak(level, Precision::Float32);
             for threads in [1, all] {
                 let batch = &batch;
                 contest.add(move || drop(black_box(forward(encoder, threads, batch))));
@@ -133,7 +134,16 @@ impl RowWork {
         for _ in 0..self.layers * self.tokens {
             for _ in 0..2 {
                 let (x, out) = (Mat::dense(&self.hidden, 1, width), MatMut::dense(&mut out, 1, width));
-                layer_norm(level, &Threads::serial(), x, &self.hidden, &self.hidden, 1e-12, out);
+                layer_norm(
+                    level,
+                    &Threads::serial(),
+                    x,
+                    &self.hidden,
+                    &self.hidden,
+                    1e-12,
+                    out,
+                    &mut Narrow::default(),
+                );
             }
             Activation::Gelu.apply(level, &mut self.feed_forward);
             (0..self.heads).for_each(|_| softmax(level, &mut self.scores, 1.0));

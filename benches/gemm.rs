@@ -8,7 +8,9 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
-use ferroformer_kernels::{Epilogue, Level, Mat, MatMut, PackedLinear, Threads, linear, naive, padded_stride, peak};
+use ferroformer_kernels::{
+    Epilogue, Level, Mat, MatMut, PackedLinear, Precision, Threads, linear, naive, padded_stride, peak,
+};
 use report::{Contest, floats, prove};
 
 /// (K, N)
@@ -60,7 +62,7 @@ const RIVALS: [(&str, Product, Layout); 4] = [
 impl Problem {
     fn new(level: Level, m: usize, (k, n): (usize, usize)) -> Self {
         let weight = floats(n * k);
-        let packed = PackedLinear::new(level, &weight, None, k).expect("memory");
+        let packed = PackedLinear::new(level, Precision::Float32, &weight, None, k).expect("memory");
         let x = floats(m * k);
         let mut padded = vec![0.0; m * padded_stride(k)];
         for (row, x) in padded.chunks_mut(padded_stride(k)).zip(x.chunks(k)) {
@@ -157,7 +159,7 @@ fn products(level: Level) {
             let transposed = problem.transposed();
             let (problem, transposed) = (&problem, &transposed);
             let mut contest = Contest::new();
-            let peak_operations = contest.add_peak(level);
+            let peak_operations = contest.add_peak(level, Precision::Float32);
             let outs = || vec![0.0; m * problem.n];
             let mut out = outs();
             contest.add(move || problem.ours(black_box(&problem.packed), &mut out));

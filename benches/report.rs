@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
-use ferroformer_kernels::{Level, peak};
+use ferroformer_kernels::{Level, Precision, peak};
 
 const ROUNDS: usize = 7;
 /// A contestant's turn lasts at least this long.
@@ -31,13 +31,13 @@ impl<'a> Contest<'a> {
         self.works.push(Box::new(work));
     }
 
-    /// Some multiply-adds in registers: the peak. Gives how many operations one call is.
-    pub fn add_peak(&mut self, level: Level) -> f64 {
+    /// Some multiply-adds in registers: the peak of a precision. Gives how many operations one call is.
+    pub fn add_peak(&mut self, level: Level, precision: Precision) -> f64 {
         const SPINS: usize = 10_000;
         self.add(move || {
-            black_box(peak::multiply_adds(level, SPINS));
+            black_box(peak::multiply_adds(level, precision, SPINS));
         });
-        peak::multiply_adds(level, SPINS).0 as f64
+        peak::multiply_adds(level, precision, SPINS).0 as f64
     }
 
     pub fn run(mut self) -> Times {

@@ -2,7 +2,7 @@
 #![expect(clippy::print_stdout, reason = "the table is the purpose")]
 
 use criterion::{Criterion, Throughput};
-use ferroformer_kernels::{Activation, Level, Mat, MatMut, Threads, layer_norm, naive, softmax};
+use ferroformer_kernels::{Activation, Level, Mat, MatMut, Narrow, Threads, layer_norm, naive, softmax};
 use report::{Contest, floats, prove};
 
 /// Rows that stay in the second-level cache; 77 and 1001 divide no vector.
@@ -50,7 +50,7 @@ impl Problem {
         match self.name {
             "LayerNorm" => {
                 let out = MatMut::dense(&mut self.out, self.rows, self.cols);
-                layer_norm(self.level, &Threads::serial(), x, weight, weight, 1e-12, out);
+                layer_norm(self.level, &Threads::serial(), x, weight, weight, 1e-12, out, &mut Narrow::default());
             }
             "softmax" => self.out.chunks_mut(self.cols).for_each(|row| softmax(self.level, row, 1.0)),
             _ => Activation::Gelu.apply(self.level, &mut self.out),

@@ -23,7 +23,7 @@ __all__ = [
 
 # --- runtime ---------------------------------------------------------------------------------
 def isa() -> str:
-    """The instruction set in use: "avx512", "avx2" or "scalar"."""
+    """The instruction set in use: the name of one of `available_isas()`."""
 
 def available_isas() -> list[str]: ...
 def get_num_threads() -> int: ...
@@ -63,6 +63,7 @@ class Encoder:
         tensor_names: dict[str, str],
         initializer_range: float,
         seed: int,
+        dtype: str,
     ) -> Encoder:
         """`tensor_names` maps slots to names in the checkpoint; a slot that it leaves out gets initial values."""
 

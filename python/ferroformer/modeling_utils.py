@@ -32,7 +32,7 @@ Self = TypeVar("Self", bound="PreTrainedModel")
 
 _DEVICES = (None, "cpu", "auto")
 _ATTENTIONS = (None, "eager", "sdpa")
-_DTYPES = (None, "auto", "float32")
+_DTYPES = ("float32", "bfloat16", "int8")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,10 @@ class PreTrainedModel:
     """A model: a configuration, and weights in the compiled core. Immutable, so threads may share it.
 
     `model(...)` is `forward`; `Model(config, seed=0)` has random weights, `Model.from_pretrained(path)` a
-    checkpoint's. Weights may be stored in any float dtype; they are computed in float32.
+    checkpoint's. Weights may be stored in any float dtype. `dtype` says how they are held and multiplied: "float32"
+    (the default, exact), "bfloat16" (half the memory) or "int8" (a quarter: each output's weights with a scale of
+    their own, each token's activations likewise, summed in integers; no calibration). Between the products all is
+    float32.
     """
 
     config_class: ClassVar[type[PreTrainedConfig]] = PreTrainedConfig
@@ -58,11 +61,18 @@ class PreTrainedModel:
     main_input_name: ClassVar[str] = "input_ids"
 
     def __init__(
-        self, config: Any, blueprint: dict[str, Any], *, seed: int = 0, _weights: Weights | None = None
+        self,
+        config: Any,
+        blueprint: dict[str, Any],
+        *,
+        seed: int = 0,
+        dtype: Any = None,
+        _weights: Weights | None = None,
     ) -> None:
         from ._native import Encoder
 
         self.config = config
+        self._dtype = _computed_dtype(dtype, config)
         self.training = False
         text = json.dumps(blueprint)
         slots = [(slot, tuple(shape)) for slot, shape in Encoder.slots(text)]
@@ -80,7 +90,7 @@ class PreTrainedModel:
             )
         checkpoint = _weights.checkpoint if _weights else None
         # the compiled model
-        self.core: Encoder = Encoder(text, checkpoint, self.match.filled, config.initializer_range, seed)
+        self.core: Encoder = Encoder(text, checkpoint, self.match.filled, config.initializer_range, seed, self._dtype)
         self._reload: tuple[Any, ...] | None = None
 
     # --- call ---------------------------------------------------------------------------------
@@ -128,7 +138,8 @@ class PreTrainedModel:
         """Read a model from a directory (config.json, model.safetensors or its shards) or a hub repository.
 
         config: used in place of config.json: a configuration, or where to read it.
-        dtype: None, "auto" or "float32"; others are not computed yet (NotImplementedError).
+        dtype: "float32" (also None), "bfloat16", "int8" (see the class); "auto": bfloat16 if config.json says so, else
+        float32. Others are not computed (NotImplementedError).
         device_map: None, "cpu" or "auto"; attn_implementation: None, "eager" or "sdpa", all the same here.
         ignore_mismatched_sizes: initialize tensors of another shape newly, with a warning, instead of an error.
         output_loading_info: return (model, dict of missing_keys, unexpected_keys, mismatched_keys, error_msgs).
@@ -138,11 +149,13 @@ class PreTrainedModel:
         Raises FileNotFoundError, NotADirectoryError, ConfigError, WeightMismatchError (a RuntimeError),
         CorruptModelError (an OSError); OSError if only pytorch_model.bin is there; TypeError (unknown argument).
         """
-        _check_computable(_first(dtype, torch_dtype), device_map, attn_implementation)
+        dtype = _first(dtype, torch_dtype)
+        _check_computable(dtype, device_map, attn_implementation)
         where = {key: kwargs.pop(key) for key in HUB_ARGUMENTS if key in kwargs} | {"subfolder": subfolder}
         settings, model_arguments = cls._resolve_config(pretrained_model_name_or_path, config, where, kwargs)
         settings.name_or_path = str(pretrained_model_name_or_path)
         weights = Weights(open_checkpoint(pretrained_model_name_or_path, **where), ignore_mismatched_sizes)
+        model_arguments["dtype"] = dtype
         model = cls(settings, **model_arguments, _weights=weights)
         _warn(report(model.match, cls.__name__, pretrained_model_name_or_path))
         model._remember(pretrained_model_name_or_path, subfolder, ignore_mismatched_sizes, model_arguments)
@@ -210,11 +223,11 @@ class PreTrainedModel:
         return self.core.memory_footprint()
 
     @property
-    def dtype(self) -> np.dtype[np.float32]:
-        """The dtype of the computation: numpy's float32."""
+    def dtype(self) -> Any:
+        """How weights are held and multiplied: numpy's float32 or int8, or "bfloat16", which numpy lacks."""
         import numpy as np
 
-        return np.dtype(np.float32)
+        return self._dtype if self._dtype == "bfloat16" else np.dtype(self._dtype)
 
     @property
     def device(self) -> str:
@@ -244,12 +257,20 @@ def _reload(cls: type[PreTrainedModel], path: str, options: dict[str, Any], conf
 
 
 def _check_computable(dtype: Any, device_map: Any, attn_implementation: Any) -> None:
-    if dtype_name(dtype) not in _DTYPES:
-        raise NotImplementedError(f"dtype={dtype_name(dtype)!r}: only 'float32' (and 'auto') is computed so far")
+    if dtype_name(dtype) not in (None, "auto", *_DTYPES):
+        raise NotImplementedError(f"dtype={dtype_name(dtype)!r} is not computed; allowed are {', '.join(_DTYPES)}, auto")
     if device_map not in _DEVICES:
         raise ValueError(f"device_map={device_map!r}: models run on the CPU; allowed are None, 'cpu' and 'auto'")
     if attn_implementation not in _ATTENTIONS:
         raise ValueError(f"attn_implementation={attn_implementation!r}: allowed are None, 'eager' and 'sdpa'")
+
+
+def _computed_dtype(dtype: Any, config: Any) -> str:
+    """One of `_DTYPES`."""
+    if dtype_name(dtype) == "auto":
+        return "bfloat16" if dtype_name(config.dtype) == "bfloat16" else "float32"
+    _check_computable(dtype, None, None)
+    return "float32" if dtype is None else str(dtype_name(dtype))
 
 
 def _warn(text: str | None) -> None:

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use ferroformer_model::{self as model, Batch, Blueprint, Padded, Pooling, SentencePooling, Source, Want};
+use ferroformer_model::{self as model, Batch, Blueprint, Padded, Pooling, Precision, SentencePooling, Source, Want};
 use numpy::ndarray::{Array, Dimension, IntoDimension};
 use numpy::{Element, IntoPyArray, PyArray, PyArray2, PyArray3, PyArrayDyn, PyReadonlyArray};
 use pyo3::prelude::*;
@@ -36,11 +36,12 @@ impl Encoder {
         tensor_names: HashMap<String, String>,
         initializer_range: f32,
         seed: u64,
+        dtype: &str,
     ) -> PyResult<Self> {
-        let level = level()?;
+        let (level, precision) = (level()?, precision(dtype)?);
         let checkpoint = checkpoint.map(|checkpoint| &*checkpoint.0);
         let source = Source { checkpoint, tensor_names: &tensor_names, initializer_range, seed };
-        let load = || model::Encoder::load(Blueprint::from_json(blueprint)?, level, &source);
+        let load = || model::Encoder::load(Blueprint::from_json(blueprint)?, level, precision, &source);
         Ok(Self(enter(py, load, model_error)?))
     }
 
@@ -133,6 +134,15 @@ impl Encoder {
 
     fn save(&self, py: Python<'_>, path: PathBuf, tensor_names: HashMap<String, String>) -> PyResult<()> {
         enter(py, || self.0.save(&path, &tensor_names), model_error)
+    }
+}
+
+fn precision(dtype: &str) -> PyResult<Precision> {
+    match dtype {
+        "float32" => Ok(Precision::Float32),
+        "bfloat16" => Ok(Precision::BFloat16),
+        "int8" => Ok(Precision::Int8),
+        _ => Err(named("InputError", format!("dtype={dtype:?}; expected float32, bfloat16 or int8"))),
     }
 }
 

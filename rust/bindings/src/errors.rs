@@ -22,7 +22,7 @@ pub(crate) fn model_error(error: ModelError) -> PyErr {
         ModelError::Mismatch(_) => "WeightMismatchError",
         ModelError::Input(_) | ModelError::Isa(_) => "InputError",
         ModelError::Id { .. } => "TokenIdError",
-        ModelError::Memory { .. } => "ResourceLimitError",
+        ModelError::Memory { .. } | ModelError::NoMemory(_) => "ResourceLimitError",
         ModelError::Io { path, source } => return os_error(source, path.display().to_string()),
         ModelError::Interrupted => return PyKeyboardInterrupt::new_err(()),
     };

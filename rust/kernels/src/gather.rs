@@ -1,36 +1,192 @@
 //! Embedding look-up: the sum of one row from each of several tables.
 
-use crate::isa::{Isa, Kernel, Level, dispatch};
+use crate::buffer::{Buffer, NoMemory, bytes_of_mut, words_of};
+use crate::gemm::{Precision, bf16};
+use crate::isa::{Isa, Kernel, Level, dispatch_floats};
 use crate::mat::{Mat, MatMut};
-use crate::rows::zip_map;
+use crate::narrow::to_bytes;
 
-/// `out[t] = tables[0][ids[0][t]] + tables[1][ids[1][t]] + ...`, added in that order: out (T, H), tables (V, H), ids (T,).
+/// Rows to be looked up, (V, H), each stored as f32, as bf16, or as int8 with a scale.
+pub struct Table {
+    words: Buffer<u32>,
+    scales: Buffer,
+    rows: usize,
+    cols: usize,
+    precision: Precision,
+}
+
+impl Table {
+    /// All zeros: to be filled by [`set_rows`](Self::set_rows).
+    pub fn zeroed(precision: Precision, rows: usize, cols: usize) -> Result<Self, NoMemory> {
+        let words = rows.saturating_mul(cols.div_ceil(precision.per_word()));
+        let scales = if precision == Precision::Int8 { rows } else { 0 };
+        Ok(Table { words: Buffer::zeroed(words)?, scales: Buffer::zeroed(scales)?, rows, cols, precision })
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.words.bytes() + self.scales.bytes()
+    }
+
+    /// Sets the rows `first..`.
+    ///
+    /// # Panics
+    /// If they do not fit.
+    pub fn set_rows(&mut self, level: Level, first: usize, rows: &[f32]) {
+        let width = self.cols.div_ceil(self.precision.per_word());
+        for (r, row) in (first..).zip(rows.chunks_exact(self.cols)) {
+            let words = &mut self.words[r * width..][..width];
+            match self.precision {
+                Precision::Float32 => words.copy_from_slice(words_of(row)),
+                Precision::BFloat16 => {
+                    for (word, pair) in words.iter_mut().zip(row.chunks(2)) {
+                        *word = bf16(pair[0]) | pair.get(1).map_or(0, |x| bf16(*x)) << 16;
+                    }
+                }
+                Precision::Int8 => self.scales[r] = dispatch_floats(level, Quantise { row, words }),
+            }
+        }
+    }
+
+    /// Row `r` as it is looked up.
+    pub fn row(&self, level: Level, r: usize) -> Vec<f32> {
+        let mut out = vec![0.0; self.cols];
+        dispatch_floats(level, Look { source: Lookup::Table(self), r, out: &mut out, add: false });
+        out
+    }
+
+    fn words_of(&self, r: usize) -> &[u32] {
+        let width = self.cols.div_ceil(self.precision.per_word());
+        &self.words[r * width..][..width]
+    }
+}
+
+struct Quantise<'a> {
+    row: &'a [f32],
+    words: &'a mut [u32],
+}
+
+impl Kernel for Quantise<'_> {
+    type Out = f32;
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) -> f32 {
+        to_bytes(isa, self.row, 0, bytes_of_mut(self.words))
+    }
+}
+
+/// Where rows come from.
+#[derive(Clone, Copy)]
+pub enum Lookup<'a> {
+    Table(&'a Table),
+    Floats(Mat<'a>),
+}
+
+impl Lookup<'_> {
+    fn cols(&self) -> usize {
+        match self {
+            Lookup::Table(table) => table.cols,
+            Lookup::Floats(mat) => mat.cols(),
+        }
+    }
+}
+
+/// `out[t] = sources[0][ids[0][t]] + sources[1][ids[1][t]] + ...`, added in that order: out (T, H), sources (V, H), ids (T,).
 ///
 /// # Panics
 /// If the shapes disagree or an id has no row: the caller has checked them.
-pub fn gather_add<const N: usize>(level: Level, tables: [(Mat, &[u32]); N], mut out: MatMut) {
-    for (table, ids) in &tables {
-        assert_eq!((table.cols(), ids.len()), (out.cols(), out.rows()), "gather_add: a table and its ids");
+pub fn gather_add<const N: usize>(level: Level, sources: [(Lookup, &[u32]); N], mut out: MatMut) {
+    for (source, ids) in &sources {
+        assert_eq!((source.cols(), ids.len()), (out.cols(), out.rows()), "gather_add: a table and its ids");
     }
     for t in 0..out.rows() {
-        let rows = tables.map(|(table, ids)| table.row(ids[t] as usize));
-        dispatch(level, Add { rows, out: out.row_mut(t) });
+        for (i, (source, ids)) in sources.iter().enumerate() {
+            dispatch_floats(level, Look { source: *source, r: ids[t] as usize, out: out.row_mut(t), add: i > 0 });
+        }
     }
 }
 
-struct Add<'a, const N: usize> {
-    rows: [&'a [f32]; N],
+/// One row, written or added.
+struct Look<'a> {
+    source: Lookup<'a>,
+    r: usize,
     out: &'a mut [f32],
+    add: bool,
 }
 
-impl<const N: usize> Kernel for Add<'_, N> {
+impl Kernel for Look<'_> {
     type Out = ();
     #[inline(always)]
     #[rustfmt::skip]
     fn run<I: Isa>(self, isa: I) {
-        zip_map(isa, self.rows, self.out, #[inline(always)] |vectors| {
-            vectors.into_iter().reduce(#[inline(always)] |a, b| isa.add(a, b)).unwrap_or(isa.splat(0.0))
-        });
+        let Look { source, r, out, add } = self;
+        match source {
+            Lookup::Floats(mat) => {
+                let row = mat.row(r);
+                put(isa, out, add, row.len(), #[inline(always)] |p| {
+                    // SAFETY: `put` asks for vectors inside the row.
+                    unsafe { isa.load(row.as_ptr().add(p)) }
+                }, #[inline(always)] |p| row[p]);
+            }
+            Lookup::Table(table) => {
+                let words = table.words_of(r);
+                match table.precision {
+                    Precision::Float32 => {
+                        put(isa, out, add, words.len(), #[inline(always)] |p| {
+                            // SAFETY: as above.
+                            isa.as_floats(unsafe { isa.load_words(words.as_ptr().add(p)) })
+                        }, #[inline(always)] |p| f32::from_bits(words[p]));
+                    }
+                    Precision::BFloat16 => {
+                        put(isa, out, add, 2 * words.len(), #[inline(always)] |p| {
+                            // SAFETY: as above, two halves a word.
+                            isa.low_bf16(unsafe { isa.load_halves(words.as_ptr().cast::<u16>().add(p)) })
+                        }, #[inline(always)] |p| f32::from_bits(words[p / 2] << (16 - 16 * (p % 2)) & 0xffff_0000));
+                    }
+                    Precision::Int8 => {
+                        let scale = table.scales[r];
+                        put(isa, out, add, 4 * words.len(), #[inline(always)] |p| {
+                            // SAFETY: as above, four bytes a word.
+                            let q = unsafe { isa.load_signed_bytes(words.as_ptr().cast::<i8>().add(p)) };
+                            isa.mul(isa.to_floats(q), isa.splat(scale))
+                        }, #[inline(always)] |p| f32::from(words[p / 4].to_le_bytes()[p % 4].cast_signed()) * scale);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Writes or adds a row that is read a vector at a time, its tail one by one.
+#[inline(always)]
+fn put<I: Isa>(
+    isa: I,
+    out: &mut [f32],
+    add: bool,
+    len: usize,
+    vector: impl Fn(usize) -> I::V,
+    single: impl Fn(usize) -> f32,
+) {
+    assert!(out.len() <= len);
+    let whole = out.len() - out.len() % I::LANES;
+    for p in (0..whole).step_by(I::LANES) {
+        let place = out[p..p + I::LANES].as_mut_ptr();
+        // SAFETY: a vector of `out`.
+        unsafe {
+            let v = vector(p);
+            isa.store(place, if add { isa.add(isa.load(place), v) } else { v });
+        }
+    }
+    for (p, place) in out.iter_mut().enumerate().skip(whole) {
+        *place = if add { *place + single(p) } else { single(p) };
     }
 }
 
@@ -55,7 +211,8 @@ mod tests {
                     let guarded = tables.map(|(rows, table)| Guarded::new(&table, rows, width, 2, offset));
                     let mut out = Guarded::output(5, width, 3, offset + 1);
                     let [a, b, c] = &guarded;
-                    let tables = [(a.mat(), ids[0]), (b.mat(), ids[1]), (c.mat(), ids[2])];
+                    let tables =
+                        [(a, ids[0]), (b, ids[1]), (c, ids[2])].map(|(table, ids)| (Lookup::Floats(table.mat()), ids));
                     gather_add(level, tables, out.mat_mut());
                     assert_same_bits(&out.values(), &plain, format_args!("width {width} at {offset}"));
                 }
@@ -71,7 +228,8 @@ mod tests {
         let expected: Vec<f32> = exact.iter().map(|x| *x as f32).collect();
         for_every_level(|level| {
             let mut out = Guarded::output(3, 33, 0, 0);
-            let tables = [(Mat::dense(&words, 7, 33), &ids[..]), (Mat::dense(&positions, 4, 33), &places)];
+            let tables = [(&words, 7, &ids[..]), (&positions, 4, &places)];
+            let tables = tables.map(|(table, rows, ids)| (Lookup::Floats(Mat::dense(table, rows, 33)), ids));
             gather_add(level, tables, out.mat_mut());
             assert_same_bits(&out.values(), &expected, format_args!("two tables"));
         });
@@ -81,7 +239,8 @@ mod tests {
     fn one_table_is_copied_whatever_it_holds() {
         for_every_level(|level| {
             let mut out = Guarded::output(2, NASTY.len(), 0, 0);
-            gather_add(level, [(Mat::dense(&NASTY, 1, NASTY.len()), &[0, 0])], out.mat_mut());
+            let table = Lookup::Floats(Mat::dense(&NASTY, 1, NASTY.len()));
+            gather_add(level, [(table, &[0, 0])], out.mat_mut());
             assert_same_bits(&out.values(), &[NASTY, NASTY].concat(), format_args!("one table"));
         });
     }
@@ -89,6 +248,7 @@ mod tests {
     #[test]
     #[should_panic]
     fn an_id_without_a_row_is_refused() {
-        gather_add(Level::best(), [(Mat::dense(&[0.0; 6], 2, 3), &[2])], MatMut::dense(&mut [0.0; 3], 1, 3));
+        let table = Lookup::Floats(Mat::dense(&[0.0; 6], 2, 3));
+        gather_add(Level::best(), [(table, &[2])], MatMut::dense(&mut [0.0; 3], 1, 3));
     }
 }

@@ -6,24 +6,41 @@
 
 use crate::isa::{Isa, Kernel, Level, dispatch};
 use crate::mat::{Mat, MatMut};
+use crate::narrow::{Form, Narrow, NarrowRows};
 use crate::rows::{sum, sum_of_squares, zip_map};
 use crate::threads::{Disjoint, Threads};
 
-/// Normalises each row of `x` (T, H) into `out` (T, H); `weight` and `bias` are (H,).
+/// Normalises each row of `x` (T, H) into `out` (T, H), and while it is in the cache into `narrow` (T, H) too, where the next
+/// product wants another form than floats; `weight` and `bias` are (H,).
 ///
 /// Each element is within 3 * 2^-23 |weight| max |x| / sigma and the last rounding of the exact value. A row that holds a
 /// NaN or an infinity becomes NaN; one whose variance overflows, from about 1e19 on, becomes the bias.
 ///
 /// # Panics
 /// If the shapes disagree.
-pub fn layer_norm(level: Level, threads: &Threads, x: Mat, weight: &[f32], bias: &[f32], eps: f32, out: MatMut) {
+#[expect(clippy::too_many_arguments, reason = "the operands of a layer norm, each by its own name")]
+pub fn layer_norm(
+    level: Level,
+    threads: &Threads,
+    x: Mat,
+    weight: &[f32],
+    bias: &[f32],
+    eps: f32,
+    out: MatMut,
+    narrow: &mut Narrow,
+) {
     assert_eq!((x.rows(), x.cols()), (out.rows(), out.cols()), "layer_norm: x and out");
     assert_eq!((weight.len(), bias.len()), (x.cols(), x.cols()), "layer_norm: weight and bias");
+    let narrow = narrow.shared();
+    let (form, narrow_rows, narrow_cols) = narrow.shape();
+    let floats = form == Form::Floats;
+    assert!(floats || (narrow_rows, narrow_cols) == (x.rows(), x.cols()), "layer_norm: x and narrow");
     let out = Disjoint::new(out);
     threads.for_each_block(x.rows(), x.cols() * 8, |rows| {
         // SAFETY: the blocks of rows do not overlap.
-        let out = unsafe { out.block(rows.clone(), 0..x.cols()) };
-        dispatch(level, LayerNorm { x: x.rows_of(rows), weight, bias, eps, out });
+        let (out, narrow) =
+            unsafe { (out.block(rows.clone(), 0..x.cols()), narrow.rows_of(if floats { 0..0 } else { rows.clone() })) };
+        dispatch(level, LayerNorm { x: x.rows_of(rows), weight, bias, eps, out, narrow });
     });
 }
 
@@ -33,6 +50,7 @@ struct LayerNorm<'a> {
     bias: &'a [f32],
     eps: f32,
     out: MatMut<'a>,
+    narrow: NarrowRows<'a>,
 }
 
 impl Kernel for LayerNorm<'_> {
@@ -40,7 +58,9 @@ impl Kernel for LayerNorm<'_> {
     #[inline(always)]
     fn run<I: Isa>(mut self, isa: I) {
         for r in 0..self.x.rows() {
-            layer_norm_row(isa, self.x.row(r), self.weight, self.bias, self.eps, self.out.row_mut(r));
+            let out = self.out.row_mut(r);
+            layer_norm_row(isa, self.x.row(r), self.weight, self.bias, self.eps, out);
+            self.narrow.set(isa, r, out);
         }
     }
 }
@@ -82,7 +102,16 @@ mod tests {
         let x = Guarded::new(x, rows, cols, gap, offset);
         let [mut weight, mut bias] = [Guarded::row(weight, offset + 1), Guarded::row(bias, offset + 2)];
         let mut out = Guarded::output(rows, cols, gap, offset + 3);
-        layer_norm(level, &Threads::new(threads), x.mat(), weight.slice(), bias.slice(), EPS, out.mat_mut());
+        layer_norm(
+            level,
+            &Threads::new(threads),
+            x.mat(),
+            weight.slice(),
+            bias.slice(),
+            EPS,
+            out.mat_mut(),
+            &mut Narrow::default(),
+        );
         out.values()
     }
 

@@ -13,22 +13,25 @@ mod layer_norm;
 mod mat;
 mod math;
 pub mod naive;
+mod narrow;
 pub mod peak;
 mod quota;
 mod rows;
 mod softmax;
+mod spread;
 #[cfg(test)]
 mod testing;
 mod threads;
 
 pub use attention::{Probabilities, attention, attention_scratch};
-pub use buffer::{Buffer, zeroed_vec};
-pub use gather::gather_add;
-pub use gemm::{Epilogue, PackedLinear, linear};
+pub use buffer::{Buffer, NoMemory, zeroed_vec};
+pub use gather::{Lookup, Table, gather_add};
+pub use gemm::{Epilogue, Input, PackedLinear, Precision, linear};
 pub use isa::{IsaError, Level};
 pub use layer_norm::layer_norm;
 pub use mat::{Mat, MatMut, padded_stride};
 pub use math::Activation;
+pub use narrow::{Form, Narrow, narrow};
 pub use quota::{ThreadsError, checked_threads, default_threads};
 pub use softmax::softmax;
 pub use threads::Threads;

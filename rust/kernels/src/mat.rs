@@ -11,16 +11,16 @@ pub fn padded_stride(cols: usize) -> usize {
     (cols.div_ceil(16) | 1) * 16
 }
 
-/// A view of `rows` x `cols` floats.
+/// A view of `rows` x `cols` elements: floats, or words that hold several smaller numbers.
 #[derive(Clone, Copy)]
-pub struct Mat<'a> {
-    data: &'a [f32],
+pub struct Mat<'a, T = f32> {
+    data: &'a [T],
     rows: usize,
     cols: usize,
     stride: usize,
 }
 
-/// Floats that a view spans.
+/// Elements that a view spans.
 fn span(rows: usize, cols: usize, stride: usize) -> usize {
     assert!(cols <= stride || rows <= 1, "a row of {cols} does not fit a stride of {stride}");
     if rows == 0 {
@@ -30,16 +30,16 @@ fn span(rows: usize, cols: usize, stride: usize) -> usize {
     }
 }
 
-impl<'a> Mat<'a> {
+impl<'a, T: Copy> Mat<'a, T> {
     /// # Panics
     /// If `data` is too short.
-    pub fn new(data: &'a [f32], rows: usize, cols: usize, stride: usize) -> Self {
+    pub fn new(data: &'a [T], rows: usize, cols: usize, stride: usize) -> Self {
         let data = &data[..span(rows, cols, stride)];
         Self { data, rows, cols, stride }
     }
 
     /// Rows that follow each other without a gap.
-    pub fn dense(data: &'a [f32], rows: usize, cols: usize) -> Self {
+    pub fn dense(data: &'a [T], rows: usize, cols: usize) -> Self {
         Self::new(data, rows, cols, cols)
     }
 
@@ -52,21 +52,21 @@ impl<'a> Mat<'a> {
     pub(crate) fn stride(&self) -> usize {
         self.stride
     }
-    pub(crate) fn as_ptr(&self) -> *const f32 {
+    pub(crate) fn as_ptr(&self) -> *const T {
         self.data.as_ptr()
     }
 
     #[inline(always)]
-    pub fn row(&self, r: usize) -> &'a [f32] {
+    pub fn row(&self, r: usize) -> &'a [T] {
         assert!(r < self.rows);
         &self.data[r * self.stride..][..self.cols]
     }
 
-    pub fn rows_of(&self, rows: Range<usize>) -> Mat<'a> {
+    pub fn rows_of(&self, rows: Range<usize>) -> Mat<'a, T> {
         self.block(rows, 0..self.cols)
     }
 
-    pub fn block(&self, rows: Range<usize>, cols: Range<usize>) -> Mat<'a> {
+    pub fn block(&self, rows: Range<usize>, cols: Range<usize>) -> Mat<'a, T> {
         assert!(rows.end <= self.rows && cols.end <= self.cols);
         if rows.is_empty() {
             return Mat { data: &[], rows: 0, cols: cols.len(), stride: self.stride };
@@ -76,26 +76,28 @@ impl<'a> Mat<'a> {
 }
 
 /// A writable view. It holds a pointer, not a slice, because views of neighbouring columns interleave in memory.
-pub struct MatMut<'a> {
-    data: *mut f32,
+pub struct MatMut<'a, T = f32> {
+    data: *mut T,
     rows: usize,
     cols: usize,
     stride: usize,
-    owner: PhantomData<&'a mut [f32]>,
+    /// Whether nobody else has what lies between the rows.
+    alone: bool,
+    owner: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: a MatMut is the only way to its elements, as a `&mut [f32]` is.
-unsafe impl Send for MatMut<'_> {}
+// SAFETY: a MatMut is the only way to its elements, as a `&mut [T]` is.
+unsafe impl<T: Send> Send for MatMut<'_, T> {}
 
-impl<'a> MatMut<'a> {
+impl<'a, T: Copy> MatMut<'a, T> {
     /// # Panics
     /// If `data` is too short.
-    pub fn new(data: &'a mut [f32], rows: usize, cols: usize, stride: usize) -> Self {
+    pub fn new(data: &'a mut [T], rows: usize, cols: usize, stride: usize) -> Self {
         let data = data[..span(rows, cols, stride)].as_mut_ptr();
-        Self { data, rows, cols, stride, owner: PhantomData }
+        Self { data, rows, cols, stride, alone: true, owner: PhantomData }
     }
 
-    pub fn dense(data: &'a mut [f32], rows: usize, cols: usize) -> Self {
+    pub fn dense(data: &'a mut [T], rows: usize, cols: usize) -> Self {
         Self::new(data, rows, cols, cols)
     }
 
@@ -108,29 +110,40 @@ impl<'a> MatMut<'a> {
     pub(crate) fn stride(&self) -> usize {
         self.stride
     }
-    pub(crate) fn as_mut_ptr(&mut self) -> *mut f32 {
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut T {
         self.data
     }
 
     #[inline(always)]
-    pub fn row_mut(&mut self, r: usize) -> &mut [f32] {
+    pub fn row_mut(&mut self, r: usize) -> &mut [T] {
         assert!(r < self.rows);
         // SAFETY: row r lies inside the view, which `new` checked, and `self` is borrowed for as long.
         unsafe { std::slice::from_raw_parts_mut(self.data.add(r * self.stride), self.cols) }
     }
 
     /// The same view for a shorter time.
-    pub fn reborrow(&mut self) -> MatMut<'_> {
-        MatMut { data: self.data, rows: self.rows, cols: self.cols, stride: self.stride, owner: PhantomData }
+    pub fn reborrow(&mut self) -> MatMut<'_, T> {
+        MatMut { ..*self }
     }
 
-    pub fn into_block(self, rows: Range<usize>, cols: Range<usize>) -> MatMut<'a> {
+    /// To be read for a while.
+    ///
+    /// # Panics
+    /// If others may write between the rows.
+    pub fn view(&self) -> Mat<'_, T> {
+        assert!(self.alone, "a view of some columns");
+        // SAFETY: the elements from the first to the last are the view's own or, between its rows, nobody's else.
+        let data = unsafe { std::slice::from_raw_parts(self.data, span(self.rows, self.cols, self.stride)) };
+        Mat { data, rows: self.rows, cols: self.cols, stride: self.stride }
+    }
+
+    pub fn into_block(self, rows: Range<usize>, cols: Range<usize>) -> MatMut<'a, T> {
         assert!(rows.start <= rows.end && rows.end <= self.rows);
         assert!(cols.start <= cols.end && cols.end <= self.cols);
         let offset = if rows.is_empty() { 0 } else { rows.start * self.stride + cols.start };
         // SAFETY: the offset is that of an element of the view (or 0).
         let data = unsafe { self.data.add(offset) };
-        MatMut { data, rows: rows.len(), cols: cols.len(), stride: self.stride, owner: PhantomData }
+        MatMut { data, rows: rows.len(), cols: cols.len(), alone: self.alone && cols.len() == self.cols, ..self }
     }
 }
 
@@ -189,8 +202,8 @@ mod tests {
     #[test]
     fn the_last_row_needs_no_gap_behind_it() {
         assert_eq!(Mat::new(&[1.0; 9], 2, 4, 5).row(1), [1.0; 4]);
-        assert_eq!(Mat::new(&[], 0, 4, 5).rows(), 0);
-        assert_eq!(Mat::dense(&[], 3, 0).row(2), [0.0; 0]);
+        assert_eq!(Mat::new(&[0.0; 0], 0, 4, 5).rows(), 0);
+        assert_eq!(Mat::dense(&[0.0; 0], 3, 0).row(2), [0.0; 0]);
     }
 
     #[test]

@@ -12,6 +12,52 @@ pub fn linear(x: &[f32], weight: &[f32], bias: &[f32], k: usize) -> Vec<f64> {
     (0..m).flat_map(row).map(|(i, j)| dot(&x[i * k..][..k], &weight[j * k..][..k]) + f64::from(bias[j])).collect()
 }
 
+/// Rounded to the nearest of 8 bits, ties to even.
+pub fn to_bf16(xs: &[f32]) -> Vec<f32> {
+    let round = |x: f32| {
+        let unit = 2f64.powi((f64::from(x.abs()).log2().floor() as i32).max(-126) - 7);
+        ((f64::from(x) / unit).round_ties_even() * unit) as f32
+    };
+    xs.iter().map(|x| if x.is_finite() && *x != 0.0 { round(*x) } else { *x }).collect()
+}
+
+/// [`linear`] of rows and weights that are spread, and rounded to 127 steps of the largest of each row.
+pub fn linear_int8(x: &[f32], weight: &[f32], bias: &[f32], k: usize) -> Vec<f64> {
+    let group = [16, 8, 4, 2, 1].into_iter().find(|b| k.is_multiple_of(*b)).unwrap_or(1);
+    let rounded = |rows: &[f32], divisor: f32| -> Vec<(Vec<f64>, f64)> {
+        let row = |row: &[f32]| {
+            let spread: Vec<f32> = spread(row, group).iter().map(|x| x / divisor).collect();
+            let most = spread.iter().fold(0f32, |most, x| most.max(x.abs()));
+            let inverse = if most == 0.0 { 0.0 } else { 127.0 / most };
+            (spread.iter().map(|x| f64::from((x * inverse).round_ties_even())).collect(), f64::from(most / 127.0))
+        };
+        rows.chunks_exact(k.max(1)).map(row).collect()
+    };
+    let (x, weight) = (rounded(x, 1.0), rounded(weight, group as f32));
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let element = |(x, x_scale): &(Vec<f64>, f64), j: usize| {
+        let (w, w_scale) = &weight[j];
+        dot(x, w) * x_scale * w_scale + f64::from(bias[j])
+    };
+    x.iter().flat_map(|x| (0..bias.len()).map(move |j| element(x, j)).collect::<Vec<_>>()).collect()
+}
+
+/// The Walsh-Hadamard transform of each group of channels i, i + n / group, i + 2 n / group, ...; in f32, for what follows
+/// is rounded.
+fn spread(row: &[f32], group: usize) -> Vec<f32> {
+    let mut row = row.to_vec();
+    let (n, mut half) = (row.len(), row.len() / 2);
+    while half >= 1 && half >= n / group && group > 1 {
+        for i in 0..n {
+            if i / half % 2 == 0 {
+                (row[i], row[i + half]) = (row[i] + row[i + half], row[i] - row[i + half]);
+            }
+        }
+        half /= 2;
+    }
+    row
+}
+
 /// The exact function, by series and continued fraction where the standard library has none.
 pub fn activation(activation: Activation, x: f64) -> f64 {
     match activation {

@@ -40,37 +40,36 @@ pub(crate) fn zip_map<I: Isa, const N: usize>(
     }
 }
 
-/// Folds a row into one vector, lane by lane; the tail is filled up with `fill`, a value that changes nothing.
+/// Folds a row into four vectors, lane by lane; the tail is filled up with `fill`, a value that changes nothing.
 ///
-/// Two running vectors, both beginning with `start`, hide the latency of `f`. The order depends on the length alone.
+/// All four begin with `start`. They hide the latency of `f` and keep sums of many terms short. The order depends on the
+/// length alone.
 #[inline(always)]
-fn fold<I: Isa>(isa: I, xs: &[f32], fill: f32, start: f32, f: impl Fn(I::V, I::V) -> I::V) -> [I::V; 2] {
-    let [mut a, mut b] = [isa.splat(start); 2];
-    let mut pairs = xs.chunks_exact(2 * I::LANES);
-    for pair in &mut pairs {
-        // SAFETY: a pair holds 2 * LANES floats.
-        unsafe {
-            a = f(a, isa.load(pair.as_ptr()));
-            b = f(b, isa.load(pair.as_ptr().add(I::LANES)));
+fn fold<I: Isa>(isa: I, xs: &[f32], fill: f32, start: f32, f: impl Fn(I::V, I::V) -> I::V) -> [I::V; 4] {
+    let mut running = [isa.splat(start); 4];
+    let mut fours = xs.chunks_exact(4 * I::LANES);
+    for four in &mut fours {
+        for (i, r) in running.iter_mut().enumerate() {
+            // SAFETY: vector i of four.
+            *r = f(*r, unsafe { isa.load(four.as_ptr().add(i * I::LANES)) });
         }
     }
-    for part in pairs.remainder().chunks(I::LANES) {
+    for (part, r) in fours.remainder().chunks(I::LANES).zip(&mut running) {
         let x = if part.len() == I::LANES {
             // SAFETY: the part holds LANES floats.
             unsafe { isa.load(part.as_ptr()) }
         } else {
             isa.load_first(part, fill)
         };
-        a = f(a, x);
+        *r = f(*r, x);
     }
-    [a, b]
+    running
 }
 
 #[inline(always)]
 #[rustfmt::skip]
 pub(crate) fn sum<I: Isa>(isa: I, xs: &[f32]) -> f32 {
-    let [a, b] = fold(isa, xs, 0.0, 0.0, #[inline(always)] |sum, x| isa.add(sum, x));
-    sum_lanes(isa, isa.add(a, b))
+    sum_lanes(isa, fold(isa, xs, 0.0, 0.0, #[inline(always)] |sum, x| isa.add(sum, x)))
 }
 
 /// The sum of (x - mean)^2.
@@ -78,11 +77,11 @@ pub(crate) fn sum<I: Isa>(isa: I, xs: &[f32]) -> f32 {
 #[rustfmt::skip]
 pub(crate) fn sum_of_squares<I: Isa>(isa: I, xs: &[f32], mean: f32) -> f32 {
     let centre = isa.splat(mean);
-    let [a, b] = fold(isa, xs, mean, 0.0, #[inline(always)] |sum, x| {
+    let squares = fold(isa, xs, mean, 0.0, #[inline(always)] |sum, x| {
         let d = isa.sub(x, centre);
         isa.mul_add(d, d, sum)
     });
-    sum_lanes(isa, isa.add(a, b))
+    sum_lanes(isa, squares)
 }
 
 /// The largest element, -inf for an empty row; what it says of a row with NaN is undefined.
@@ -90,14 +89,34 @@ pub(crate) fn sum_of_squares<I: Isa>(isa: I, xs: &[f32], mean: f32) -> f32 {
 #[rustfmt::skip]
 pub(crate) fn max<I: Isa>(isa: I, xs: &[f32]) -> f32 {
     const LEAST: f32 = f32::NEG_INFINITY;
-    let [a, b] = fold(isa, xs, LEAST, LEAST, #[inline(always)] |max, x| isa.max(x, max));
-    isa.lanes(isa.max(a, b))[..I::LANES].iter().fold(LEAST, |a, &b| a.max(b))
+    let [a, b, c, d] = fold(isa, xs, LEAST, LEAST, #[inline(always)] |max, x| isa.max(x, max));
+    isa.lanes(isa.max(isa.max(a, b), isa.max(c, d)))[..I::LANES].iter().fold(LEAST, |a, &b| a.max(b))
 }
 
-/// The sum of the lanes, pair by pair.
+/// The largest magnitude, 0 for an empty row; NaN where there is one, else infinity where there is one.
+///
+/// Without their sign the bits of floats, read as integers, have the order of the magnitudes, NaN last.
 #[inline(always)]
-fn sum_lanes<I: Isa>(isa: I, v: I::V) -> f32 {
-    let mut lanes = isa.lanes(v);
+#[rustfmt::skip]
+pub(crate) fn max_magnitude<I: Isa>(isa: I, xs: &[f32]) -> f32 {
+    let [a, b, c, d] = fold(isa, xs, 0.0, 0.0, #[inline(always)] |max, x| {
+        isa.as_floats(isa.max_words(isa.as_words(max), isa.as_words(isa.abs(x))))
+    });
+    let (a, b) = (isa.max_words(isa.as_words(a), isa.as_words(b)), isa.max_words(isa.as_words(c), isa.as_words(d)));
+    highest(isa, isa.max_words(a, b))
+}
+
+/// The largest lane of magnitudes, in the order of [`max_magnitude`].
+#[inline(always)]
+pub(crate) fn highest<I: Isa>(isa: I, magnitudes: I::W) -> f32 {
+    let lanes = isa.lanes(isa.as_floats(magnitudes));
+    f32::from_bits(lanes[..I::LANES].iter().fold(0, |max, x| max.max(x.to_bits())))
+}
+
+/// The sum of all lanes of four vectors, pair by pair.
+#[inline(always)]
+fn sum_lanes<I: Isa>(isa: I, [a, b, c, d]: [I::V; 4]) -> f32 {
+    let mut lanes = isa.lanes(isa.add(isa.add(a, b), isa.add(c, d)));
     let mut n = I::LANES;
     while n > 1 {
         n /= 2;

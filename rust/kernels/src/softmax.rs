@@ -1,6 +1,6 @@
 //! Softmax of a row in place.
 
-use crate::isa::{Isa, Kernel, Level, dispatch};
+use crate::isa::{Isa, Kernel, Level, dispatch_floats};
 use crate::math::exp;
 use crate::rows::{map_in_place, max, sum};
 
@@ -19,7 +19,7 @@ pub fn softmax(level: Level, row: &mut [f32], scale: f32) {
             softmax_row(isa, self.0, self.1);
         }
     }
-    dispatch(level, Softmax(row, scale));
+    dispatch_floats(level, Softmax(row, scale));
 }
 
 #[inline(always)]

@@ -29,12 +29,15 @@ fn levels_of_this_cpu() -> Vec<&'static str> {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::is_x86_feature_detected as has;
-        if has!("avx512f") {
-            names.push("avx512");
-        }
-        if has!("avx2") && has!("fma") {
-            names.push("avx2");
-        }
+        let (avx512, avx2) = (has!("avx512f") && has!("avx512bw") && has!("avx512dq"), has!("avx2") && has!("fma"));
+        let known = [
+            ("avx512-bf16", avx512 && has!("avx512vnni") && has!("avx512bf16")),
+            ("avx512-vnni", avx512 && has!("avx512vnni")),
+            ("avx512", avx512),
+            ("avx2-vnni", avx2 && has!("avxvnni")),
+            ("avx2", avx2),
+        ];
+        names.extend(known.into_iter().filter_map(|(name, there)| there.then_some(name)));
     }
     names.push("scalar");
     names

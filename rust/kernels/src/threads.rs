@@ -74,6 +74,28 @@ impl Threads {
         self.for_each(blocks, |_, i| task(items * i / blocks..items * (i + 1) / blocks));
     }
 
+    /// Runs `task(rank, rows, blocks)` on consecutive ranges of rows, `count` of them, each with its rows of all matrices.
+    ///
+    /// # Panics
+    /// If the matrices differ in their rows.
+    pub fn for_each_rows<const N: usize>(
+        &self,
+        count: usize,
+        mats: [MatMut; N],
+        task: impl Fn(usize, Range<usize>, [MatMut; N]) + Sync,
+    ) {
+        let rows = mats.first().map_or(0, MatMut::rows);
+        assert!(mats.iter().all(|mat| mat.rows() == rows), "for_each_rows: rows");
+        let columns = mats.each_ref().map(MatMut::cols);
+        let mats = mats.map(Disjoint::new);
+        self.for_each(count, |rank, i| {
+            let range = rows * i / count..rows * (i + 1) / count;
+            // SAFETY: the ranges do not overlap.
+            let block = |n: usize| unsafe { mats[n].block(range.clone(), 0..columns[n]) };
+            task(rank, range.clone(), std::array::from_fn(block));
+        });
+    }
+
     /// Into how many blocks to cut `items`: one for one thread, else a few for each, for one thread may be slower.
     fn blocks(&self, items: usize, work_per_item: usize) -> usize {
         const BLOCKS_PER_THREAD: usize = 3;
@@ -245,19 +267,19 @@ fn pool(workers: usize) -> Option<&'static rayon::ThreadPool> {
 }
 
 /// A matrix that several tasks write to, each its own block.
-pub(crate) struct Disjoint<'a>(MatMut<'a>);
+pub(crate) struct Disjoint<'a, T = f32>(MatMut<'a, T>);
 
 // SAFETY: only `block` gives access, and its callers promise that blocks do not overlap.
-unsafe impl Sync for Disjoint<'_> {}
+unsafe impl<T: Send> Sync for Disjoint<'_, T> {}
 
-impl<'a> Disjoint<'a> {
-    pub(crate) fn new(mat: MatMut<'a>) -> Self {
+impl<'a, T: Copy> Disjoint<'a, T> {
+    pub(crate) fn new(mat: MatMut<'a, T>) -> Self {
         Disjoint(mat)
     }
 
     /// # Safety
     /// No two blocks that live at the same time overlap.
-    pub(crate) unsafe fn block(&self, rows: Range<usize>, cols: Range<usize>) -> MatMut<'_> {
+    pub(crate) unsafe fn block(&self, rows: Range<usize>, cols: Range<usize>) -> MatMut<'_, T> {
         // SAFETY: the caller's promise makes the copies of the view exclusive where they reach.
         unsafe { std::ptr::read(&self.0) }.into_block(rows, cols)
     }

@@ -4,8 +4,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use ferroformer_kernels::{
-    Activation, Epilogue, Level, Mat, MatMut, PackedLinear, Probabilities, Threads, attention, attention_scratch,
-    gather_add, layer_norm, linear, softmax,
+    Activation, Epilogue, Level, Lookup, Mat, MatMut, Narrow, PackedLinear, Precision, Probabilities, Threads,
+    attention, attention_scratch, gather_add, layer_norm, linear, softmax,
 };
 
 /// The system's allocator, with a count for each thread: the test harness has threads of its own.
@@ -55,13 +55,15 @@ fn no_kernel_allocates() {
     let ids = [1; T];
     for level in Level::available() {
         let mut scratch = vec![0.0; attention_scratch(level, T, H / HEADS)];
-        let packed = PackedLinear::new(level, &vec![0.1; 3 * H * H], Some(&[0.2; 3 * H]), H).unwrap();
+        let packed =
+            PackedLinear::new(level, Precision::Float32, &vec![0.1; 3 * H * H], Some(&[0.2; 3 * H]), H).unwrap();
         let count = allocations(|| {
             for activation in [None, Some(Activation::Gelu), Some(Activation::GeluTanh), Some(Activation::Silu)] {
                 let epilogue = Epilogue { activation, residual: Some(mat(3 * H)) };
                 linear(&Threads::serial(), mat(H), &packed, epilogue, MatMut::dense(&mut wide, T, 3 * H));
             }
-            layer_norm(level, &Threads::serial(), mat(H), &x[..H], &x[..H], 1e-12, MatMut::dense(&mut out, T, H));
+            let normed = MatMut::dense(&mut out, T, H);
+            layer_norm(level, &Threads::serial(), mat(H), &x[..H], &x[..H], 1e-12, normed, &mut Narrow::default());
             attention(
                 level,
                 &Threads::serial(),
@@ -73,7 +75,11 @@ fn no_kernel_allocates() {
                 Some(Probabilities { out: &mut probabilities, width: T, columns: &columns }),
                 MatMut::dense(&mut out, T, H),
             );
-            gather_add(level, [(mat(H), &ids[..]), (mat(H), &ids)], MatMut::dense(&mut out, T, H));
+            gather_add(
+                level,
+                [(Lookup::Floats(mat(H)), &ids[..]), (Lookup::Floats(mat(H)), &ids)],
+                MatMut::dense(&mut out, T, H),
+            );
             softmax(level, &mut wide, 1.0);
             Activation::Tanh.apply(level, &mut wide);
         });

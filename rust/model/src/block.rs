@@ -1,6 +1,6 @@
 //! One layer of a transformer: attention, then feed-forward, each added to its input and normalised.
 
-use ferroformer_kernels::Threads;
+use ferroformer_kernels::{Form, Mat, MatMut, Narrow, Threads};
 
 use crate::batch::Part;
 use crate::blueprint::{Blueprint, NormKind, NormPlacement};
@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::export::Export;
 use crate::ingredients::{AttentionOutput, FeedForward, LayerNorm, SelfAttention};
 use crate::loader::{Loader, Slot};
-use crate::workspace::Workspace;
+use crate::workspace::{Room, Workspace};
 
 pub(crate) struct Block {
     attention: SelfAttention,
@@ -37,12 +37,39 @@ impl Block {
         })
     }
 
-    /// `ws.hidden` (T, H) in and out.
-    pub(crate) fn forward(&self, threads: &Threads, part: &Part, ws: &mut Workspace, attentions: AttentionOutput) {
-        self.attention.forward(threads, part, ws, attentions);
-        self.attention_norm.forward(threads, ws.sum.mat(), ws.hidden.mat_mut());
-        self.feed_forward.forward(threads, ws);
-        self.feed_forward_norm.forward(threads, ws.sum.mat(), ws.hidden.mat_mut());
+    /// hidden (T, H), in the form of this block in `narrow` -> queries, keys and values (T, 3 x heads x head_dim).
+    pub(crate) fn project(&self, threads: &Threads, hidden: Mat, narrow: &Narrow, qkv: MatMut) {
+        self.attention.project(threads, hidden, narrow, qkv);
+    }
+
+    /// The form in which [`project`](Self::project) reads.
+    pub(crate) fn form(&self) -> Form {
+        self.attention.form()
+    }
+
+    /// `ws.qkv` of all tokens of the part -> `ws.context`.
+    pub(crate) fn attend(&self, threads: &Threads, part: &Part, ws: &mut Workspace, attentions: AttentionOutput) {
+        self.attention.attend(threads, part, ws, attentions);
+    }
+
+    /// What follows attention, token by token: context (T, heads x head_dim), hidden (T, H) in and out, and out once more in
+    /// `room.narrow`, in the form that what comes after this block reads.
+    pub(crate) fn finish(
+        &self,
+        threads: &Threads,
+        context: Mat,
+        hidden: &mut MatMut,
+        form: Form,
+        room: &mut Room,
+    ) -> Result<()> {
+        let (rows, cols) = (hidden.rows(), hidden.cols());
+        self.attention.output(threads, context, hidden.view(), room)?;
+        room.narrow.resize(self.feed_forward.form(), rows, cols)?;
+        self.attention_norm.forward(threads, room.sum.mat(), hidden.reborrow(), &mut room.narrow);
+        self.feed_forward.forward(threads, hidden.view(), room)?;
+        room.narrow.resize(form, rows, cols)?;
+        self.feed_forward_norm.forward(threads, room.sum.mat(), hidden.reborrow(), &mut room.narrow);
+        Ok(())
     }
 
     pub(crate) fn exports(&self) -> impl Iterator<Item = Export<'_>> {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use ferroformer_kernels::{Level, Threads};
+use ferroformer_kernels::{Form, Level, Mat, MatMut, Precision, Threads, narrow};
 
 use crate::batch::{Batch, Part};
 use crate::block::Block;
@@ -18,7 +18,7 @@ use crate::loader::{Loader, Slot, Source};
 use crate::memory;
 use crate::outputs::{Outputs, PartOutputs, Want, cut, unpad};
 use crate::pooling::{Pooling, normalize};
-use crate::workspace::Workspace;
+use crate::workspace::{Room, Workspace};
 
 pub struct Encoder {
     blueprint: Blueprint,
@@ -50,9 +50,9 @@ impl Encoder {
     }
 
     /// Checks all shapes against the checkpoint and the size against the memory that is left, then loads and packs.
-    pub fn load(blueprint: Blueprint, level: Level, source: &Source) -> Result<Self> {
+    pub fn load(blueprint: Blueprint, level: Level, precision: Precision, source: &Source) -> Result<Self> {
         Loader::check(source, &Self::slots(&blueprint)?)?;
-        let loader = &mut Loader::new(level, source);
+        let loader = &mut Loader::new(level, precision, source);
         let block = |i| Block::load(loader, &blueprint, &format!("layers.{i}"));
         let blocks = (0..blueprint.num_layers).map(block).collect::<Result<_>>()?;
         Ok(Self {
@@ -81,10 +81,8 @@ impl Encoder {
         let parts = batch.parts(threads);
         let shares = outputs.split(&parts, batch.sequences());
         self.run(threads, batch, &parts, shares, cancel, |threads, part, ws, mut out| {
-            if let Some(pooled) = out.pooled.take() {
-                self.pool_first(threads, part, ws, pooled);
-            }
             unpad(part, ws.hidden.mat(), out.last_hidden_state);
+            out.pooled.take().map_or(Ok(()), |pooled| self.pool_first(threads, part, ws, pooled))
         })?;
         Ok(outputs)
     }
@@ -113,6 +111,7 @@ impl Encoder {
                         normalize(out);
                     }
                 }
+                Ok(())
             },
         )?;
         Ok(vectors)
@@ -129,7 +128,7 @@ impl Encoder {
         parts: &[Range<usize>],
         shares: Vec<T>,
         cancel: &Cancel,
-        finish: impl Fn(&Threads, &Part, &mut Workspace, T) + Sync,
+        finish: impl Fn(&Threads, &Part, &mut Workspace, T) -> Result<()> + Sync,
     ) -> Result<()> {
         let shares: Vec<_> = shares.into_iter().map(|share| Mutex::new(Some(share))).collect();
         let failure = Mutex::new(None);
@@ -137,9 +136,11 @@ impl Encoder {
             let part = batch.part(parts[i].clone());
             let Some(mut share) = lock(&shares[i]).take() else { return };
             let mut ws = self.room();
-            match self.run_part(team, &part, &mut ws, &mut share, &|| cancel.check(rank)) {
-                Ok(()) => finish(team, &part, &mut ws, share),
-                Err(error) => *lock(&failure) = Some(error),
+            let result = self
+                .run_part(team, &part, &mut ws, &mut share, &|| cancel.check(rank))
+                .and_then(|()| finish(team, &part, &mut ws, share));
+            if let Err(error) = result {
+                *lock(&failure) = Some(error);
             }
             self.keep(ws, threads);
         };
@@ -153,6 +154,9 @@ impl Encoder {
     }
 
     /// The tokens of a part to `ws.hidden` (T, H).
+    ///
+    /// Attention takes whole sequences. All else goes token by token: a chunk of tokens is taken by one thread from the end of
+    /// one attention to the beginning of the next, so that what it makes stays in that core's cache.
     fn run_part(
         &self,
         threads: &Threads,
@@ -163,30 +167,79 @@ impl Encoder {
     ) -> Result<()> {
         check()?;
         ws.resize(self.level, threads, &self.blueprint, [part.sequences(), part.tokens(), part.longest()])?;
-        self.embeddings.forward(threads, part, &mut ws.sum, &mut ws.hidden);
+        self.each_chunk(threads, ws, |team, tokens, _, mut hidden, qkv, room| {
+            let first = &self.blocks[0];
+            room.narrow.resize(first.form(), hidden.rows(), hidden.cols())?;
+            let Room { sum, narrow, .. } = room;
+            self.embeddings.forward(team, part, tokens, sum.mat_mut(), hidden.reborrow(), narrow);
+            first.project(team, hidden.view(), narrow, qkv);
+            Ok(())
+        })?;
         share.hidden_state(0, part, ws);
         for (i, block) in self.blocks.iter().enumerate() {
             check()?;
-            block.forward(threads, part, ws, share.attention(i));
+            block.attend(threads, part, ws, share.attention(i));
+            let next = self.blocks.get(i + 1);
+            self.each_chunk(threads, ws, |team, _, context, mut hidden, qkv, room| {
+                block.finish(team, context, &mut hidden, next.map_or(Form::Floats, Block::form), room)?;
+                if let Some(next) = next {
+                    next.project(team, hidden.view(), &room.narrow, qkv);
+                }
+                Ok(())
+            })?;
             share.hidden_state(i + 1, part, ws);
         }
         Ok(())
     }
 
+    /// `work(team, tokens, context, hidden, qkv, room)` for chunks of a part's tokens, with their rows of the workspace: chunks
+    /// side by side, each on one thread, where there are enough tokens; else one chunk on all threads.
+    fn each_chunk(
+        &self,
+        threads: &Threads,
+        ws: &mut Workspace,
+        work: impl Fn(&Threads, Range<usize>, Mat, MatMut, MatMut, &mut Room) -> Result<()> + Sync,
+    ) -> Result<()> {
+        let (context, rooms) = (ws.context.mat(), &ws.rooms);
+        let chunks = chunks(context.rows(), threads.count());
+        let failure = Mutex::new(None);
+        let chunk = |team: &Threads, rank: usize, tokens: Range<usize>, [hidden, qkv]: [MatMut; 2]| {
+            let mut room = lock(&rooms[rank]);
+            let result = room
+                .resize(&self.blueprint, tokens.len())
+                .and_then(|()| work(team, tokens.clone(), context.rows_of(tokens), hidden, qkv, &mut room));
+            if let Err(error) = result {
+                *lock(&failure) = Some(error);
+            }
+        };
+        let mats = [ws.hidden.mat_mut(), ws.qkv.mat_mut()];
+        if chunks == 1 {
+            chunk(threads, 0, 0..context.rows(), mats);
+        } else {
+            threads.for_each_rows(chunks, mats, |rank, tokens, mats| chunk(&Threads::serial(), rank, tokens, mats));
+        }
+        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+
     /// The first token of each sequence through the pooler, to `out` (S, H); zeros for an empty sequence.
-    fn pool_first(&self, threads: &Threads, part: &Part, ws: &mut Workspace, out: &mut [f32]) {
-        let Some(pooler) = &self.pooler else { return };
+    fn pool_first(&self, threads: &Threads, part: &Part, ws: &mut Workspace, out: &mut [f32]) -> Result<()> {
+        let Some(pooler) = &self.pooler else { return Ok(()) };
         for (s, range) in part.ranges().enumerate() {
             if !range.is_empty() {
                 ws.first.mat_mut().row_mut(s).copy_from_slice(ws.hidden.mat().row(range.start));
             }
         }
-        pooler.forward(threads, ws.first.mat(), ws.pooled.mat_mut());
+        let first = ws.first.mat();
+        let mut room = lock(&ws.rooms[0]);
+        room.narrow.resize(pooler.form(), first.rows(), first.cols())?;
+        narrow(self.level, threads, first, &mut room.narrow);
+        pooler.forward(threads, first, &room.narrow, ws.pooled.mat_mut());
         for ((s, range), out) in part.ranges().enumerate().zip(out.chunks_exact_mut(self.blueprint.hidden_size)) {
             if !range.is_empty() {
                 out.copy_from_slice(ws.pooled.mat().row(s));
             }
         }
+        Ok(())
     }
 
     /// A workspace from the shelf. The lock is never waited for: a fork may have caught it held by a thread that the child
@@ -244,6 +297,19 @@ impl Shares for PartOutputs<'_> {
 
 /// Sentence vectors need the last hidden states alone.
 impl Shares for (Range<usize>, &mut [f32]) {}
+
+/// Into how many chunks to cut a part's tokens.
+///
+/// A chunk reads all weights, from the last-level cache: fewer rows would make that the limit, more would not leave room for
+/// their activations in the second-level cache.
+fn chunks(tokens: usize, threads: usize) -> usize {
+    const LEAST: usize = 32;
+    const MOST: usize = 64;
+    if threads > 1 && tokens < threads * LEAST {
+        return 1;
+    }
+    tokens.div_ceil(MOST).next_multiple_of(threads).min((tokens / LEAST).max(1)).max(1)
+}
 
 /// A panic elsewhere leaves nothing half-done behind these locks.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

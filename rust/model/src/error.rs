@@ -23,6 +23,8 @@ pub enum ModelError {
     Id { argument: &'static str, row: usize, column: usize, id: i64, limit: usize },
     #[error("{what} needs {needed} bytes; {available} are available")]
     Memory { what: &'static str, needed: u64, available: u64 },
+    #[error("the workspace: {0}")]
+    NoMemory(#[from] ferroformer_kernels::NoMemory),
     #[error("{0}")]
     Isa(#[from] ferroformer_kernels::IsaError),
     #[error("interrupted")]

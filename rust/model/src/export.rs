@@ -6,14 +6,15 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
-use ferroformer_kernels::PackedLinear;
+use ferroformer_kernels::{Level, PackedLinear, Table};
 use safetensors::{Dtype, View};
 
 use crate::error::{ModelError, Result};
 
 /// A slot's values where they lie.
 pub(crate) enum Values<'a> {
-    Table(&'a [f32]),
+    Vector(&'a [f32]),
+    Table(&'a Table, Level),
     Weights(&'a PackedLinear, Range<usize>),
     Biases(&'a PackedLinear, Range<usize>),
 }
@@ -21,7 +22,8 @@ pub(crate) enum Values<'a> {
 impl Values<'_> {
     pub(crate) fn to_vec(&self) -> Vec<f32> {
         match self {
-            Values::Table(table) => table.to_vec(),
+            Values::Vector(values) => values.to_vec(),
+            Values::Table(table, level) => (0..table.rows()).flat_map(|r| table.row(*level, r)).collect(),
             Values::Weights(packed, outputs) => outputs.clone().flat_map(|n| packed.weights_of(n)).collect(),
             Values::Biases(packed, outputs) => outputs.clone().map(|n| packed.bias_of(n)).collect(),
         }

@@ -28,6 +28,7 @@ pub use cancel::Cancel;
 pub use checkpoint::{Checkpoint, Tensor};
 pub use encoder::{Encoder, SentencePooling};
 pub use error::{ModelError, Result};
+pub use ferroformer_kernels::Precision;
 pub use loader::{Slot, Source};
 pub use outputs::{Outputs, Want};
 pub use pooling::Pooling;

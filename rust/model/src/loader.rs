@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use ferroformer_kernels::{Buffer, Level, PackedLinear};
+use ferroformer_kernels::{Buffer, Level, PackedLinear, Precision, Table};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
@@ -38,6 +38,8 @@ pub struct Source<'a> {
 
 pub(crate) struct Loader<'a> {
     pub(crate) level: Level,
+    /// Of tables and linear layers.
+    precision: Precision,
     source: &'a Source<'a>,
     piece: Buffer,
     bytes: Vec<u8>,
@@ -47,8 +49,8 @@ pub(crate) struct Loader<'a> {
 const PIECE: usize = 1 << 16;
 
 impl<'a> Loader<'a> {
-    pub(crate) fn new(level: Level, source: &'a Source<'a>) -> Self {
-        Loader { level, source, piece: Buffer::default(), bytes: Vec::new() }
+    pub(crate) fn new(level: Level, precision: Precision, source: &'a Source<'a>) -> Self {
+        Loader { level, precision, source, piece: Buffer::default(), bytes: Vec::new() }
     }
 
     /// Checks every slot against the checkpoint's headers before anything is allocated.
@@ -61,12 +63,21 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    /// A table or vector as it is.
-    pub(crate) fn table(&mut self, slot: &Slot) -> Result<Buffer> {
-        let mut table = memory::zeroed("the model", slot.shape.iter().product())?;
-        for (i, piece) in table.chunks_mut(PIECE).enumerate() {
+    /// A vector as it is.
+    pub(crate) fn vector(&mut self, slot: &Slot) -> Result<Buffer> {
+        let mut vector = memory::zeroed("the model", slot.shape.iter().product())?;
+        for (i, piece) in vector.chunks_mut(PIECE).enumerate() {
             fill(self.source, slot, i * PIECE, piece, &mut self.bytes)?;
         }
+        Ok(vector)
+    }
+
+    /// (rows, H), one row for each id.
+    pub(crate) fn table(&mut self, slot: &Slot) -> Result<Table> {
+        let (level, rows, cols) = (self.level, slot.shape[0], slot.shape[1]);
+        let mut table = Table::zeroed(self.precision, rows, cols)
+            .map_err(|_| memory::refused("the model", rows.saturating_mul(cols)))?;
+        self.pieces(slot, cols, |first, rows| table.set_rows(level, first, rows))?;
         Ok(table)
     }
 
@@ -74,7 +85,7 @@ impl<'a> Loader<'a> {
     pub(crate) fn linear(&mut self, parts: &[[Slot; 2]]) -> Result<PackedLinear> {
         let inputs = parts[0][0].shape[1];
         let outputs = parts.iter().map(|[weight, _]| weight.shape[0]).sum();
-        let mut packed = PackedLinear::zeroed(self.level, inputs, outputs)
+        let mut packed = PackedLinear::zeroed(self.level, self.precision, inputs, outputs)
             .map_err(|_| memory::refused("the model", inputs.saturating_mul(outputs)))?;
         let mut first = 0;
         for [weight, bias] in parts {

@@ -1,6 +1,8 @@
 //! The room in which a forward pass works: made once, used again, as large as the most tokens in flight at a time.
 
-use ferroformer_kernels::{Buffer, Level, Mat, MatMut, Threads, attention_scratch, padded_stride};
+use std::sync::Mutex;
+
+use ferroformer_kernels::{Buffer, Level, Mat, MatMut, Narrow, Threads, attention_scratch, padded_stride};
 
 use crate::blueprint::Blueprint;
 use crate::error::Result;
@@ -30,23 +32,40 @@ impl Rows {
     }
 }
 
+/// What a part works in.
 #[derive(Default)]
 pub(crate) struct Workspace {
     /// (T, H): what flows from block to block.
     pub(crate) hidden: Rows,
-    /// (T, H): a residual sum before its norm.
-    pub(crate) sum: Rows,
     /// (T, 3 x heads x head_dim)
     pub(crate) qkv: Rows,
     /// (T, heads x head_dim)
     pub(crate) context: Rows,
-    /// (T, feed_forward.size)
-    pub(crate) feed_forward: Rows,
     /// (S, H): the first tokens and what the pooler makes of them.
     pub(crate) first: Rows,
     pub(crate) pooled: Rows,
     /// Of each thread that works on attention.
     pub(crate) scratch: Buffer,
+    /// One for each thread that works on some tokens of the part.
+    pub(crate) rooms: Vec<Mutex<Room>>,
+}
+
+/// What some tokens of a part work in, from the end of attention to the next.
+#[derive(Default)]
+pub(crate) struct Room {
+    /// What the next product reads, where that is not floats.
+    pub(crate) narrow: Narrow,
+    /// (t, H): a residual sum before its norm.
+    pub(crate) sum: Rows,
+    /// (t, feed_forward.size)
+    pub(crate) feed_forward: Rows,
+}
+
+impl Room {
+    pub(crate) fn resize(&mut self, blueprint: &Blueprint, tokens: usize) -> Result<()> {
+        self.sum.resize(tokens, blueprint.hidden_size)?;
+        self.feed_forward.resize(tokens, blueprint.feed_forward.size)
+    }
 }
 
 impl Workspace {
@@ -60,12 +79,11 @@ impl Workspace {
     ) -> Result<()> {
         let (hidden, heads) = (blueprint.hidden_size, blueprint.attention_size());
         self.hidden.resize(tokens, hidden)?;
-        self.sum.resize(tokens, hidden)?;
         self.qkv.resize(tokens, 3 * heads)?;
         self.context.resize(tokens, heads)?;
-        self.feed_forward.resize(tokens, blueprint.feed_forward.size)?;
         self.first.resize(sequences, hidden)?;
         self.pooled.resize(sequences, hidden)?;
+        self.rooms.resize_with(threads.count(), Mutex::default);
         let scratch = threads.count() * attention_scratch(level, longest, blueprint.attention.head_dim);
         self.scratch.resize(scratch).map_err(|_| memory::refused("the workspace", scratch))
     }

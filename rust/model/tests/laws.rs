@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use ferroformer_kernels::Level;
 use ferroformer_model::{
-    Batch, Blueprint, Cancel, Encoder, ModelError, Outputs, Padded, Pooling, SentencePooling, Source, Want,
+    Batch, Blueprint, Cancel, Encoder, ModelError, Outputs, Padded, Pooling, Precision, SentencePooling, Source, Want,
 };
 
 /// Sizes that divide no vector and no tile.
@@ -17,9 +17,15 @@ const BLUEPRINT: &str = r#"{
     "pooler": {"activation": "tanh"}
 }"#;
 
+const PRECISIONS: [Precision; 3] = [Precision::Float32, Precision::BFloat16, Precision::Int8];
+
 fn encoder(level: Level) -> Encoder {
+    in_precision(level, Precision::Float32)
+}
+
+fn in_precision(level: Level, precision: Precision) -> Encoder {
     let source = Source { checkpoint: None, tensor_names: &HashMap::new(), initializer_range: 0.3, seed: 1 };
-    Encoder::load(Blueprint::from_json(BLUEPRINT).unwrap(), level, &source).unwrap()
+    Encoder::load(Blueprint::from_json(BLUEPRINT).unwrap(), level, precision, &source).unwrap()
 }
 
 /// A batch of rows, padded to `width` on the right or on the left; positions count the real tokens.
@@ -74,8 +80,8 @@ fn sequences() -> Vec<Vec<i64>> {
 #[test]
 fn the_same_bits_in_any_company() {
     let sequences = sequences();
-    for level in Level::available() {
-        let encoder = encoder(level);
+    for (level, precision) in Level::available().flat_map(|level| PRECISIONS.map(|precision| (level, precision))) {
+        let encoder = in_precision(level, precision);
         let alone: Vec<_> = sequences
             .iter()
             .map(|s| {
@@ -90,7 +96,7 @@ fn the_same_bits_in_any_company() {
                 for (r, alone) in alone.iter().enumerate() {
                     assert!(
                         *alone == rows.bits(r, &outputs, 52),
-                        "{level:?}, {threads} threads, width {width}, row {r}"
+                        "{level:?}, {precision:?}, {threads} threads, width {width}, row {r}"
                     );
                 }
             }
@@ -99,11 +105,46 @@ fn the_same_bits_in_any_company() {
                 let outputs = rows.forward(&encoder, threads, Want::default());
                 assert!(
                     *alone == rows.bits(0, &outputs, 52),
-                    "{level:?}, {threads} threads, alone, {} tokens",
+                    "{level:?}, {precision:?}, {threads} threads, alone, {} tokens",
                     s.len()
                 );
             }
         }
+    }
+}
+
+/// The last hidden states of a batch in one precision and level, all of them.
+fn states(level: Level, precision: Precision) -> Vec<f32> {
+    let rows = Rows::new(&sequences(), 200, false);
+    rows.forward(&in_precision(level, precision), 2, Want::default()).last_hidden_state
+}
+
+/// |a - b| / |b|, Euclidean.
+fn relative_error(a: &[f32], b: &[f32]) -> f32 {
+    let norm = |xs: &mut dyn Iterator<Item = f32>| xs.map(|x| x * x).sum::<f32>().sqrt();
+    norm(&mut a.iter().zip(b).map(|(a, b)| a - b)) / norm(&mut b.iter().copied())
+}
+
+/// bf16 rounds to one part in 256, int8 to one part in 254 of a row's largest: two layers make a few times that.
+#[test]
+fn lower_precision_is_close_to_float32() {
+    for level in Level::available() {
+        let exact = states(level, Precision::Float32);
+        for (precision, allowed) in [(Precision::BFloat16, 0.02), (Precision::Int8, 0.04)] {
+            let error = relative_error(&states(level, precision), &exact);
+            assert!(error > 0.0 && error < allowed, "{level:?}, {precision:?}: {error}");
+        }
+    }
+}
+
+/// The integers of int8 are the same on all; what is left is the rounding of float32 between the products, which now and then
+/// moves a number to the next byte.
+#[test]
+fn int8_differs_little_between_instruction_sets() {
+    let best = states(Level::best(), Precision::Int8);
+    for level in Level::available() {
+        let error = relative_error(&states(level, Precision::Int8), &best);
+        assert!(error < 0.01, "{level:?}: {error}");
     }
 }
 
@@ -196,7 +237,8 @@ fn blueprints_beyond_reason_are_refused_at_once() {
     ] {
         let json = BLUEPRINT.replacen(from, to, 1);
         let source = Source { checkpoint: None, tensor_names: &HashMap::new(), initializer_range: 0.3, seed: 1 };
-        let result = Blueprint::from_json(&json).and_then(|b| Encoder::load(b, Level::best(), &source));
+        let result =
+            Blueprint::from_json(&json).and_then(|b| Encoder::load(b, Level::best(), Precision::Float32, &source));
         assert!(result.is_err(), "{to}");
     }
 }

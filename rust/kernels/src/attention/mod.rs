@@ -13,8 +13,9 @@
 #[cfg(test)]
 mod contract;
 
-use crate::gemm::{Panels, multiply};
-use crate::isa::{Isa, Kernel, Level, dispatch};
+use crate::buffer::words_of;
+use crate::gemm::{Float32, Panels, Rows, multiply};
+use crate::isa::{Isa, Kernel, Level, dispatch_floats};
 use crate::mat::{Mat, MatMut, padded_stride};
 use crate::softmax::softmax_row;
 use crate::threads::{Disjoint, Threads};
@@ -88,7 +89,7 @@ pub fn attention(
         };
         let probabilities = probabilities.as_mut().map(|p| (p.row_mut(0), &columns[rows]));
         let (scratch, sizes) = (scratch.row_mut(0), sizes);
-        dispatch(level, Head { q, k, v, scale, scratch, sizes, probabilities, out });
+        dispatch_floats(level, Head { q, k, v, scale, scratch, sizes, probabilities, out });
     });
 }
 
@@ -137,21 +138,23 @@ impl Kernel for Head<'_> {
         let (values, scores) = rest.split_at_mut(self.sizes.values);
         pack_keys::<I>(self.k, keys);
         pack_values::<I>(self.v, values);
-        let (keys, values) = (Panels { data: keys, depth: dim }, Panels { data: values, depth: length });
+        let panels = |data, depth| Panels { data: words_of(data), depth };
+        let (keys, values) = (panels(keys, dim), panels(values, length));
         let stride = padded_stride(length);
         for first in (0..length).step_by(BLOCK) {
             let rows = first..length.min(first + BLOCK);
             let mut block = MatMut::new(scores, rows.len(), length, stride);
-            multiply(isa, self.q.rows_of(rows.clone()), keys, &mut block, #[inline(always)] |_, _, _| ());
+            let queries = Rows::plain(self.q.rows_of(rows.clone()));
+            multiply::<I, Float32>(isa, queries, keys, &mut block, #[inline(always)] |_, _, _| ());
             for r in 0..rows.len() {
                 softmax_row(isa, block.row_mut(r), self.scale);
                 if let Some((out, columns)) = &mut self.probabilities {
                     scatter(block.row_mut(r), columns, first + r, out);
                 }
             }
-            let scores = Mat::new(scores, rows.len(), length, stride);
+            let scores = Rows::plain(Mat::new(scores, rows.len(), length, stride));
             let mut out = self.out.reborrow().into_block(rows, 0..dim);
-            multiply(isa, scores, values, &mut out, #[inline(always)] |_, _, _| ());
+            multiply::<I, Float32>(isa, scores, values, &mut out, #[inline(always)] |_, _, _| ());
         }
     }
 }

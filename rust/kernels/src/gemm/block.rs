@@ -1,6 +1,6 @@
-//! One thread's share of a product: some rows of A times some panels of B.
+//! One thread's share of a product: some rows of x times some panels of weights.
 //!
-//!   for each block of rows (its A stays in the second-level cache)
+//!   for each block of rows (its x stays in the second-level cache)
 //!     for each slice of k (a slice of a panel stays in the first- or second-level cache)
 //!       for each panel
 //!         for each register tile of rows
@@ -10,46 +10,80 @@
 
 use std::ops::Range;
 
-use super::tile::{Tile, tile};
+use super::format::Format;
+use super::tile::{Finish, Tile, tile};
 use crate::isa::{Isa, MAX_PANEL, MAX_TILE_ROWS};
 use crate::mat::{Mat, MatMut};
 
-/// Rows of A that are multiplied with every panel before the next rows are touched, in floats.
-const BLOCK_FLOATS: usize = 96 * 1024;
-/// The slice of k that a panel is cut into when many rows share it.
+/// Rows of x that are multiplied with every panel before the next rows are touched, in words.
+const BLOCK_WORDS: usize = 96 * 1024;
+/// The slice of k that a panel is cut into when many rows share it, in words.
 const SLICE: usize = 1024;
 
-/// `depth` rows of weights per panel, each panel preceded by one row where the sums begin.
+/// Panels of weights: each a head, then `depth` rows of words.
 #[derive(Clone, Copy)]
 pub(crate) struct Panels<'a> {
-    pub(crate) data: &'a [f32],
+    pub(crate) data: &'a [u32],
     pub(crate) depth: usize,
 }
 
-/// `c = init + a b` for all columns of `c`; `done(rows, columns)` is told of each finished tile, while it is in the cache.
+impl<'a> Panels<'a> {
+    /// From one panel to the next.
+    #[inline(always)]
+    fn stride<I: Isa, F: Format<I>>(self) -> usize {
+        (F::HEAD + self.depth) * I::PANEL
+    }
+
+    /// From the panel that holds this column on.
+    #[inline(always)]
+    fn from_column<I: Isa, F: Format<I>>(self, column: usize) -> Self {
+        Panels { data: &self.data[column / I::PANEL * self.stride::<I, F>()..], ..self }
+    }
+}
+
+/// Rows that a product reads, with a scale for each where the format has them.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<'a, X> {
+    pub(crate) mat: Mat<'a, X>,
+    pub(crate) scales: &'a [f32],
+}
+
+impl<'a, X: Copy> Rows<'a, X> {
+    #[inline(always)]
+    pub(crate) fn plain(mat: Mat<'a, X>) -> Self {
+        Rows { mat, scales: &[] }
+    }
+
+    #[inline(always)]
+    fn some(self, rows: Range<usize>) -> Self {
+        let scales = if self.scales.is_empty() { self.scales } else { &self.scales[rows.clone()] };
+        Rows { mat: self.mat.rows_of(rows), scales }
+    }
+}
+
+/// `c = finish(init + x b)` for all columns of `c`; `done(rows, columns)` is told of each finished tile, while it is in the
+/// cache.
 ///
 /// The columns of `c` begin at a panel's first column: `b` begins at that panel.
 #[inline(always)]
-pub(crate) fn multiply<I: Isa>(
+pub(crate) fn multiply<I: Isa, F: Format<I>>(
     isa: I,
-    a: Mat,
+    x: Rows<F::X>,
     b: Panels,
     c: &mut MatMut,
     mut done: impl FnMut(&mut MatMut, Range<usize>, Range<usize>),
 ) {
-    let panel_len = (b.depth + 1) * I::PANEL;
-    assert!(a.cols() == b.depth && a.rows() == c.rows(), "multiply: the shapes of a, b and c");
-    assert!(b.data.len() >= c.cols().div_ceil(I::PANEL) * panel_len, "multiply: b has too few panels");
-    let block = (BLOCK_FLOATS / b.depth.max(1)).max(2 * I::TILE_ROWS);
-    let mut first = 0;
-    while first < a.rows() {
-        let rows = first..a.rows().min(first + block);
+    let (all, depth) = (x.mat.rows(), b.depth);
+    assert!(x.mat.cols().div_ceil(F::STEPS) == depth && all == c.rows(), "multiply: the shapes of x, b and c");
+    assert!(!F::SCALED || x.scales.len() == all, "multiply: a scale for each row");
+    assert!(b.data.len() >= c.cols().div_ceil(I::PANEL) * b.stride::<I, F>(), "multiply: b has too few panels");
+    let block = (BLOCK_WORDS / depth.max(1)).max(2 * I::TILE_ROWS);
+    for first in (0..all).step_by(block) {
+        let rows = first..all.min(first + block);
         let few = rows.len() <= 4;
-        let slice = if rows.len() <= I::TILE_ROWS { b.depth } else { SLICE };
-        let mut k = 0;
-        loop {
-            let depth = slice.min(b.depth - k);
-            let last = k + depth == b.depth;
+        let slice = if rows.len() <= I::TILE_ROWS { depth.max(1) } else { SLICE };
+        for k in (0..depth.max(1)).step_by(slice) {
+            let k = k..depth.min(k + slice);
             let mut column = 0;
             while column < c.cols() {
                 let panels = if few { panels_at_once::<I>(rows.len()) } else { 1 };
@@ -57,21 +91,16 @@ pub(crate) fn multiply<I: Isa>(
                 let panels = if whole >= panels { panels } else { 1 };
                 let columns = column..c.cols().min(column + panels * I::PANEL);
                 for tile_rows in tiles(rows.clone(), I::TILE_ROWS) {
-                    let begin = &b.data[columns.start / I::PANEL * panel_len..];
+                    let begin = b.from_column::<I, F>(column);
                     let out = c.reborrow().into_block(tile_rows.clone(), columns.clone());
-                    step(isa, a.rows_of(tile_rows.clone()), begin, out, k..k + depth);
-                    if last {
+                    step::<I, F>(isa, x.some(tile_rows.clone()), begin, out, k.clone());
+                    if k.end == depth {
                         done(c, tile_rows, columns.clone());
                     }
                 }
                 column = columns.end;
             }
-            k += depth;
-            if last {
-                break;
-            }
         }
-        first = rows.end;
     }
 }
 
@@ -97,13 +126,13 @@ fn tiles(rows: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> 
     })
 }
 
-/// One register tile over one slice of k: adds the slice's products to `out`, or begins it where the slice is the first.
-/// `begin` is where the first of its panels begins. A part of a panel is summed beside `out`, a whole panel wide.
+/// One register tile over one slice of k, in words: adds the slice's products to `out`, or begins it where the slice is the
+/// first. `begin` is where the first of its panels begins. A part of a panel is summed beside `out`, a whole panel wide.
 #[inline(always)]
-fn step<I: Isa>(isa: I, a: Mat, begin: &[f32], mut out: MatMut, slice: Range<usize>) {
+fn step<I: Isa, F: Format<I>>(isa: I, x: Rows<F::X>, begin: Panels, mut out: MatMut, slice: Range<usize>) {
     let columns = out.cols();
     if columns.is_multiple_of(I::PANEL) {
-        return sum_tile(isa, a, begin, &mut out, slice);
+        return sum_tile::<I, F>(isa, x, begin, &mut out, slice);
     }
     let mut scratch = [0.0; MAX_TILE_ROWS * MAX_PANEL];
     let mut beside = MatMut::dense(&mut scratch, out.rows(), I::PANEL);
@@ -112,7 +141,7 @@ fn step<I: Isa>(isa: I, a: Mat, begin: &[f32], mut out: MatMut, slice: Range<usi
             beside.row_mut(r)[..columns].copy_from_slice(out.row_mut(r));
         }
     }
-    sum_tile(isa, a, begin, &mut beside, slice);
+    sum_tile::<I, F>(isa, x, begin, &mut beside, slice);
     for r in 0..out.rows() {
         out.row_mut(r).copy_from_slice(&beside.row_mut(r)[..columns]);
     }
@@ -120,26 +149,30 @@ fn step<I: Isa>(isa: I, a: Mat, begin: &[f32], mut out: MatMut, slice: Range<usi
 
 /// [`step`] for whole panels.
 #[inline(always)]
-fn sum_tile<I: Isa>(isa: I, a: Mat, begin: &[f32], out: &mut MatMut, slice: Range<usize>) {
-    let (rows, panels, b_stride) = (out.rows(), out.cols() / I::PANEL, (a.cols() + 1) * I::PANEL);
-    assert!(begin.len() >= panels * b_stride && a.rows() == rows, "a tile inside its operands");
+fn sum_tile<I: Isa, F: Format<I>>(isa: I, x: Rows<F::X>, begin: Panels, out: &mut MatMut, slice: Range<usize>) {
+    let (rows, panels, b_stride) = (out.rows(), out.cols() / I::PANEL, begin.stride::<I, F>());
+    assert!(begin.data.len() >= panels * b_stride && x.mat.rows() == rows, "a tile inside its operands");
     let (c, c_stride) = (out.as_mut_ptr(), out.stride());
+    let head = begin.data.as_ptr();
     let (init, init_stride, init_panel) =
-        if slice.start == 0 { (begin.as_ptr(), 0, b_stride) } else { (c.cast_const(), c_stride, I::PANEL) };
+        if slice.start == 0 { (head, 0, b_stride) } else { (c.cast_const().cast(), c_stride, I::PANEL) };
+    let steps = slice.start * F::STEPS..x.mat.cols().min(slice.end * F::STEPS);
     let t = Tile {
-        a: a.block(0..rows, slice.clone()).as_ptr(),
-        a_stride: a.stride(),
-        b: begin[(slice.start + 1) * I::PANEL..].as_ptr(),
+        x: x.mat.block(0..rows, steps.clone()).as_ptr(),
+        x_stride: x.mat.stride(),
+        steps: steps.len(),
+        b: begin.data[(F::HEAD + slice.start) * I::PANEL..].as_ptr(),
         b_stride,
-        depth: slice.len(),
         init,
         init_stride,
         init_panel,
         c,
         c_stride,
+        finish: (slice.end == begin.depth).then_some(Finish { head, scales: x.scales.as_ptr() }),
     };
-    // SAFETY: `out` has `rows` rows of `panels` panels, `a` as many rows and the slice's columns, and `begin` holds the panels.
-    unsafe { tile_of(isa, rows, panels, t) };
+    // SAFETY: `out` has `rows` rows of `panels` panels, x as many rows (and scales: `multiply`) and the slice's steps, and
+    // `begin` holds the panels.
+    unsafe { tile_of::<I, F>(isa, rows, panels, t) };
 }
 
 /// The instance of [`tile`] for the given rows and panels.
@@ -147,13 +180,13 @@ fn sum_tile<I: Isa>(isa: I, a: Mat, begin: &[f32], out: &mut MatMut, slice: Rang
 /// # Safety
 /// That of [`tile`].
 #[inline(always)]
-unsafe fn tile_of<I: Isa>(isa: I, rows: usize, panels: usize, t: Tile) {
+unsafe fn tile_of<I: Isa, F: Format<I>>(isa: I, rows: usize, panels: usize, t: Tile<F::X>) {
     macro_rules! instances {
         ($(($r:literal, $p:literal))*) => {
             match (rows, panels) {
                 // The guard is a constant: a tile that is too tall for the registers is not compiled.
                 // SAFETY: the caller's promise.
-                $(($r, $p) if $r <= I::TILE_ROWS => unsafe { tile::<I, $r, $p>(isa, t) },)*
+                $(($r, $p) if $r <= I::TILE_ROWS => unsafe { tile::<I, F, $r, $p>(isa, t) },)*
                 _ => unreachable!("no tile of {rows} rows by {panels} panels"),
             }
         };

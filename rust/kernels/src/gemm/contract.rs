@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Epilogue, PackedLinear, linear};
+use super::{Epilogue, PackedLinear, Precision, linear};
 use crate::isa::Level;
 use crate::math::Activation;
 use crate::naive;
@@ -29,7 +29,7 @@ impl Layer {
     }
 
     fn with_inputs(level: Level, weight: Vec<f32>, bias: Vec<f32>, inputs: usize) -> Self {
-        let mut packed = PackedLinear::zeroed(level, inputs, bias.len()).unwrap();
+        let mut packed = PackedLinear::zeroed(level, Precision::Float32, inputs, bias.len()).unwrap();
         packed.set_weights(0, &weight);
         packed.set_bias(0, &bias);
         Layer { weight, bias, packed }

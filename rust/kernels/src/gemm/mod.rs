@@ -3,15 +3,22 @@
 mod block;
 #[cfg(test)]
 mod contract;
+mod format;
+#[cfg(test)]
+mod narrow_contract;
 mod packed;
 mod tile;
 
-pub(crate) use block::{Panels, multiply};
-pub use packed::PackedLinear;
+pub(crate) use block::{Panels, Rows, multiply};
+use format::WidenedBf16;
+pub(crate) use format::{Bf16, Float32, Format, Int8};
+pub(crate) use packed::bf16;
+pub use packed::{PackedLinear, Precision};
 
-use crate::isa::{Isa, Kernel, dispatch};
+use crate::isa::{Isa, Kernel, Level, dispatch, dispatch_floats};
 use crate::mat::{Mat, MatMut};
 use crate::math::{Activation, activate};
+use crate::narrow::{Form, Narrow};
 use crate::threads::{Disjoint, Threads};
 
 /// What follows the product, element by element: first the activation, then the residual is added.
@@ -22,47 +29,88 @@ pub struct Epilogue<'a> {
     pub residual: Option<Mat<'a>>,
 }
 
+/// x (M, K), in the form that the weights ask for ([`PackedLinear::form`]).
+#[derive(Clone, Copy)]
+pub enum Input<'a> {
+    Floats(Mat<'a>),
+    Narrow(&'a Narrow),
+}
+
+impl Input<'_> {
+    fn shape(&self) -> (usize, usize, Form) {
+        match self {
+            Input::Floats(x) => (x.rows(), x.cols(), Form::Floats),
+            Input::Narrow(x) => (x.rows(), x.cols(), x.form()),
+        }
+    }
+}
+
+impl<'a> From<Mat<'a>> for Input<'a> {
+    fn from(x: Mat<'a>) -> Self {
+        Input::Floats(x)
+    }
+}
+
 /// `out = epilogue(x W^T + bias)` for x (M, K), W (N, K) packed, out (M, N).
 ///
-/// Every element is one sum in the order of k, begun with the bias: within K ULP of the sum of |x w|.
+/// Every element is one sum in the order of k. With weights in f32 or bf16 it begins with the bias and is within K ULP of
+/// the sum of |x w| (x itself rounded to bf16 where the CPU multiplies these). With weights in int8 it is a sum of integers,
+/// without error and the same on every instruction set, scaled and added to the bias with three roundings; |sum| < 2^31 needs
+/// K <= 133,000.
 ///
 /// # Panics
-/// If the shapes disagree.
-pub fn linear(threads: &Threads, x: Mat, weights: &PackedLinear, epilogue: Epilogue, out: MatMut) {
+/// If the shapes disagree or `x` has another form than [`PackedLinear::form`].
+pub fn linear<'a>(threads: &Threads, x: impl Into<Input<'a>>, weights: &PackedLinear, epilogue: Epilogue, out: MatMut) {
+    let x = x.into();
     let (inputs, outputs) = (weights.inputs(), weights.outputs());
-    assert_eq!(x.cols(), inputs, "linear: columns of x and inputs of the weights");
-    assert_eq!((out.rows(), out.cols()), (x.rows(), outputs), "linear: out");
+    let (rows, cols, form) = x.shape();
+    assert_eq!(
+        (cols, form),
+        (inputs, weights.form()),
+        "linear: columns of x and inputs of the weights, and their form"
+    );
+    assert_eq!((out.rows(), out.cols()), (rows, outputs), "linear: out");
     if let Some(residual) = epilogue.residual {
-        assert_eq!((residual.rows(), residual.cols()), (x.rows(), outputs), "linear: residual");
+        assert_eq!((residual.rows(), residual.cols()), (rows, outputs), "linear: residual");
     }
-    let (rows, panel) = (x.rows(), weights.level().panel());
+    let panel = weights.level().panel();
     let out = Disjoint::new(out);
-    let work_per_panel = rows * inputs * panel;
+    let work_per_panel = rows * weights.depth() * panel;
     threads.for_each_block(outputs.div_ceil(panel), work_per_panel, |panels| {
         let columns = panels.start * panel..outputs.min(panels.end * panel);
-        let data = &weights.panels()[panels.start * panel * (inputs + 1)..];
         let residual = epilogue.residual.map(|r| r.block(0..rows, columns.clone()));
         // SAFETY: the blocks of columns do not overlap.
         let out = unsafe { out.block(0..rows, columns) };
-        let epilogue = Epilogue { residual, ..epilogue };
-        dispatch(weights.level(), Linear { x, b: Panels { data, depth: inputs }, epilogue, out });
+        Product { b: weights.panels(panels.start), epilogue: Epilogue { residual, ..epilogue }, out }.run(
+            weights.level(),
+            weights.precision(),
+            x,
+        );
     });
 }
 
-struct Linear<'a> {
-    x: Mat<'a>,
+/// Some columns of a product.
+struct Product<'a> {
     b: Panels<'a>,
     epilogue: Epilogue<'a>,
     out: MatMut<'a>,
 }
 
-impl Kernel for Linear<'_> {
-    type Out = ();
+impl Product<'_> {
+    fn run(self, level: Level, precision: Precision, x: Input) {
+        match x {
+            Input::Floats(x) => {
+                dispatch_floats(level, OfFloats { product: self, x, widen: precision != Precision::Float32 })
+            }
+            Input::Narrow(x) => dispatch(level, OfNarrow { product: self, x }),
+        }
+    }
+
     #[inline(always)]
     #[rustfmt::skip]
-    fn run<I: Isa>(mut self, isa: I) {
+    fn multiply<I: Isa, F: Format<I>>(mut self, isa: I, x: Rows<F::X>) {
         let Epilogue { activation, residual } = self.epilogue;
-        multiply(isa, self.x, self.b, &mut self.out, #[inline(always)] |out, rows, columns| {
+        multiply::<I, F>(isa, x, self.b, &mut self.out, #[inline(always)] |out, rows, columns| {
             if activation.is_none() && residual.is_none() {
                 return;
             }
@@ -76,6 +124,43 @@ impl Kernel for Linear<'_> {
                 }
             }
         });
+    }
+}
+
+struct OfFloats<'a> {
+    product: Product<'a>,
+    x: Mat<'a>,
+    widen: bool,
+}
+
+impl Kernel for OfFloats<'_> {
+    type Out = ();
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let x = Rows::plain(self.x);
+        if self.widen {
+            self.product.multiply::<I, WidenedBf16>(isa, x);
+        } else {
+            self.product.multiply::<I, Float32>(isa, x);
+        }
+    }
+}
+
+struct OfNarrow<'a> {
+    product: Product<'a>,
+    x: &'a Narrow,
+}
+
+impl Kernel for OfNarrow<'_> {
+    type Out = ();
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let x = Rows { mat: self.x.words(), scales: self.x.scales() };
+        match self.x.form() {
+            Form::Bytes => self.product.multiply::<I, Int8>(isa, x),
+            Form::Bf16 if I::HAS_BF16 => self.product.multiply::<I, Bf16>(isa, x),
+            form => unreachable!("{form:?} rows on an instruction set without"),
+        }
     }
 }
 

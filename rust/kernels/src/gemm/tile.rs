@@ -1,10 +1,11 @@
-//! The register tile: R rows of A times P panels of B, all sums in registers.
+//! The register tile: R rows of x times P panels of weights, all sums in registers.
 //!
-//!   sum[r][c] = init[r][c];  for k: sum[r][c] += a[r][k] * b[k][c]
+//!   sum[r][c] = init[r][c];  for k: sum[r][c] += x[r][k] * b[k][c]
 //!
-//! Each element is one chain of fused multiply-adds in the order of k. It does not depend on R, P or where the
-//! caller cuts k, because a cut stores the sum and goes on from it: so a row has the same bits in any company.
+//! Each element is one chain of additions in the order of k. It does not depend on R, P or where the caller cuts k, because
+//! a cut stores the sum and goes on from it: so a row has the same bits in any company.
 
+use super::format::Format;
 use crate::isa::Isa;
 
 /// How many rows ahead a panel is asked for: panels come from the second-level cache or from further away. It brings 2 to
@@ -14,70 +15,123 @@ const AHEAD: usize = 16;
 
 /// What a tile reads and writes.
 #[derive(Clone, Copy)]
-pub(super) struct Tile {
-    pub(super) a: *const f32,
-    pub(super) a_stride: usize,
-    /// The first of P panels, at row k = 0.
-    pub(super) b: *const f32,
-    /// From one panel to the next.
+pub(super) struct Tile<X> {
+    pub(super) x: *const X,
+    pub(super) x_stride: usize,
+    /// Elements of a row of x.
+    pub(super) steps: usize,
+    /// The first of P panels, at the first row of weights.
+    pub(super) b: *const u32,
+    /// From one panel to the next, in `b` and in `head`.
     pub(super) b_stride: usize,
-    pub(super) depth: usize,
-    /// Where the sums begin, a row of P panels: a bias (stride 0) or `c` itself.
-    pub(super) init: *const f32,
+    /// Where the sums begin, a row of P panels: the panels' heads (stride 0) or `c` itself.
+    pub(super) init: *const u32,
     pub(super) init_stride: usize,
     /// From one panel's columns to the next in `init`.
     pub(super) init_panel: usize,
     pub(super) c: *mut f32,
     pub(super) c_stride: usize,
+    /// Where the sums are complete.
+    pub(super) finish: Option<Finish>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Finish {
+    /// The first panel's head.
+    pub(super) head: *const u32,
+    /// One for each row of x, where the format has them.
+    pub(super) scales: *const f32,
 }
 
 /// # Safety
-/// With R rows and P panels: `a` is readable for R rows of `depth`, `b` for P panels of `depth` rows, `init` for R rows of P
-/// panels, and `c` is writable for R rows of P panels, at their strides.
+/// With R rows and P panels: `x` is readable for R rows of `steps`, `b` for P panels of as many words as the steps
+/// need, `init` for R rows of P panels, the heads of P panels and R scales, and `c` is writable for R rows of P panels, at
+/// their strides.
 #[inline(always)]
-pub(super) unsafe fn tile<I: Isa, const R: usize, const P: usize>(isa: I, t: Tile) {
-    let mut sums = [[[isa.splat(0.0); 2]; P]; R];
+pub(super) unsafe fn tile<I: Isa, F: Format<I>, const R: usize, const P: usize>(isa: I, t: Tile<F::X>) {
+    let mut sums = [[[F::sum(isa, isa.splat_word(0)); 2]; P]; R];
     for (r, row) in sums.iter_mut().enumerate() {
-        for (p, [x, y]) in row.iter_mut().enumerate() {
+        for (p, [left, right]) in row.iter_mut().enumerate() {
             // SAFETY: inside row r, panel p of `init`.
             unsafe {
                 let init = t.init.add(r * t.init_stride + p * t.init_panel);
-                *x = isa.load(init);
-                *y = isa.load(init.add(I::LANES));
+                *left = F::sum(isa, isa.load_words(init));
+                *right = F::sum(isa, isa.load_words(init.add(I::LANES)));
             }
         }
     }
-    for k in 0..t.depth {
-        let mut weights = [[isa.splat(0.0); 2]; P];
-        for (p, [x, y]) in weights.iter_mut().enumerate() {
-            // SAFETY: row k < depth of panel p.
-            unsafe {
-                let b = t.b.add(p * t.b_stride + k * I::PANEL);
-                if P == 1 {
-                    isa.prefetch(b.wrapping_add(AHEAD * I::PANEL));
-                    isa.prefetch(b.wrapping_add(AHEAD * I::PANEL + I::LANES));
+    for k in 0..t.steps / F::STEPS {
+        for step in 0..F::STEPS {
+            // SAFETY: step k * STEPS + step of `steps`, of word k.
+            unsafe { add_step::<I, F, R, P>(isa, &t, k, step, &mut sums) };
+        }
+    }
+    for step in 0..t.steps % F::STEPS {
+        // SAFETY: the last word's steps.
+        unsafe { add_step::<I, F, R, P>(isa, &t, t.steps / F::STEPS, step, &mut sums) };
+    }
+    match t.finish {
+        // Apart from the others, so that there is no choice between a sum and its store.
+        Some(Finish { head, scales }) if F::SCALED => {
+            for (r, row) in sums.iter().enumerate() {
+                // SAFETY: R scales.
+                let scale = isa.splat(unsafe { *scales.add(r) });
+                for (p, vectors) in row.iter().enumerate() {
+                    for (i, sum) in vectors.iter().enumerate() {
+                        // SAFETY: inside row r, panel p of `c` and of the heads.
+                        unsafe {
+                            let result = F::finish(isa, *sum, scale, head.add(p * t.b_stride + i * I::LANES));
+                            isa.store(t.c.add(r * t.c_stride + p * I::PANEL + i * I::LANES), result);
+                        }
+                    }
                 }
-                *x = isa.load(b);
-                *y = isa.load(b.add(I::LANES));
             }
         }
-        for (r, row) in sums.iter_mut().enumerate() {
-            // SAFETY: element k < depth of row r < R.
-            let a = isa.splat(unsafe { *t.a.add(r * t.a_stride + k) });
-            for ([x, y], [u, v]) in row.iter_mut().zip(weights) {
-                *x = isa.mul_add(a, u, *x);
-                *y = isa.mul_add(a, v, *y);
+        _ => {
+            for (r, row) in sums.iter().enumerate() {
+                for (p, vectors) in row.iter().enumerate() {
+                    for (i, sum) in vectors.iter().enumerate() {
+                        // SAFETY: inside row r, panel p of `c`.
+                        unsafe {
+                            let c = t.c.add(r * t.c_stride + p * I::PANEL + i * I::LANES);
+                            isa.store_words(c.cast(), F::bits(isa, *sum));
+                        }
+                    }
+                }
             }
         }
     }
-    for (r, row) in sums.into_iter().enumerate() {
-        for (p, [x, y]) in row.into_iter().enumerate() {
-            // SAFETY: inside row r, panel p of `c`.
-            unsafe {
-                let c = t.c.add(r * t.c_stride + p * I::PANEL);
-                isa.store(c, x);
-                isa.store(c.add(I::LANES), y);
+}
+
+/// # Safety
+/// That of [`tile`]; `step` is one of word `k`.
+#[inline(always)]
+unsafe fn add_step<I: Isa, F: Format<I>, const R: usize, const P: usize>(
+    isa: I,
+    t: &Tile<F::X>,
+    k: usize,
+    step: usize,
+    sums: &mut [[[F::Sum; 2]; P]; R],
+) {
+    let mut weights = [[F::weight(isa, isa.splat_word(0), 0); 2]; P];
+    for (p, [left, right]) in weights.iter_mut().enumerate() {
+        // SAFETY: word k of panel p.
+        unsafe {
+            let b = t.b.add(p * t.b_stride + k * I::PANEL);
+            if P == 1 && step == 0 {
+                isa.prefetch(b.wrapping_add(AHEAD * I::PANEL));
+                isa.prefetch(b.wrapping_add(AHEAD * I::PANEL + I::LANES));
             }
+            *left = F::weight(isa, isa.load_words(b), step);
+            *right = F::weight(isa, isa.load_words(b.add(I::LANES)), step);
+        }
+    }
+    for (r, row) in sums.iter_mut().enumerate() {
+        // SAFETY: a step of row r < R.
+        let x = F::splat(isa, unsafe { *t.x.add(r * t.x_stride + k * F::STEPS + step) });
+        for ([left, right], [u, v]) in row.iter_mut().zip(weights) {
+            *left = F::multiply_add(isa, *left, x, u);
+            *right = F::multiply_add(isa, *right, x, v);
         }
     }
 }

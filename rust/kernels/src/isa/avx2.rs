@@ -1,18 +1,18 @@
 //! AVX2 with FMA: eight floats, sixteen registers, hence a tile of 6 rows by 2 vectors (12 sums, 2 weights,
-//! 1 broadcast).
+//! 1 broadcast). AVX-VNNI (bytes) came with Alder Lake and Zen 5.
 
 use core::arch::x86_64::*;
 
 use super::Isa;
 
 #[derive(Clone, Copy)]
-pub(crate) struct Avx2 {
+pub(crate) struct Avx2<const VNNI: bool> {
     _private: (),
 }
 
-impl Avx2 {
+impl<const VNNI: bool> Avx2<VNNI> {
     /// # Safety
-    /// The CPU has AVX2 and FMA, and the caller's function enables them.
+    /// The CPU has AVX2 and FMA, and AVX-VNNI where the type says so; the caller's function enables them.
     #[inline(always)]
     pub(super) unsafe fn new() -> Self {
         Self { _private: () }
@@ -22,7 +22,7 @@ impl Avx2 {
 /// One intrinsic that computes on registers alone.
 macro_rules! op {
     ($intrinsic:ident($($arg:expr),*)) => {
-        // SAFETY: the token proves that the CPU has AVX2 and FMA; the intrinsic touches no memory.
+        // SAFETY: the token proves that the CPU has what it names; the intrinsic touches no memory.
         unsafe { $intrinsic($($arg),*) }
     };
     ($intrinsic:ident::<$n:tt>($($arg:expr),*)) => {
@@ -52,11 +52,13 @@ fn power_of_two(n: __m256) -> __m256 {
     op!(_mm256_castsi256_ps(bits))
 }
 
-// SAFETY: every intrinsic below needs AVX2 or FMA, which the door of `Level::Avx2` enables.
-unsafe impl Isa for Avx2 {
+// SAFETY: every intrinsic below needs AVX2 or FMA, or stands behind `VNNI`: the doors enable them.
+unsafe impl<const VNNI: bool> Isa for Avx2<VNNI> {
     type V = __m256;
+    type W = __m256i;
     const LANES: usize = 8;
     const TILE_ROWS: usize = 6;
+    const BYTE_OFFSET: i32 = if VNNI { 128 } else { 0 };
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m256 {
@@ -119,7 +121,7 @@ unsafe impl Isa for Avx2 {
         op!(_mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a))
     }
     #[inline(always)]
-    fn prefetch(self, p: *const f32) {
+    fn prefetch(self, p: *const u32) {
         op!(_mm_prefetch::<_MM_HINT_T0>(p.cast()))
     }
     #[inline(always)]
@@ -143,5 +145,87 @@ unsafe impl Isa for Avx2 {
         let half = op!(_mm256_floor_ps(self.mul(n, self.splat(0.5))));
         let a = self.mul(a, power_of_two(half));
         self.mul(a, power_of_two(self.sub(n, half)))
+    }
+    #[inline(always)]
+    fn splat_word(self, x: u32) -> __m256i {
+        op!(_mm256_set1_epi32(x.cast_signed()))
+    }
+    #[inline(always)]
+    unsafe fn load_words(self, p: *const u32) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_loadu_si256(p.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn store_words(self, p: *mut u32, w: __m256i) {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_storeu_si256(p.cast(), w) }
+    }
+    #[inline(always)]
+    unsafe fn store_low_bytes(self, p: *mut u8, w: __m256i) {
+        let low = op!(_mm256_set1_epi32(0x0c08_0400));
+        // Each half's four low bytes into its first word, then the two words side by side.
+        let bytes = op!(_mm256_shuffle_epi8(w, low));
+        let lanes = op!(_mm256_setr_epi32(0, 4, 0, 0, 0, 0, 0, 0));
+        let bytes = op!(_mm256_permutevar8x32_epi32(bytes, lanes));
+        let bytes = op!(_mm256_castsi256_si128(bytes));
+        // SAFETY: the caller's promise.
+        unsafe { _mm_storel_epi64(p.cast(), bytes) }
+    }
+    #[inline(always)]
+    unsafe fn load_signed_bytes(self, p: *const i8) -> __m256i {
+        // SAFETY: the caller's promise.
+        let bytes = unsafe { _mm_loadl_epi64(p.cast()) };
+        op!(_mm256_cvtepi8_epi32(bytes))
+    }
+    #[inline(always)]
+    unsafe fn load_halves(self, p: *const u16) -> __m256i {
+        // SAFETY: the caller's promise.
+        let halves = unsafe { _mm_loadu_si128(p.cast()) };
+        op!(_mm256_cvtepu16_epi32(halves))
+    }
+    #[inline(always)]
+    fn add_words(self, a: __m256i, b: __m256i) -> __m256i {
+        op!(_mm256_add_epi32(a, b))
+    }
+    #[inline(always)]
+    fn max_words(self, a: __m256i, b: __m256i) -> __m256i {
+        op!(_mm256_max_epi32(a, b))
+    }
+    #[inline(always)]
+    fn as_floats(self, w: __m256i) -> __m256 {
+        op!(_mm256_castsi256_ps(w))
+    }
+    #[inline(always)]
+    fn as_words(self, v: __m256) -> __m256i {
+        op!(_mm256_castps_si256(v))
+    }
+    #[inline(always)]
+    fn to_floats(self, w: __m256i) -> __m256 {
+        op!(_mm256_cvtepi32_ps(w))
+    }
+    #[inline(always)]
+    fn to_integers(self, v: __m256) -> __m256i {
+        op!(_mm256_cvtps_epi32(v))
+    }
+    #[inline(always)]
+    fn low_bf16(self, w: __m256i) -> __m256 {
+        self.as_floats(op!(_mm256_slli_epi32::<16>(w)))
+    }
+    #[inline(always)]
+    fn high_bf16(self, w: __m256i) -> __m256 {
+        let mask = op!(_mm256_set1_epi32(0xffff_0000_u32.cast_signed()));
+        self.as_floats(op!(_mm256_and_si256(w, mask)))
+    }
+    #[inline(always)]
+    fn dot_bytes(self, sums: __m256i, x: __m256i, w: __m256i) -> __m256i {
+        if VNNI {
+            return op!(_mm256_dpbusd_avx_epi32(sums, x, w));
+        }
+        // |x| (sign(x) w): neither 2 x 127 x 127 nor a factor overflows 16 bits.
+        let (magnitude, w) = (op!(_mm256_abs_epi8(x)), op!(_mm256_sign_epi8(w, x)));
+        let pairs = op!(_mm256_maddubs_epi16(magnitude, w));
+        let ones = op!(_mm256_set1_epi16(1));
+        let fours = op!(_mm256_madd_epi16(pairs, ones));
+        op!(_mm256_add_epi32(sums, fours))
     }
 }

@@ -3,6 +3,9 @@
 use std::sync::OnceLock;
 
 use super::Isa;
+use super::scalar::Scalar;
+#[cfg(target_arch = "x86_64")]
+use super::{avx2::Avx2, avx512::Avx512};
 
 /// An instruction set that this CPU has. A value of this type is the proof.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,8 +31,11 @@ pub(crate) trait Kernel {
 
 /// One line per instruction set, best first: the features of a line are what the CPU is asked for and what
 /// its door enables, so the two cannot differ. NEON's line goes here, beside an `isa/neon.rs`.
+///
+/// The last door is the one for kernels on floats alone: that of a line with fewer features and the same floats, so that
+/// they are compiled once.
 macro_rules! levels {
-    ($($(#[$cfg:meta])* $level:ident $name:literal $token:path { $($feature:tt),* } $door:ident;)*) => {
+    ($($(#[$cfg:meta])* $level:ident $name:literal $token:ty { $($feature:tt),* } $door:ident, $floats:ident;)*) => {
         #[derive(Clone, Copy, PartialEq, Eq)]
         enum Inner { $($(#[$cfg])* $level,)* }
 
@@ -50,11 +56,11 @@ macro_rules! levels {
         $($(#[$cfg])*
         $(#[target_feature(enable = $feature)])*
         fn $door<K: Kernel>(kernel: K) -> K::Out {
-            // SAFETY: this function enables the features of its line, and is entered only with its level.
-            kernel.run(unsafe { $token() })
+            // SAFETY: this function enables the features of its line, and is entered only with a level that has them.
+            kernel.run(unsafe { <$token>::new() })
         })*
 
-        /// Runs a kernel on the given instruction set: the one way in.
+        /// Runs a kernel on the given instruction set.
         pub(crate) fn dispatch<K: Kernel>(level: Level, kernel: K) -> K::Out {
             match level.0 {
                 $($(#[$cfg])* Inner::$level => {
@@ -64,13 +70,36 @@ macro_rules! levels {
                 })*
             }
         }
+
+        /// Runs a kernel that computes with floats alone.
+        pub(crate) fn dispatch_floats<K: Kernel>(level: Level, kernel: K) -> K::Out {
+            match level.0 {
+                $($(#[$cfg])* Inner::$level => {
+                    // SAFETY: as above; the door's features are some of those of the line (a test looks).
+                    #[allow(unused_unsafe, reason = "the scalar door has no features")]
+                    unsafe { $floats(kernel) }
+                })*
+            }
+        }
+
+        /// (door, its features, the door for floats) of each line.
+        #[cfg(test)]
+        const DOORS: &[(&str, &[&str], &str)] =
+            &[$($(#[$cfg])* (stringify!($door), &[$($feature),*], stringify!($floats)),)*];
     };
 }
 
 levels! {
-    #[cfg(target_arch = "x86_64")] Avx512 "avx512" super::avx512::Avx512::new { "avx512f" } avx512_door;
-    #[cfg(target_arch = "x86_64")] Avx2 "avx2" super::avx2::Avx2::new { "avx2", "fma" } avx2_door;
-    Scalar "scalar" super::scalar::Scalar::new {} scalar_door;
+    #[cfg(target_arch = "x86_64")] Avx512Bf16 "avx512-bf16" Avx512<true, true>
+        { "avx512f", "avx512bw", "avx512dq", "avx512vnni", "avx512bf16" } avx512_bf16_door, avx512_door;
+    #[cfg(target_arch = "x86_64")] Avx512Vnni "avx512-vnni" Avx512<true, false>
+        { "avx512f", "avx512bw", "avx512dq", "avx512vnni" } avx512_vnni_door, avx512_door;
+    #[cfg(target_arch = "x86_64")] Avx512 "avx512" Avx512<false, false>
+        { "avx512f", "avx512bw", "avx512dq" } avx512_door, avx512_door;
+    #[cfg(target_arch = "x86_64")] Avx2Vnni "avx2-vnni" Avx2<true>
+        { "avx2", "fma", "avxvnni" } avx2_vnni_door, avx2_door;
+    #[cfg(target_arch = "x86_64")] Avx2 "avx2" Avx2<false> { "avx2", "fma" } avx2_door, avx2_door;
+    Scalar "scalar" Scalar {} scalar_door, scalar_door;
 }
 
 impl Level {
@@ -103,16 +132,36 @@ impl Level {
 
     /// Columns of a packed panel on this level.
     pub(crate) fn panel(self) -> usize {
-        struct Panel;
-        impl Kernel for Panel {
-            type Out = usize;
+        self.facts().panel
+    }
+
+    /// Whether the CPU multiplies bf16 itself.
+    pub(crate) fn has_bf16(self) -> bool {
+        self.facts().has_bf16
+    }
+
+    /// [`Isa::BYTE_OFFSET`].
+    pub(crate) fn byte_offset(self) -> i32 {
+        self.facts().byte_offset
+    }
+
+    fn facts(self) -> Facts {
+        struct Ask;
+        impl Kernel for Ask {
+            type Out = Facts;
             #[inline(always)]
-            fn run<I: Isa>(self, _isa: I) -> usize {
-                I::PANEL
+            fn run<I: Isa>(self, _isa: I) -> Facts {
+                Facts { panel: I::PANEL, has_bf16: I::HAS_BF16, byte_offset: I::BYTE_OFFSET }
             }
         }
-        dispatch(self, Panel)
+        dispatch(self, Ask)
     }
+}
+
+struct Facts {
+    panel: usize,
+    has_bf16: bool,
+    byte_offset: i32,
 }
 
 impl std::fmt::Debug for Level {
@@ -145,5 +194,13 @@ mod tests {
     fn an_unknown_name_is_an_error_that_lists_the_known_ones() {
         let message = Level::by_name("avx9").unwrap_err().to_string();
         assert!(message.contains("avx9") && message.contains("scalar"), "{message}");
+    }
+
+    #[test]
+    fn a_door_for_floats_asks_for_no_more_than_its_line() {
+        for (door, features, floats) in DOORS {
+            let (_, needed, _) = DOORS.iter().find(|(name, ..)| name == floats).unwrap();
+            assert!(needed.iter().all(|feature| features.contains(feature)), "{door} and {floats}");
+        }
     }
 }

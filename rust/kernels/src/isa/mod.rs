@@ -16,9 +16,9 @@ mod level;
 mod scalar;
 
 pub use level::{IsaError, Level};
-pub(crate) use level::{Kernel, dispatch};
+pub(crate) use level::{Kernel, dispatch, dispatch_floats};
 
-/// The widest panel of any ISA, in floats: the size of on-stack scratch rows.
+/// The widest panel of any ISA, in words: the size of on-stack scratch rows.
 pub(crate) const MAX_PANEL: usize = 32;
 /// The tallest register tile of any ISA, in rows.
 pub(crate) const MAX_TILE_ROWS: usize = 14;
@@ -29,11 +29,17 @@ pub(crate) const MAX_TILE_ROWS: usize = 14;
 pub(crate) unsafe trait Isa: Copy {
     /// A vector of `LANES` floats.
     type V: Copy;
+    /// A vector of `LANES` words of 32 bits: integers, four bytes each, or two bf16 each, the first in the low bits.
+    type W: Copy;
     const LANES: usize;
     /// Rows of the register tile of the matrix product (two vectors wide).
     const TILE_ROWS: usize;
     /// Columns of a packed panel.
     const PANEL: usize = 2 * Self::LANES;
+    /// Whether [`dot_bf16`](Self::dot_bf16) is one instruction; where it is not, bf16 weights are widened and x stays in f32.
+    const HAS_BF16: bool = false;
+    /// What is added to the bytes of x for [`dot_bytes`](Self::dot_bytes): 128 where its instruction takes them unsigned.
+    const BYTE_OFFSET: i32;
 
     fn splat(self, x: f32) -> Self::V;
     /// # Safety
@@ -63,9 +69,62 @@ pub(crate) unsafe trait Isa: Copy {
     /// `a * 2^n` for a whole `n` in -252..=252, gradual underflow included.
     fn scale_by_power_of_two(self, a: Self::V, n: Self::V) -> Self::V;
 
+    fn splat_word(self, x: u32) -> Self::W;
+    /// # Safety
+    /// `p` is readable for `LANES` words; no alignment is needed.
+    unsafe fn load_words(self, p: *const u32) -> Self::W;
+    /// # Safety
+    /// `p` is writable for `LANES` words; no alignment is needed.
+    unsafe fn store_words(self, p: *mut u32, w: Self::W);
+    /// The low byte of each word.
+    ///
+    /// # Safety
+    /// `p` is writable for `LANES` bytes.
+    unsafe fn store_low_bytes(self, p: *mut u8, w: Self::W);
+    /// `LANES` signed bytes, each widened to a word.
+    ///
+    /// # Safety
+    /// `p` is readable for `LANES` bytes.
+    unsafe fn load_signed_bytes(self, p: *const i8) -> Self::W;
+    /// `LANES` halves, each widened to a word by zeros.
+    ///
+    /// # Safety
+    /// `p` is readable for `LANES` times 16 bits.
+    unsafe fn load_halves(self, p: *const u16) -> Self::W;
+    /// Sums of integers, wrapping.
+    fn add_words(self, a: Self::W, b: Self::W) -> Self::W;
+    /// The larger of signed integers.
+    fn max_words(self, a: Self::W, b: Self::W) -> Self::W;
+    /// The same bits.
+    fn as_floats(self, w: Self::W) -> Self::V;
+    /// The same bits.
+    fn as_words(self, v: Self::V) -> Self::W;
+    /// From signed integers, rounded to nearest.
+    fn to_floats(self, w: Self::W) -> Self::V;
+    /// To the nearest signed integer, ties to even; i32::MIN for NaN and what does not fit.
+    fn to_integers(self, v: Self::V) -> Self::W;
+    /// The first bf16 of each word.
+    fn low_bf16(self, w: Self::W) -> Self::V;
+    /// The second bf16 of each word.
+    fn high_bf16(self, w: Self::W) -> Self::V;
+    /// Rounded to the nearest bf16, ties to even; only where `HAS_BF16`.
+    ///
+    /// # Safety
+    /// `p` is writable for `LANES` times 16 bits.
+    unsafe fn store_bf16(self, _p: *mut u16, _v: Self::V) {
+        unreachable!("no bf16 on this instruction set")
+    }
+    /// `sums + x[0] w[0] + x[1] w[1]` of the bf16 in each word; only where `HAS_BF16`.
+    fn dot_bf16(self, _sums: Self::V, _x: Self::W, _w: Self::W) -> Self::V {
+        unreachable!("no bf16 on this instruction set")
+    }
+    /// `sums + x[0] w[0] + .. + x[3] w[3]` of the bytes in each word, exactly: x in -127..=127 plus `BYTE_OFFSET`, w in
+    /// -127..=127.
+    fn dot_bytes(self, sums: Self::W, x: Self::W, w: Self::W) -> Self::W;
+
     /// Asks for the cache line of `p`, which may lie anywhere, to be brought close.
     #[inline(always)]
-    fn prefetch(self, _p: *const f32) {}
+    fn prefetch(self, _p: *const u32) {}
 
     /// The first `xs.len() < LANES` floats, the rest `fill`.
     #[inline(always)]

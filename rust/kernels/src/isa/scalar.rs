@@ -17,6 +17,7 @@ impl Scalar {
 }
 
 type V = [f32; 4];
+type W = [u32; 4];
 
 #[inline(always)]
 fn zip(a: V, b: V, f: impl Fn(f32, f32) -> f32) -> V {
@@ -31,8 +32,10 @@ fn power_of_two(n: f32) -> f32 {
 // SAFETY: no intrinsics, hence no features.
 unsafe impl Isa for Scalar {
     type V = V;
+    type W = W;
     const LANES: usize = 4;
     const TILE_ROWS: usize = 4;
+    const BYTE_OFFSET: i32 = 0;
 
     #[inline(always)]
     fn splat(self, x: f32) -> V {
@@ -101,5 +104,73 @@ unsafe impl Isa for Scalar {
             let half = (n * 0.5).floor();
             a * power_of_two(half) * power_of_two(n - half)
         })
+    }
+    #[inline(always)]
+    fn splat_word(self, x: u32) -> W {
+        [x; 4]
+    }
+    #[inline(always)]
+    unsafe fn load_words(self, p: *const u32) -> W {
+        // SAFETY: the caller's promise; an unaligned read of four words.
+        unsafe { p.cast::<W>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store_words(self, p: *mut u32, w: W) {
+        // SAFETY: the caller's promise; an unaligned write of four words.
+        unsafe { p.cast::<W>().write_unaligned(w) }
+    }
+    #[inline(always)]
+    unsafe fn store_low_bytes(self, p: *mut u8, w: W) {
+        // SAFETY: the caller's promise.
+        unsafe { p.cast::<[u8; 4]>().write_unaligned(w.map(|x| x as u8)) }
+    }
+    #[inline(always)]
+    unsafe fn load_signed_bytes(self, p: *const i8) -> W {
+        // SAFETY: the caller's promise.
+        unsafe { p.cast::<[i8; 4]>().read_unaligned().map(|x| i32::from(x).cast_unsigned()) }
+    }
+    #[inline(always)]
+    unsafe fn load_halves(self, p: *const u16) -> W {
+        // SAFETY: the caller's promise.
+        unsafe { p.cast::<[u16; 4]>().read_unaligned().map(u32::from) }
+    }
+    #[inline(always)]
+    fn add_words(self, a: W, b: W) -> W {
+        std::array::from_fn(|i| a[i].wrapping_add(b[i]))
+    }
+    #[inline(always)]
+    fn max_words(self, a: W, b: W) -> W {
+        std::array::from_fn(|i| a[i].cast_signed().max(b[i].cast_signed()).cast_unsigned())
+    }
+    #[inline(always)]
+    fn as_floats(self, w: W) -> V {
+        w.map(f32::from_bits)
+    }
+    #[inline(always)]
+    fn as_words(self, v: V) -> W {
+        v.map(f32::to_bits)
+    }
+    #[inline(always)]
+    fn to_floats(self, w: W) -> V {
+        w.map(|x| x.cast_signed() as f32)
+    }
+    #[inline(always)]
+    fn to_integers(self, v: V) -> W {
+        const END: f32 = 2_147_483_648.0;
+        v.map(|x| if (-END..END).contains(&x) { (x.round_ties_even() as i32).cast_unsigned() } else { 1 << 31 })
+    }
+    #[inline(always)]
+    fn low_bf16(self, w: W) -> V {
+        w.map(|x| f32::from_bits(x << 16))
+    }
+    #[inline(always)]
+    fn high_bf16(self, w: W) -> V {
+        w.map(|x| f32::from_bits(x & 0xffff_0000))
+    }
+    #[inline(always)]
+    fn dot_bytes(self, sums: W, x: W, w: W) -> W {
+        let bytes = |w: u32| w.to_le_bytes().map(|b| i32::from(b.cast_signed()));
+        let dot = |x: u32, w: u32| bytes(x).into_iter().zip(bytes(w)).map(|(x, w)| x * w).sum::<i32>();
+        std::array::from_fn(|i| sums[i].wrapping_add(dot(x[i], w[i]).cast_unsigned()))
     }
 }

@@ -1,7 +1,7 @@
 //! The activation functions of feed-forward blocks and poolers.
 
 use super::{erf, exp, tanh};
-use crate::isa::{Isa, Kernel, Level, dispatch};
+use crate::isa::{Isa, Kernel, Level, dispatch_floats};
 use crate::rows::map_in_place;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,7 +19,7 @@ pub enum Activation {
 impl Activation {
     /// Applies the function to every element, on this thread.
     pub fn apply(self, level: Level, xs: &mut [f32]) {
-        dispatch(level, Apply { activation: self, xs });
+        dispatch_floats(level, Apply { activation: self, xs });
     }
 }
 

@@ -1,7 +1,7 @@
 //! The contract of the elementary functions, one table row each: name, function, definition, measure and bound.
 
 use super::{Activation, erf, exp};
-use crate::isa::{Isa, Kernel, Level, dispatch};
+use crate::isa::{Isa, Kernel, Level, dispatch_floats};
 use crate::naive;
 use crate::rows::map_in_place;
 use crate::testing::{Guarded, NASTY, Random, assert_same_bits, for_every_level, lanes, nans, ulps};
@@ -32,7 +32,7 @@ macro_rules! on_slices {
                     );
                 }
             }
-            dispatch(level, Map(xs));
+            dispatch_floats(level, Map(xs));
         }
     };
 }

@@ -1,6 +1,6 @@
 //! Multi-head self-attention with its projections.
 
-use ferroformer_kernels::{Epilogue, Level, Probabilities, Threads, attention};
+use ferroformer_kernels::{Epilogue, Form, Level, Mat, MatMut, Narrow, Probabilities, Threads, attention, narrow};
 
 use super::Linear;
 use crate::batch::Part;
@@ -8,7 +8,7 @@ use crate::blueprint::{AttentionSpec, Blueprint};
 use crate::error::Result;
 use crate::export::Export;
 use crate::loader::{Loader, Slot};
-use crate::workspace::Workspace;
+use crate::workspace::{Room, Workspace};
 
 pub(crate) struct SelfAttention {
     /// H to 3 x heads x head_dim: queries, keys and values of a token side by side.
@@ -42,10 +42,19 @@ impl SelfAttention {
         Ok(Self { projection, output, spec: blueprint.attention, level: loader.level })
     }
 
-    /// `ws.hidden` (T, H) -> `ws.sum` = hidden + attention(hidden).
-    pub(crate) fn forward(&self, threads: &Threads, part: &Part, ws: &mut Workspace, attentions: AttentionOutput) {
+    /// The form in which [`project`](Self::project) reads x.
+    pub(crate) fn form(&self) -> Form {
+        self.projection.form()
+    }
+
+    /// x (T, H) -> queries, keys and values (T, 3 x heads x head_dim).
+    pub(crate) fn project(&self, threads: &Threads, x: Mat, narrow: &Narrow, qkv: MatMut) {
+        self.projection.forward(threads, x, narrow, Epilogue::default(), qkv);
+    }
+
+    /// Each sequence of the part with itself: `ws.qkv` -> `ws.context` (T, heads x head_dim).
+    pub(crate) fn attend(&self, threads: &Threads, part: &Part, ws: &mut Workspace, attentions: AttentionOutput) {
         let AttentionSpec { heads, head_dim } = self.spec;
-        self.projection.forward(threads, ws.hidden.mat(), Epilogue::default(), ws.qkv.mat_mut());
         let size = heads * head_dim;
         let qkv = [0, 1, 2].map(|i| ws.qkv.mat().block(0..part.tokens(), i * size..(i + 1) * size));
         let probabilities = attentions.map(|out| Probabilities { out, width: part.width, columns: part.columns });
@@ -61,8 +70,15 @@ impl SelfAttention {
             probabilities,
             ws.context.mat_mut(),
         );
-        let residual = Epilogue { residual: Some(ws.hidden.mat()), ..Epilogue::default() };
-        self.output.forward(threads, ws.context.mat(), residual, ws.sum.mat_mut());
+    }
+
+    /// Some tokens: context (T, heads x head_dim) and what they were before, hidden (T, H) -> hidden + output(context).
+    pub(crate) fn output(&self, threads: &Threads, context: Mat, hidden: Mat, room: &mut Room) -> Result<()> {
+        room.narrow.resize(self.output.form(), context.rows(), context.cols())?;
+        narrow(self.level, threads, context, &mut room.narrow);
+        let residual = Epilogue { residual: Some(hidden), ..Epilogue::default() };
+        self.output.forward(threads, context, &room.narrow, residual, room.sum.mat_mut());
+        Ok(())
     }
 
     pub(crate) fn exports(&self) -> impl Iterator<Item = Export<'_>> {

@@ -1,6 +1,8 @@
 //! Token, position and token-type vectors, summed and normalised.
 
-use ferroformer_kernels::{Buffer, Level, Mat, Threads, gather_add};
+use std::ops::Range;
+
+use ferroformer_kernels::{Level, Lookup, Mat, MatMut, Narrow, Table, Threads, gather_add};
 
 use super::LayerNorm;
 use crate::batch::Part;
@@ -9,24 +11,12 @@ use crate::error::Result;
 use crate::export::{Export, Values};
 use crate::init::Init;
 use crate::loader::{Loader, Slot};
-use crate::workspace::Rows;
-
-/// (rows, H), one row for each id.
-struct Table {
-    slot: Slot,
-    rows: Buffer,
-}
-
-impl Table {
-    fn mat(&self) -> Mat<'_> {
-        Mat::dense(&self.rows, self.slot.shape[0], self.slot.shape[1])
-    }
-}
 
 pub(crate) struct Embeddings {
     word: Table,
     position: Table,
     token_type: Table,
+    names: [String; 3],
     norm: LayerNorm,
     level: Level,
 }
@@ -46,32 +36,48 @@ impl Embeddings {
     }
 
     pub(crate) fn load(loader: &mut Loader, blueprint: &Blueprint) -> Result<Self> {
-        let mut table = |slot: Slot| -> Result<Table> { Ok(Table { rows: loader.table(&slot)?, slot }) };
-        let [word, position, token_type] = table_slots(blueprint);
-        let (word, position, token_type) = (table(word)?, table(position)?, table(token_type)?);
+        let slots = table_slots(blueprint);
+        let [word, position, token_type] = &slots;
+        let (word, position, token_type) = (loader.table(word)?, loader.table(position)?, loader.table(token_type)?);
         let norm = LayerNorm::load(loader, NORM.to_owned(), blueprint.hidden_size, blueprint.embeddings.norm.eps)?;
-        Ok(Self { word, position, token_type, norm, level: loader.level })
+        Ok(Self { word, position, token_type, names: slots.map(|slot| slot.name), norm, level: loader.level })
     }
 
-    /// The tokens of `part` (T,) -> out (T, H); `sum` (T, H) is left with the vectors before the norm.
-    pub(crate) fn forward(&self, threads: &Threads, part: &Part, sum: &mut Rows, out: &mut Rows) {
-        let words = part.embeds.unwrap_or(self.word.mat());
-        let tables = [(words, part.ids), (self.token_type.mat(), part.types), (self.position.mat(), part.positions)];
-        gather_add(self.level, tables, sum.mat_mut());
-        self.norm.forward(threads, sum.mat(), out.mat_mut());
+    /// Some tokens of `part` (T,) -> out (T, H), and `narrow` in its form; `sum` (T, H) is left with the vectors before the
+    /// norm.
+    pub(crate) fn forward(
+        &self,
+        threads: &Threads,
+        part: &Part,
+        tokens: Range<usize>,
+        mut sum: MatMut,
+        out: MatMut,
+        narrow: &mut Narrow,
+    ) {
+        let words = part.embeds.map_or(Lookup::Table(&self.word), |embeds: Mat| Lookup::Floats(embeds));
+        let tables = [
+            (words, part.ids),
+            (Lookup::Table(&self.token_type), part.types),
+            (Lookup::Table(&self.position), part.positions),
+        ];
+        gather_add(self.level, tables.map(|(table, ids)| (table, &ids[tokens.clone()])), sum.reborrow());
+        self.norm.forward(threads, sum.view(), out, narrow);
+    }
+
+    fn tables(&self) -> [&Table; 3] {
+        [&self.word, &self.position, &self.token_type]
     }
 
     pub(crate) fn exports(&self) -> impl Iterator<Item = Export<'_>> {
-        let tables = [&self.word, &self.position, &self.token_type].map(|table| Export {
-            slot: table.slot.name.clone(),
-            shape: table.slot.shape.clone(),
-            values: Values::Table(&table.rows),
+        let tables = self.names.iter().zip(self.tables()).map(|(name, table)| Export {
+            slot: name.clone(),
+            shape: vec![table.rows(), table.cols()],
+            values: Values::Table(table, self.level),
         });
-        tables.into_iter().chain(self.norm.exports())
+        tables.chain(self.norm.exports())
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        let tables = [&self.word, &self.position, &self.token_type];
-        tables.iter().map(|table| table.rows.bytes()).sum::<usize>() + self.norm.bytes()
+        self.tables().iter().map(|table| table.bytes()).sum::<usize>() + self.norm.bytes()
     }
 }

@@ -1,6 +1,6 @@
 //! y = x W^T + b, several such layers with the same input side by side in one product (query, key and value).
 
-use ferroformer_kernels::{Epilogue, Mat, MatMut, PackedLinear, Threads, linear};
+use ferroformer_kernels::{Epilogue, Form, Input, Mat, MatMut, Narrow, PackedLinear, Threads, linear};
 
 use crate::error::Result;
 use crate::export::{Export, Values};
@@ -28,8 +28,14 @@ impl Linear {
         Ok(Self { packed, parts })
     }
 
-    /// x (T, K) -> out (T, N).
-    pub(crate) fn forward(&self, threads: &Threads, x: Mat, epilogue: Epilogue, out: MatMut) {
+    /// The form in which x is read.
+    pub(crate) fn form(&self) -> Form {
+        self.packed.form()
+    }
+
+    /// x (T, K), as floats and in [`form`](Self::form) where that is another -> out (T, N).
+    pub(crate) fn forward(&self, threads: &Threads, x: Mat, narrow: &Narrow, epilogue: Epilogue, out: MatMut) {
+        let x = if self.form() == Form::Floats { Input::Floats(x) } else { Input::Narrow(narrow) };
         linear(threads, x, &self.packed, epilogue, out);
     }
 

@@ -1,6 +1,6 @@
 //! Layer normalisation with its scale and shift.
 
-use ferroformer_kernels::{Buffer, Level, Mat, MatMut, Threads, layer_norm};
+use ferroformer_kernels::{Buffer, Level, Mat, MatMut, Narrow, Threads, layer_norm};
 
 use crate::error::Result;
 use crate::export::{Export, Values};
@@ -23,20 +23,20 @@ impl LayerNorm {
 
     pub(crate) fn load(loader: &mut Loader, scope: String, size: usize, eps: f32) -> Result<Self> {
         let [weight, bias] = Self::slots(&scope, size);
-        let (weight, bias) = (loader.table(&weight)?, loader.table(&bias)?);
+        let (weight, bias) = (loader.vector(&weight)?, loader.vector(&bias)?);
         Ok(Self { scope, weight, bias, eps, level: loader.level })
     }
 
-    /// x (T, H) -> out (T, H).
-    pub(crate) fn forward(&self, threads: &Threads, x: Mat, out: MatMut) {
-        layer_norm(self.level, threads, x, &self.weight, &self.bias, self.eps, out);
+    /// x (T, H) -> out (T, H), and `narrow` (T, H) in its form.
+    pub(crate) fn forward(&self, threads: &Threads, x: Mat, out: MatMut, narrow: &mut Narrow) {
+        layer_norm(self.level, threads, x, &self.weight, &self.bias, self.eps, out, narrow);
     }
 
     pub(crate) fn exports(&self) -> [Export<'_>; 2] {
         [("weight", &self.weight), ("bias", &self.bias)].map(|(name, values)| Export {
             slot: format!("{}.{name}", self.scope),
             shape: vec![values.len()],
-            values: Values::Table(values),
+            values: Values::Vector(values),
         })
     }
 

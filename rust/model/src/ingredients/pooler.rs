@@ -1,6 +1,6 @@
 //! A dense layer on each sequence's first token.
 
-use ferroformer_kernels::{Activation, Epilogue, Mat, MatMut, Threads};
+use ferroformer_kernels::{Activation, Epilogue, Form, Mat, MatMut, Narrow, Threads};
 
 use super::Linear;
 use crate::blueprint::{Blueprint, PoolerSpec};
@@ -27,10 +27,14 @@ impl Pooler {
         Ok(Self { dense, activation: spec.activation.into() })
     }
 
-    /// First tokens (S, H) -> out (S, H).
-    pub(crate) fn forward(&self, threads: &Threads, first: Mat, out: MatMut) {
+    pub(crate) fn form(&self) -> Form {
+        self.dense.form()
+    }
+
+    /// First tokens (S, H), also in the pooler's form -> out (S, H).
+    pub(crate) fn forward(&self, threads: &Threads, first: Mat, narrow: &Narrow, out: MatMut) {
         let activation = Epilogue { activation: Some(self.activation), ..Epilogue::default() };
-        self.dense.forward(threads, first, activation, out);
+        self.dense.forward(threads, first, narrow, activation, out);
     }
 
     pub(crate) fn exports(&self) -> impl Iterator<Item = Export<'_>> {
