@@ -10,6 +10,7 @@ mod error;
 mod input;
 mod pad;
 mod pickle;
+mod shared_model;
 mod tokenizer;
 mod truncate;
 

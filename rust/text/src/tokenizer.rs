@@ -4,11 +4,15 @@ use std::sync::{Arc, OnceLock};
 
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::{
-    AddedToken, Decoder, Encoding, InputSequence, ModelWrapper, PostProcessor, PostProcessorWrapper,
-    Tokenizer as Pipeline,
+    AddedToken, Decoder, DecoderWrapper, Encoding, InputSequence, NormalizerWrapper, PostProcessor,
+    PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl,
 };
 
+use crate::shared_model::SharedModel;
 use crate::{Input, Padding, Sequence, Side, Strategy, TextError, Truncation};
+
+type Pipeline =
+    TokenizerImpl<SharedModel, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
 /// Options of one call.
 #[derive(Clone, Debug)]
@@ -228,12 +232,7 @@ impl Tokenizer {
 
     /// "WordPiece", "BPE", "Unigram" or "WordLevel".
     pub fn model_kind(&self) -> &'static str {
-        match self.pipeline.get_model() {
-            ModelWrapper::BPE(_) => "BPE",
-            ModelWrapper::WordPiece(_) => "WordPiece",
-            ModelWrapper::WordLevel(_) => "WordLevel",
-            ModelWrapper::Unigram(_) => "Unigram",
-        }
+        self.pipeline.get_model().kind()
     }
 }
 
