@@ -176,8 +176,20 @@ class Tokenizer:
         """From the text of a tokenizer.json (its truncation and padding sections are ignored)."""
     def to_json(self, pretty: bool = False) -> str: ...
     @staticmethod
-    def read_vocabulary(text: bytes) -> dict[str, int]:
-        """The tokens of a vocab.txt, one a line."""
+    def outline(json: str) -> str:
+        """The sections of a tokenizer.json that are defaults of a caller, as JSON: "added_tokens", "padding",
+        "truncation" and "post_processor"; null for those that are missing."""
+    @staticmethod
+    def word_piece(
+        vocab: bytes | str,
+        *,
+        unk_token: str,
+        lowercase: bool,
+        strip_accents: bool | None,
+        handle_chinese_chars: bool,
+    ) -> Tokenizer:
+        """BERT's tokenizer, without added tokens and post-processor. `vocab` is a vocab.txt (bytes) or a tokenizer.json
+        (str), of which only the vocabulary is read."""
     def with_added_tokens(self, tokens: Sequence[Mapping[str, Any]]) -> tuple[Tokenizer, int]:
         """The same tokenizer with more added tokens, and how many of them are new or changed."""
     def with_post_processor(self, json: str) -> Tokenizer:

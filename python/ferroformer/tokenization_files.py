@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ._native import Tokenizer
 from .added_token import AddedToken
 from .config_files import read_config_file, write_text
 from .errors import TokenizerError
@@ -33,7 +34,7 @@ class TokenizerFiles(NamedTuple):
     """What was found of a tokenizer: at least one of the first two."""
 
     vocab: bytes | None
-    description: str | None
+    description: Description | None
     arguments: dict[str, Any]
 
 
@@ -59,9 +60,9 @@ def read_tokenizer_files(
             tried = " or ".join(filter(None, [TOKENIZER_FILE, vocab_name]))
             raise FileNotFoundError(f"no tokenizer in {str(name_or_path)!r}: there is no {tried}")
         arguments, added = _read_arguments(name_or_path, overrides, hub)
-    description = _read_text(json_file) if json_file else None
+    description = Description(_read_text(json_file)) if json_file else None
     if description is not None:
-        added = added or _added_in(parse_description(description))
+        added = added or description.added_tokens
     for name in SpecialTokens.SPECIAL_TOKENS_ATTRIBUTES:
         token = arguments.get(name)
         arguments[name] = added.get(str(token), token)
@@ -72,27 +73,30 @@ def read_tokenizer_files(
     return TokenizerFiles(vocab_file.read_bytes() if vocab_file else None, description, arguments)
 
 
-def parse_description(text: str) -> dict[str, Any]:
-    """The content of a `tokenizer.json`."""
-    try:
-        description = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise TokenizerError(f"{TOKENIZER_FILE} is not valid JSON: {error}") from None
-    if not isinstance(description, dict) or not isinstance(description.get("model"), dict):
-        raise TokenizerError(f"{TOKENIZER_FILE} must hold an object with a 'model'")
-    return description
+class Description:
+    """A `tokenizer.json`: its text, and what it says besides the model, which only the compiled core reads."""
 
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sections: dict[str, Any] = json.loads(Tokenizer.outline(text))
 
-def baked_in_defaults(description: dict[str, Any]) -> dict[str, Any]:
-    """Attributes that the padding and truncation sections of a `tokenizer.json` stand for; the rest of them is
-    ignored, since a call says how it wants to pad and truncate."""
-    padding, truncation = description.get("padding") or {}, description.get("truncation") or {}
-    defaults = {
-        "pad_token": padding.get("pad_token"),
-        "padding_side": padding.get("direction", "").lower(),
-        "truncation_side": truncation.get("direction", "").lower(),
-    }
-    return {name: value for name, value in defaults.items() if value}
+    @property
+    def added_tokens(self) -> dict[str, AddedToken]:
+        """By content."""
+        tokens = [_added_token(token) for token in self.sections["added_tokens"] or []]
+        return {str(token): token for token in tokens}
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Attributes that the padding and truncation sections stand for; the rest of them is ignored, since a call
+        says how it wants to pad and truncate."""
+        padding, truncation = self.sections["padding"] or {}, self.sections["truncation"] or {}
+        defaults = {
+            "pad_token": padding.get("pad_token"),
+            "padding_side": padding.get("direction", "").lower(),
+            "truncation_side": truncation.get("direction", "").lower(),
+        }
+        return {name: value for name, value in defaults.items() if value}
 
 
 def template(start: str, end: str, ids: Mapping[str, int | None] | None = None) -> str:
@@ -183,11 +187,6 @@ def _revive_added_tokens(value: Any) -> Any:
             return _added_token(value)
         return {k: _revive_added_tokens(v) for k, v in value.items()}
     return [_revive_added_tokens(v) for v in value] if isinstance(value, list) else value
-
-
-def _added_in(description: dict[str, Any]) -> dict[str, AddedToken]:
-    tokens = [_added_token(token) for token in description.get("added_tokens") or []]
-    return {str(token): token for token in tokens}
 
 
 def _read_text(path: Path) -> str:

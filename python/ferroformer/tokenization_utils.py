@@ -6,7 +6,6 @@ import copy
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ._native import Tokenizer
@@ -14,9 +13,8 @@ from .added_token import AddedToken
 from .batch_encoding import BatchEncoding
 from .tokenization_call import CallableTokenizer
 from .tokenization_files import (
+    Description,
     TokenizerFiles,
-    baked_in_defaults,
-    parse_description,
     read_tokenizer_files,
     template,
     write_tokenizer_files,
@@ -299,31 +297,22 @@ class PreTrainedTokenizerFast(PreTrainedTokenizerBase):
     def __init__(
         self, tokenizer_file: str | os.PathLike[str] | None = None, tokenizer_object: Any = None, **kwargs: Any
     ) -> None:
-        if tokenizer_object is not None:
-            text = tokenizer_object.to_str()
+        if isinstance(tokenizer_object, Description):
+            description = tokenizer_object
+        elif tokenizer_object is not None:
+            description = Description(tokenizer_object.to_str())
         elif tokenizer_file is not None:
             with open(tokenizer_file, encoding="utf-8") as file:
-                text = file.read()
+                description = Description(file.read())
         else:
             raise ValueError("a tokenizer_file or a tokenizer_object is needed")
-        description = parse_description(text)
-        super().__init__(Tokenizer(text), **{**baked_in_defaults(description), **kwargs})
-        if description.get("post_processor") is None:
+        super().__init__(Tokenizer(description.text), **{**description.defaults, **kwargs})
+        if description.sections["post_processor"] is None:
             self._tokenizer = self._tokenizer.with_post_processor(template("", ""))
 
     @classmethod
     def _from_files(cls, files: TokenizerFiles) -> Self:
-        return cls(tokenizer_object=_Description(files.description), **files.arguments)
-
-
-@dataclass(frozen=True)
-class _Description:
-    """A `tokenizer.json` that is in memory already."""
-
-    text: str | None
-
-    def to_str(self) -> str | None:
-        return self.text
+        return cls(tokenizer_object=files.description, **files.arguments)
 
 
 def _chat_template(template: Any) -> str | dict[str, str] | None:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .._native import Tokenizer
 from ..added_token import AddedToken
 from ..config_files import write_text
-from ..errors import TokenizerError
-from ..tokenization_files import TokenizerFiles, baked_in_defaults, parse_description, template
+from ..tokenization_files import Description, TokenizerFiles, template
 from ..tokenization_utils import PreTrainedTokenizerBase
 
 if TYPE_CHECKING:
@@ -22,7 +21,8 @@ class BertTokenizer(PreTrainedTokenizerBase):
     """Built from a vocabulary and these options; where there is a `tokenizer.json`, only its vocabulary and added
     tokens are taken, so the options win over the normalizer that it describes.
 
-    `vocab` is {token: id} or the path of a `vocab.txt`. `strip_accents=None` strips them if `do_lower_case`.
+    `vocab` is {token: id}, the path of a `vocab.txt`, or what such a file holds. `strip_accents=None` strips them if
+    `do_lower_case`.
     """
 
     vocab_files_names = {"vocab_file": "vocab.txt", "tokenizer_file": "tokenizer.json"}
@@ -30,7 +30,7 @@ class BertTokenizer(PreTrainedTokenizerBase):
 
     def __init__(
         self,
-        vocab: str | os.PathLike[str] | dict[str, int] | None = None,
+        vocab: str | os.PathLike[str] | dict[str, int] | bytes | Description | None = None,
         do_lower_case: bool = True,
         unk_token: str | AddedToken = "[UNK]",
         sep_token: str | AddedToken = "[SEP]",
@@ -50,17 +50,15 @@ class BertTokenizer(PreTrainedTokenizerBase):
         if vocab is None:
             named = (pad_token, unk_token, cls_token, sep_token, mask_token)
             vocab = {str(token): i for i, token in enumerate(named)}
-        elif not isinstance(vocab, dict):
-            vocab = Tokenizer.read_vocabulary(Path(vocab).read_bytes())
-        normalizer = {
-            "type": "BertNormalizer",
-            "clean_text": True,
-            "handle_chinese_chars": tokenize_chinese_chars,
-            "strip_accents": strip_accents,
-            "lowercase": do_lower_case,
-        }
+        backend = Tokenizer.word_piece(
+            _vocabulary(vocab),
+            unk_token=str(unk_token),
+            lowercase=do_lower_case,
+            strip_accents=strip_accents,
+            handle_chinese_chars=tokenize_chinese_chars,
+        )
         super().__init__(
-            _word_piece(vocab, str(unk_token), normalizer),
+            backend,
             do_lower_case=do_lower_case,
             unk_token=unk_token,
             sep_token=sep_token,
@@ -78,12 +76,8 @@ class BertTokenizer(PreTrainedTokenizerBase):
     @classmethod
     def _from_files(cls, files: TokenizerFiles) -> Self:
         if files.description is None:
-            return cls(Tokenizer.read_vocabulary(files.vocab or b""), **files.arguments)
-        description = parse_description(files.description)
-        vocab = description["model"].get("vocab")
-        if not isinstance(vocab, dict):
-            raise TokenizerError(f"the tokenizer.json of a {cls.__name__} must hold a vocabulary of tokens and ids")
-        return cls(vocab, **{**baked_in_defaults(description), **files.arguments})
+            return cls(files.vocab, **files.arguments)
+        return cls(files.description, **{**files.description.defaults, **files.arguments})
 
     def save_vocabulary(
         self, save_directory: str | os.PathLike[str], filename_prefix: str | None = None
@@ -101,22 +95,13 @@ class DistilBertTokenizer(BertTokenizer):
     model_input_names = ["input_ids", "attention_mask"]
 
 
-def _word_piece(vocab: dict[str, int], unk_token: str, normalizer: dict[str, Any]) -> Tokenizer:
-    description = {
-        "version": "1.0",
-        "added_tokens": [],
-        "normalizer": normalizer,
-        "pre_tokenizer": {"type": "BertPreTokenizer"},
-        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
-        "model": {
-            "type": "WordPiece",
-            "unk_token": unk_token,
-            "continuing_subword_prefix": "##",
-            "max_input_chars_per_word": 100,
-            "vocab": vocab,
-        },
-    }
-    return Tokenizer(json.dumps(description, ensure_ascii=False))
+def _vocabulary(vocab: str | os.PathLike[str] | dict[str, int] | bytes | Description) -> bytes | str:
+    """In one of the two forms that the compiled core reads: `vocab.txt` and `tokenizer.json`."""
+    if isinstance(vocab, Description):
+        return vocab.text
+    if isinstance(vocab, dict):
+        return json.dumps({"model": {"vocab": vocab}}, ensure_ascii=False)
+    return vocab if isinstance(vocab, bytes) else Path(vocab).read_bytes()
 
 
 BertTokenizerFast = BertTokenizer

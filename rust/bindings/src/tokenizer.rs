@@ -2,13 +2,13 @@
 
 mod args;
 
-use ferroformer_text::{self as text, EncodeOptions, TextError};
+use ferroformer_text::{self as text, EncodeOptions, TextError, WordPieceOptions};
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyType};
 
 use crate::errors::named;
-use args::{AddedTokenArg, OwnedInput, PaddingArg, TruncationArg, side, string, token_id};
+use args::{AddedTokenArg, OwnedInput, PaddingArg, TruncationArg, VocabularyArg, side, string, token_id};
 
 pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<Encoding>()?;
@@ -18,7 +18,11 @@ pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
 /// The class says whose fault it is: the tokenizer's files or the call's arguments. All are ValueErrors.
 fn text_error(error: TextError) -> PyErr {
     let class = match &error {
-        TextError::Description(_) | TextError::VocabularyNotUtf8 { .. } | TextError::AddTokens(_) => "TokenizerError",
+        TextError::Description(_)
+        | TextError::NotJson(_)
+        | TextError::NoModel
+        | TextError::VocabularyNotUtf8 { .. }
+        | TextError::AddTokens(_) => "TokenizerError",
         _ => "InputError",
     };
     named(class, error.to_string())
@@ -153,8 +157,22 @@ impl Tokenizer {
     }
 
     #[staticmethod]
-    fn read_vocabulary<'py>(py: Python<'py>, text: &[u8]) -> PyResult<Bound<'py, PyDict>> {
-        enter(py, || text::Tokenizer::read_vocabulary(text))?.into_pyobject(py)
+    fn outline(py: Python<'_>, json: &str) -> PyResult<String> {
+        enter(py, || text::outline(json))
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (vocab, *, unk_token, lowercase, strip_accents, handle_chinese_chars))]
+    fn word_piece(
+        py: Python<'_>,
+        vocab: VocabularyArg,
+        unk_token: String,
+        lowercase: bool,
+        strip_accents: Option<bool>,
+        handle_chinese_chars: bool,
+    ) -> PyResult<Self> {
+        let options = WordPieceOptions { unk_token, lowercase, strip_accents, handle_chinese_chars };
+        enter(py, || text::Tokenizer::word_piece(vocab.borrow(), options)).map(Self)
     }
 
     fn with_added_tokens(&self, py: Python<'_>, tokens: Vec<AddedTokenArg>) -> PyResult<(Self, usize)> {

@@ -6,6 +6,12 @@ pub enum TextError {
     #[error("the tokenizer description is not valid: {0}")]
     Description(String),
 
+    #[error("tokenizer.json is not valid JSON: {0}")]
+    NotJson(String),
+
+    #[error("tokenizer.json must hold an object with a 'model'")]
+    NoModel,
+
     #[error("line {line} of the vocabulary is not UTF-8")]
     VocabularyNotUtf8 { line: usize },
 

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod description;
 mod error;
 mod input;
 mod pad;
@@ -13,7 +14,9 @@ mod pickle;
 mod shared_model;
 mod tokenizer;
 mod truncate;
+mod word_piece;
 
+pub use description::outline;
 pub use error::TextError;
 pub use input::{Input, Sequence};
 pub use pad::Padding;
@@ -21,6 +24,7 @@ pub use pickle::{encoding_from_json, encoding_to_json};
 pub use tokenizer::{Batch, EncodeOptions, Tokenizer};
 pub use tokenizers::{AddedToken, Encoding};
 pub use truncate::{Strategy, Truncation};
+pub use word_piece::{Vocabulary, WordPieceOptions};
 
 /// The end of a row at which tokens are cut off or padding is put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,6 @@ use std::collections::HashMap;
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
-use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::{
     AddedToken, Decoder, DecoderWrapper, Encoding, InputSequence, NormalizerWrapper, PostProcessor,
     PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl,
@@ -11,7 +10,7 @@ use tokenizers::{
 use crate::shared_model::SharedModel;
 use crate::{Input, Padding, Sequence, Side, Strategy, TextError, Truncation};
 
-type Pipeline =
+pub(crate) type Pipeline =
     TokenizerImpl<SharedModel, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
 /// Options of one call.
@@ -55,7 +54,7 @@ impl Tokenizer {
         Ok(Self::assemble(pipeline, post_processor))
     }
 
-    fn assemble(pipeline: Pipeline, post_processor: Option<PostProcessorWrapper>) -> Self {
+    pub(crate) fn assemble(pipeline: Pipeline, post_processor: Option<PostProcessorWrapper>) -> Self {
         // Only the crate's batch and padding functions ask for this, and none of them is called here; it is a second
         // lock on the door to rayon's global pool.
         tokenizers::utils::parallelism::set_parallelism(false);
@@ -67,15 +66,6 @@ impl Tokenizer {
         let mut pipeline = Pipeline::clone(&self.pipeline);
         pipeline.with_post_processor(self.post_processor.clone());
         pipeline.to_string(pretty).map_err(|e| TextError::Description(e.to_string()))
-    }
-
-    /// The tokens of a `vocab.txt`: one a line, trailing white space dropped, the last of several equal lines counts.
-    pub fn read_vocabulary(text: &[u8]) -> Result<HashMap<String, u32>, TextError> {
-        std::str::from_utf8(text).map_err(|e| TextError::VocabularyNotUtf8 {
-            line: 1 + text[..e.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count(),
-        })?;
-        let vocabulary = WordPiece::read_bytes(text).map_err(|e| TextError::Description(e.to_string()))?;
-        Ok(vocabulary.into_iter().collect())
     }
 
     /// The same tokenizer with more added tokens, and how many of them were new or changed.

@@ -3,7 +3,7 @@
 use ferroformer_text::{self as text, AddedToken};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedStr;
+use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 use pyo3::types::{PyList, PyString, PyTuple};
 
 use crate::errors::named;
@@ -64,6 +64,22 @@ impl TryFrom<PaddingArg> for text::Padding {
     fn try_from(arg: PaddingArg) -> PyResult<Self> {
         let PaddingArg { length, multiple_of, id, type_id, token, .. } = arg;
         Ok(Self { length, multiple_of, side: side(&arg.side)?, id, type_id, token })
+    }
+}
+
+/// `bytes` of a vocab.txt or `str` of a tokenizer.json, read where Python has them.
+#[derive(FromPyObject)]
+pub(super) enum VocabularyArg {
+    Lines(PyBackedBytes),
+    Description(PyBackedStr),
+}
+
+impl VocabularyArg {
+    pub(super) fn borrow(&self) -> text::Vocabulary<'_> {
+        match self {
+            Self::Lines(lines) => text::Vocabulary::Lines(lines),
+            Self::Description(json) => text::Vocabulary::Description(json),
+        }
     }
 }
 
