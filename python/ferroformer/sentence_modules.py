@@ -6,10 +6,8 @@ last word is what counts. A model without modules.json is a transformer with mea
 
 from __future__ import annotations
 
-import logging
 import os
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .config_files import read_config_file, read_json
 from .errors import CorruptModelError
@@ -29,16 +27,14 @@ _OLD_POOLING_KEYS = {
 _POOLING_MODES = tuple(_OLD_POOLING_KEYS.values())
 
 
-@dataclass(frozen=True)
-class Pooling:
+class Pooling(NamedTuple):
     """How token vectors become one vector."""
 
     modes: tuple[str, ...] = ("mean",)
     include_prompt: bool = True
 
 
-@dataclass(frozen=True)
-class SentenceFiles:
+class SentenceFiles(NamedTuple):
     """What the files of a sentence-transformers model say."""
 
     transformer_folder: str
@@ -76,6 +72,8 @@ def _module_folders(name_or_path: str | os.PathLike[str], where: dict[str, Any])
     """Kind of module -> its folder; the kinds are Transformer, Pooling and perhaps Normalize, in this order."""
     path = resolve_file(name_or_path, "modules.json", required=False, **where)
     if path is None:
+        import logging
+
         logging.getLogger(__name__).warning("%s has no modules.json: using mean pooling", name_or_path)
         return {"Transformer": ""}
     modules = read_json(path)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .errors import CorruptModelError, WeightMismatchError
@@ -26,14 +25,14 @@ _LAYER = re.compile(r"\.(\d+)(?=\.)")
 _SHOWN = 20
 
 
-@dataclass
 class TensorMatch:
     """The outcome of a load: names are those of the model's own checkpoint format."""
 
-    filled: dict[str, str] = field(default_factory=dict)  # slot -> name in this checkpoint
-    missing: list[str] = field(default_factory=list)
-    unexpected: list[str] = field(default_factory=list)
-    mismatched: list[tuple[str, Shape, Shape]] = field(default_factory=list)  # (name, in the checkpoint, in the model)
+    def __init__(self) -> None:
+        self.filled: dict[str, str] = {}  # slot -> name in this checkpoint
+        self.missing: list[str] = []
+        self.unexpected: list[str] = []
+        self.mismatched: list[tuple[str, Shape, Shape]] = []  # (name, in the checkpoint, in the model)
 
     def loading_info(self) -> dict[str, Any]:
         """What `from_pretrained(output_loading_info=True)` returns beside the model."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._native import Encoding
 from .batch_encoding import BatchEncoding
@@ -23,8 +21,6 @@ from .tokenization_options import (
 if TYPE_CHECKING:
     from ._native import _Padding, _Truncation
 
-logger = logging.getLogger(__name__)
-
 # Texts in any of the forms that `__call__` takes
 Texts = str | Sequence[str] | Sequence[Sequence[str]] | Sequence[Sequence[Sequence[str]]]
 
@@ -32,8 +28,7 @@ Texts = str | Sequence[str] | Sequence[Sequence[str]] | Sequence[Sequence[Sequen
 _LONGEST_PADDING = 1 << 31
 
 
-@dataclass(frozen=True)
-class _Options:
+class _Options(NamedTuple):
     """Arguments of one call, apart from the texts."""
 
     add_special_tokens: bool = True
@@ -127,13 +122,14 @@ class CallableTokenizer(SpecialTokens):
             split_special_tokens=split_special_tokens,
             verbose=verbose,
         )
-        options = replace(options, **(tokenizer_kwargs or {}))
+        if tokenizer_kwargs:
+            options = _Options(**{**options._asdict(), **tokenizer_kwargs})
         self._warn_unknown(kwargs)
         if text is None and text_target is None:
             raise ValueError("You need to specify either `text` or `text_target`.")
         if text_target is None:
             return self._encode(text, text_pair, options)
-        target_options = options if max_target_length is None else replace(options, max_length=max_target_length)
+        target_options = options if max_target_length is None else options._replace(max_length=max_target_length)
         target = self._encode(text_target, text_pair_target, target_options)
         if text is None:
             return target
@@ -249,7 +245,7 @@ class CallableTokenizer(SpecialTokens):
         limit = self.model_max_length
         longest = max(map(len, encodings), default=0)
         if max_length is None and verbose and 0 < limit < longest and self._first_time("too long"):
-            logger.warning(
+            _logger().warning(
                 "Token indices sequence length is longer than the specified maximum sequence length for this model "
                 "(%d > %d). Running this sequence through the model will result in indexing errors",
                 longest,
@@ -259,12 +255,18 @@ class CallableTokenizer(SpecialTokens):
     def _warn_unknown(self, kwargs: Mapping[str, Any]) -> None:
         unknown = [name for name in kwargs if self._first_time(f"keyword {name}")]
         if unknown:
-            logger.warning("Keyword arguments %s not recognized.", unknown)
+            _logger().warning("Keyword arguments %s not recognized.", unknown)
 
     def _first_time(self, warning: str) -> bool:
         first = warning not in self._warned
         self._warned.add(warning)
         return first
+
+
+def _logger() -> Any:
+    import logging
+
+    return logging.getLogger(__name__)
 
 
 _BAD_TEXT = (

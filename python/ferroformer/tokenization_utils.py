@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -30,8 +29,6 @@ from .tokenization_padding import Padder, array_kind, as_columns, pad_columns, t
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-logger = logging.getLogger(__name__)
 
 
 class PreTrainedTokenizerBase(CallableTokenizer):
@@ -266,7 +263,9 @@ class PreTrainedTokenizerBase(CallableTokenizer):
             return text
         if self._tokenizer.model_kind == "BPE":
             if self._first_time("clean up"):
-                logger.warning(
+                import logging
+
+                logging.getLogger(__name__).warning(
                     "Ignoring clean_up_tokenization_spaces=True for the BPE tokenizer %s: it would strip spaces that "
                     "belong to the text.",
                     type(self).__name__,

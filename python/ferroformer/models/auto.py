@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..configuration_utils import PreTrainedConfig
 from ..errors import ConfigError
@@ -16,8 +15,7 @@ from ..errors import ConfigError
 __all__ = ["MODELS", "AutoConfig", "AutoModel"]
 
 
-@dataclass
-class ModelType:
+class ModelType(NamedTuple):
     """Where an architecture's classes are: each a class, or "module:name" beneath ferroformer.models."""
 
     config: str | type[PreTrainedConfig]
@@ -116,7 +114,7 @@ class AutoModel:
         known = entry(config_class.model_type)
         if known.model is not None and not exist_ok:
             raise ValueError(f"{config_class.model_type!r} has a model class; exist_ok=True replaces it")
-        known.model = model_class
+        MODELS[config_class.model_type] = known._replace(model=model_class)
 
 
 def _model_class(config: Any) -> Any:
