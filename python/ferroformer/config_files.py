@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import threading
-from pathlib import Path
 from typing import Any
 
 from .errors import ConfigFileError
@@ -18,13 +16,14 @@ MAX_BYTES = 32 << 20
 _SPECIAL_FLOATS = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: str | os.PathLike[str]) -> Any:
     """The content of a JSON file; a byte order mark is allowed. ConfigFileError says the line and column."""
-    if path.stat().st_size > MAX_BYTES:
+    if os.stat(path).st_size > MAX_BYTES:
         raise ConfigFileError(f"'{path}' is larger than {MAX_BYTES >> 20} MiB, which no JSON file of a model is")
     complaint = f"It looks like the config file at '{path}' is not a valid JSON file"
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"), object_hook=_decode_float)
+        with open(path, encoding="utf-8-sig") as file:
+            return json.load(file, object_hook=_decode_float)
     except json.JSONDecodeError as error:
         raise ConfigFileError(f"{complaint}: line {error.lineno} column {error.colno}: {error.msg}.") from None
     except UnicodeDecodeError as error:
@@ -33,7 +32,7 @@ def read_json(path: Path) -> Any:
         raise ConfigFileError(f"{complaint}: nested too deeply.") from None
 
 
-def read_config_file(path: Path) -> dict[str, Any]:
+def read_config_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     """As `read_json`, for a file that must hold a JSON object."""
     content = read_json(path)
     if not isinstance(content, dict):
@@ -46,9 +45,12 @@ def dump_config(settings: dict[str, Any]) -> str:
     return json.dumps(_encode_floats(settings), indent=2, sort_keys=True) + "\n"
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a file beside its place and rename it, so that a reader finds the old file or the new one, whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    import threading
+
+    directory, name = os.path.split(path)
+    temporary = os.path.join(directory, f".{name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         with open(temporary, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
@@ -56,7 +58,8 @@ def write_text(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        if os.path.exists(temporary):
+            os.unlink(temporary)
 
 
 def _decode_float(node: dict[str, Any]) -> Any:

@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import copy
 import os
-from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from .config_files import dump_config, read_config_file, write_text
 from .config_values import Kind, check_kind, dtype_name, listed_keys
 from .errors import ConfigError
-from .hub import CONFIG_NAME, HUB_ARGUMENTS, resolve_file
+from .hub import CONFIG_NAME, HUB_ARGUMENTS, find_file
 
 __all__ = ["PreTrainedConfig", "PretrainedConfig"]
 
@@ -197,14 +196,13 @@ class PreTrainedConfig:
 
     def to_json_file(self, json_file_path: str | os.PathLike[str], use_diff: bool = True) -> None:
         """Write the JSON text; the file is replaced as a whole or not at all."""
-        write_text(Path(json_file_path), self.to_json_string(use_diff))
+        write_text(json_file_path, self.to_json_string(use_diff))
 
     def save_pretrained(self, save_directory: str | os.PathLike[str]) -> None:
         """Write config.json into a directory, which is created if need be."""
         self.validate()
-        directory = Path(save_directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        self.to_json_file(directory / CONFIG_NAME)
+        os.makedirs(save_directory, exist_ok=True)
+        self.to_json_file(os.path.join(save_directory, CONFIG_NAME))
 
     # --- in -----------------------------------------------------------------------------------
     @classmethod
@@ -213,7 +211,7 @@ class PreTrainedConfig:
     ) -> Any:
         """Read config.json of a directory or of a repository on the hub, or a JSON file.
 
-        Keyword arguments: those of `hub.resolve_file`; overrides of settings; with `return_unused_kwargs=True` the
+        Keyword arguments: those of `hub.find_file`; overrides of settings; with `return_unused_kwargs=True` the
         result is (config, the arguments that are no settings), otherwise those are ignored.
 
         Raises ConfigError, ConfigFileError (an OSError too: not JSON), FileNotFoundError, NotADirectoryError.
@@ -235,9 +233,9 @@ class PreTrainedConfig:
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """(what the config file says, the keyword arguments that did not serve to find it)."""
         where = {key: kwargs.pop(key) for key in (*HUB_ARGUMENTS, "subfolder") if key in kwargs}
-        path = Path(pretrained_model_name_or_path).expanduser()
-        if not path.is_file():
-            found = resolve_file(pretrained_model_name_or_path, CONFIG_NAME, required=True, **where)
+        path = os.path.expanduser(pretrained_model_name_or_path)
+        if not os.path.isfile(path):
+            found = find_file(pretrained_model_name_or_path, CONFIG_NAME, required=True, **where)
             assert found is not None  # it is required
             path = found
         return read_config_file(path), kwargs
@@ -266,7 +264,7 @@ class PreTrainedConfig:
     @classmethod
     def from_json_file(cls: type[Self], json_file: str | os.PathLike[str]) -> Self:
         """From the path of a JSON file."""
-        config: Self = cls.from_dict(read_config_file(Path(json_file)))
+        config: Self = cls.from_dict(read_config_file(json_file))
         return config
 
 

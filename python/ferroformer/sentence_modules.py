@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from .config_files import read_config_file, read_json
 from .errors import CorruptModelError
-from .hub import plain_name, resolve_file
+from .hub import find_file, plain_name
 
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 
@@ -46,13 +46,13 @@ class SentenceFiles(NamedTuple):
 
 
 def read_sentence_files(name_or_path: str | os.PathLike[str], **where: Any) -> SentenceFiles:
-    """Read them; `where` as in `hub.resolve_file`.
+    """Read them; `where` as in `hub.find_file`.
 
     Raises NotImplementedError for a module that is not supported, CorruptModelError for a malformed file.
     """
 
     def read(filename: str, subfolder: str = "") -> dict[str, Any]:
-        path = resolve_file(name_or_path, filename, required=False, subfolder=subfolder, **where)
+        path = find_file(name_or_path, filename, required=False, subfolder=subfolder, **where)
         return {} if path is None else read_config_file(path)
 
     folders = _module_folders(name_or_path, where)
@@ -70,7 +70,7 @@ def read_sentence_files(name_or_path: str | os.PathLike[str], **where: Any) -> S
 
 def _module_folders(name_or_path: str | os.PathLike[str], where: dict[str, Any]) -> dict[str, str]:
     """Kind of module -> its folder; the kinds are Transformer, Pooling and perhaps Normalize, in this order."""
-    path = resolve_file(name_or_path, "modules.json", required=False, **where)
+    path = find_file(name_or_path, "modules.json", required=False, **where)
     if path is None:
         import logging
 

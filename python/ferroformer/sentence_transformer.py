@@ -7,7 +7,6 @@ normalises. Nothing is padded: a batch is its tokens end to end, and the length 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
@@ -289,7 +288,7 @@ class SentenceTransformer:
 
 def _full_name(name_or_path: str | os.PathLike[str]) -> str | os.PathLike[str]:
     name = str(name_or_path)
-    if Path(name).expanduser().exists() or "/" in name or os.sep in name or name in _BARE_NAMES:
+    if os.path.exists(os.path.expanduser(name)) or "/" in name or os.sep in name or name in _BARE_NAMES:
         return name_or_path
     return f"sentence-transformers/{name}"
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from ._native import Tokenizer
 from .added_token import AddedToken
 from .config_files import read_config_file, write_text
 from .errors import TokenizerError
-from .hub import resolve_file
+from .hub import find_file
 from .special_tokens import SpecialTokens
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -46,15 +45,17 @@ def read_tokenizer_files(
     `tokenizer.json` comes before the vocabulary (`vocab_name`, where the class reads one), `overrides` before
     `tokenizer_config.json`. Raises FileNotFoundError, or TokenizerError for a file that is damaged.
     """
-    path = Path(name_or_path)
-    if path.is_file():
-        vocab_file, json_file = (None, path) if path.suffix == ".json" else (path, None)
+    vocab_file: str | os.PathLike[str] | None
+    json_file: str | os.PathLike[str] | None
+    if os.path.isfile(name_or_path):
+        is_json = os.path.splitext(name_or_path)[1] == ".json"
+        vocab_file, json_file = (None, name_or_path) if is_json else (name_or_path, None)
         arguments, added = dict(overrides), dict[str, Any]()
     else:
-        json_file = resolve_file(name_or_path, TOKENIZER_FILE, required=False, **hub)
+        json_file = find_file(name_or_path, TOKENIZER_FILE, required=False, **hub)
         need_vocab = vocab_name is not None and json_file is None
         vocab_file = (
-            resolve_file(name_or_path, vocab_name, required=False, **hub) if vocab_name and need_vocab else None
+            find_file(name_or_path, vocab_name, required=False, **hub) if vocab_name and need_vocab else None
         )
         if json_file is None and vocab_file is None:
             tried = " or ".join(filter(None, [TOKENIZER_FILE, vocab_name]))
@@ -70,7 +71,7 @@ def read_tokenizer_files(
             del arguments[name]
     arguments["added_tokens_decoder"] = added
     arguments["name_or_path"] = str(name_or_path)
-    return TokenizerFiles(vocab_file.read_bytes() if vocab_file else None, description, arguments)
+    return TokenizerFiles(read_bytes(vocab_file) if vocab_file else None, description, arguments)
 
 
 class Description:
@@ -127,7 +128,7 @@ def _read_arguments(
     """The arguments in the config files, and the added tokens by content in the order of their ids."""
 
     def read(filename: str) -> dict[str, Any]:
-        path = resolve_file(name_or_path, filename, required=False, **hub)
+        path = find_file(name_or_path, filename, required=False, **hub)
         return read_config_file(path) if path else {}
 
     arguments = {k: v for k, v in read(TOKENIZER_CONFIG_FILE).items() if k not in _NOT_ARGUMENTS}
@@ -189,21 +190,29 @@ def _revive_added_tokens(value: Any) -> Any:
     return [_revive_added_tokens(v) for v in value] if isinstance(value, list) else value
 
 
-def _read_text(path: Path) -> str:
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _read_text(path: str | os.PathLike[str]) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with open(path, encoding="utf-8-sig") as file:
+            return file.read()
     except UnicodeDecodeError as error:
         raise TokenizerError(f"'{path}' is not UTF-8 at byte {error.start}") from None
 
 
 def _read_chat_templates(name_or_path: str | os.PathLike[str], hub: dict[str, Any]) -> dict[str, str]:
     templates = {}
-    main = resolve_file(name_or_path, CHAT_TEMPLATE_FILE, required=False, **hub)
+    main = find_file(name_or_path, CHAT_TEMPLATE_FILE, required=False, **hub)
     if main:
         templates["default"] = _read_text(main)
-    folder = Path(name_or_path, hub.get("subfolder") or "", CHAT_TEMPLATE_DIR)
-    for path in sorted(folder.glob("*.jinja")) if folder.is_dir() else []:
-        templates[path.stem] = _read_text(path)
+    folder = os.path.join(name_or_path, hub.get("subfolder") or "", CHAT_TEMPLATE_DIR)
+    for file in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+        name, suffix = os.path.splitext(file)
+        if suffix == ".jinja":
+            templates[name] = _read_text(os.path.join(folder, file))
     return templates
 
 
@@ -215,10 +224,9 @@ def write_tokenizer_files(
     chat_template: str | dict[str, str] | None,
 ) -> tuple[str, ...]:
     """Write `tokenizer_config.json`, the chat templates and `tokenizer.json`; returns the paths."""
-    folder = Path(directory)
-    if folder.is_file():
-        raise NotADirectoryError(f"Provided path ({folder}) should be a directory, not a file")
-    folder.mkdir(parents=True, exist_ok=True)
+    if os.path.isfile(directory):
+        raise NotADirectoryError(f"Provided path ({directory}) should be a directory, not a file")
+    os.makedirs(directory, exist_ok=True)
     start = f"{prefix}-" if prefix else ""
     config = {k: _plain(v) for k, v in config.items() if k not in _NOT_SAVED}
     contents = {
@@ -226,16 +234,16 @@ def write_tokenizer_files(
     }
     templates = {"default": chat_template} if isinstance(chat_template, str) else chat_template or {}
     for name, template in templates.items():
-        if Path(name).name != name:
+        if os.path.basename(name) != name:
             raise ValueError(f"Invalid chat template name: {name!r}")
         file = CHAT_TEMPLATE_FILE if name == "default" else f"{CHAT_TEMPLATE_DIR}/{name}.jinja"
         contents[start + file] = template
     contents[f"{start}{TOKENIZER_FILE}"] = description
-    for file, content in contents.items():
-        path = folder / file
-        path.parent.mkdir(exist_ok=True)
+    paths = {os.path.join(directory, file): content for file, content in contents.items()}
+    for path, content in paths.items():
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         write_text(path, content)
-    return tuple(os.path.join(directory, file) for file in contents)
+    return tuple(paths)
 
 
 def _plain(value: Any) -> Any:

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from ..config_files import read_config_file
-from ..hub import HUB_ARGUMENTS, resolve_file
+from ..hub import HUB_ARGUMENTS, find_file
 from ..tokenization_files import TOKENIZER_CONFIG_FILE, TOKENIZER_FILE
 from ..tokenization_utils import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from .bert_tokenizer import BertTokenizer, DistilBertTokenizer
@@ -55,7 +55,7 @@ class AutoTokenizer:
         source = pretrained_model_name_or_path
 
         def read(filename: str) -> dict[str, Any]:
-            path = resolve_file(source, filename, required=False, **hub)
+            path = find_file(source, filename, required=False, **hub)
             return read_config_file(path) if path else {}
 
         model = _as_dict(config) if config is not None else read("config.json")
@@ -66,7 +66,7 @@ class AutoTokenizer:
         else:
             chosen = MODEL_TYPE_CLASSES.get(str(model_type))
         if chosen is None:
-            if resolve_file(source, TOKENIZER_FILE, required=False, **hub) is None:
+            if find_file(source, TOKENIZER_FILE, required=False, **hub) is None:
                 _refuse(source, name, model_type)
             chosen = PreTrainedTokenizerFast
         return chosen.from_pretrained(source, **kwargs)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._native import Tokenizer
 from ..added_token import AddedToken
 from ..config_files import write_text
-from ..tokenization_files import Description, TokenizerFiles, template
+from ..tokenization_files import Description, TokenizerFiles, read_bytes, template
 from ..tokenization_utils import PreTrainedTokenizerBase
 
 if TYPE_CHECKING:
@@ -84,9 +83,9 @@ class BertTokenizer(PreTrainedTokenizerBase):
     ) -> tuple[str, ...]:
         """Write `vocab.txt`, the tokens by rising id; returns its path."""
         vocab = self._tokenizer.vocabulary(False)
-        path = Path(save_directory, f"{filename_prefix}-vocab.txt" if filename_prefix else "vocab.txt")
+        path = os.path.join(save_directory, f"{filename_prefix}-vocab.txt" if filename_prefix else "vocab.txt")
         write_text(path, "".join(f"{token}\n" for token in sorted(vocab, key=vocab.__getitem__)))
-        return (str(path),)
+        return (path,)
 
 
 class DistilBertTokenizer(BertTokenizer):
@@ -101,7 +100,7 @@ def _vocabulary(vocab: str | os.PathLike[str] | dict[str, int] | bytes | Descrip
         return vocab.text
     if isinstance(vocab, dict):
         return json.dumps({"model": {"vocab": vocab}}, ensure_ascii=False)
-    return vocab if isinstance(vocab, bytes) else Path(vocab).read_bytes()
+    return vocab if isinstance(vocab, bytes) else read_bytes(vocab)
 
 
 BertTokenizerFast = BertTokenizer
