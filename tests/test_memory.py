@@ -44,6 +44,19 @@ def test_loading_never_holds_two_copies(tmp_path):
     run(load, str(tmp_path))
 
 
+def test_a_tokenizer_is_a_few_megabytes():
+    code = """
+        import sys
+        from ferroformer import BertTokenizer
+        before = status("VmHWM")
+        tokenizer = BertTokenizer.from_pretrained(sys.argv[1])
+        taken = status("VmHWM") - before
+        assert len(tokenizer) == 30522
+        assert taken < 15e6, taken
+    """
+    run(code, str(Path(__file__).parent / "data" / "tokenizers" / "minilm"))
+
+
 def test_memory_is_flat_over_calls_of_any_shape():
     code = """
         import numpy as np

@@ -82,7 +82,7 @@ class SentenceTransformer:
         self._files = read_sentence_files(path, **where)
         where["subfolder"] = self._files.transformer_folder
         self._model = AutoModel.from_pretrained(path, add_pooling_layer=False, **where, **(model_kwargs or {}))
-        self.tokenizer = AutoTokenizer.from_pretrained(path, **where)
+        self.tokenizer = AutoTokenizer.from_pretrained(path, config=self._model.config, **where)
         settings = self._files.settings
         # both names always exist, so that encode_query and encode_document never fall back to the default prompt
         self.prompts: dict[str, str] = {"query": "", "document": ""} | (settings.get("prompts") or {}) | (prompts or {})

@@ -18,6 +18,12 @@ def test_import_is_lazy():
     assert run(f"import sys, ferroformer; print([m for m in {heavy} if m in sys.modules])") == "[]"
 
 
+def test_classes_are_light():
+    heavy = "numpy dataclasses huggingface_hub logging pathlib threading tqdm urllib".split()
+    names = "AutoModel, AutoTokenizer, SentenceTransformer"
+    assert run(f"import sys; from ferroformer import {names}; print([m for m in {heavy} if m in sys.modules])") == "[]"
+
+
 def test_import_is_quick():
     code = "import time; t = time.perf_counter(); import ferroformer; print(time.perf_counter() - t)"
     assert min(float(run(code)) for _ in range(3)) < 0.05

@@ -34,6 +34,17 @@ def test_errors(shared):
         backend.with_post_processor("{}")
 
 
+def test_a_vocabulary_may_be_lines_or_a_description():
+    options = {"unk_token": "?", "lowercase": True, "strip_accents": None, "handle_chinese_chars": True}
+    lines = Tokenizer.word_piece(b"?\nun\n##do\n", **options)
+    described = Tokenizer.word_piece('{"model": {"vocab": {"?": 0, "un": 1, "##do": 2}}}', **options)
+    for tokenizer in (lines, described):
+        assert tokenizer.encode_ids(["Undo it"])[0].tolist() == [1, 2, 0]
+    assert lines.to_json() == described.to_json()
+    with pytest.raises(ValueError, match="no vocabulary of tokens and ids"):
+        Tokenizer.word_piece('{"model": {"type": "Unigram", "vocab": [["a", 0.5]]}}', **options)
+
+
 def test_an_unknown_word_needs_an_unknown_token():
     vocab = {"model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "?"}, "version": "1.0"}
     import json
