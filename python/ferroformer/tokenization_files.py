@@ -61,7 +61,8 @@ def read_tokenizer_files(
             tried = " or ".join(filter(None, [TOKENIZER_FILE, vocab_name]))
             raise FileNotFoundError(f"no tokenizer in {str(name_or_path)!r}: there is no {tried}")
         arguments, added = _read_arguments(name_or_path, overrides, hub)
-    description = Description(_read_text(json_file)) if json_file else None
+    # JSON does not care how its lines end, and looking for their ends takes a millisecond
+    description = Description(_read_text(json_file, newline="")) if json_file else None
     if description is not None:
         added = added or description.added_tokens
     for name in SpecialTokens.SPECIAL_TOKENS_ATTRIBUTES:
@@ -195,9 +196,9 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         return file.read()
 
 
-def _read_text(path: str | os.PathLike[str]) -> str:
+def _read_text(path: str | os.PathLike[str], newline: str | None = None) -> str:
     try:
-        with open(path, encoding="utf-8-sig") as file:
+        with open(path, encoding="utf-8-sig", newline=newline) as file:
             return file.read()
     except UnicodeDecodeError as error:
         raise TokenizerError(f"'{path}' is not UTF-8 at byte {error.start}") from None

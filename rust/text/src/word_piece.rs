@@ -54,10 +54,10 @@ impl Vocabulary<'_> {
 }
 
 fn read_lines(text: &[u8]) -> Result<AHashMap<String, u32>, TextError> {
-    std::str::from_utf8(text).map_err(|e| TextError::VocabularyNotUtf8 {
+    let text = std::str::from_utf8(text).map_err(|e| TextError::VocabularyNotUtf8 {
         line: 1 + text[..e.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count(),
     })?;
-    WordPiece::read_bytes(text).map_err(|e| TextError::Description(e.to_string()))
+    Ok(text.lines().zip(0..).map(|(line, id)| (line.trim_end().to_owned(), id)).collect())
 }
 
 #[cfg(test)]
