@@ -45,7 +45,18 @@ impl Problem {
         let qkv = [0, 1, 2].map(|i| qkv.block(0..length, i * width..(i + 1) * width));
         let (scale, out) = (self.scale(), MatMut::dense(&mut self.out, length, width));
         let scratch = &mut self.scratch;
-        attention(self.level, &Threads::serial(), qkv, self.heads, &[0, length], scale, scratch, None, out);
+        attention(
+            self.level,
+            Precision::Float32,
+            &Threads::serial(),
+            qkv,
+            self.heads,
+            &[0, length],
+            scale,
+            scratch,
+            None,
+            out,
+        );
     }
 
     /// The first head against the twin.

@@ -131,6 +131,12 @@ pub(crate) fn words_of<T: Element>(xs: &[T]) -> &[u32] {
     unsafe { std::slice::from_raw_parts(xs.as_ptr().cast(), xs.len()) }
 }
 
+/// The same bits as words, to be written.
+pub(crate) fn words_of_mut<T: Element>(xs: &mut [T]) -> &mut [u32] {
+    // SAFETY: as above, the other way round too.
+    unsafe { std::slice::from_raw_parts_mut(xs.as_mut_ptr().cast(), xs.len()) }
+}
+
 /// The words' bytes, to be written.
 pub(crate) fn bytes_of_mut(xs: &mut [u32]) -> &mut [u8] {
     // SAFETY: four bytes a word, any of which are a u32.

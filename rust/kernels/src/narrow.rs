@@ -183,7 +183,7 @@ impl Kernel for NarrowKernel<'_> {
 
 /// `x` in bf16; what is left of `out` is zero.
 #[inline(always)]
-fn to_bf16<I: Isa>(isa: I, x: &[f32], out: &mut [u16]) {
+pub(crate) fn to_bf16<I: Isa>(isa: I, x: &[f32], out: &mut [u16]) {
     let mut vectors = x.chunks_exact(I::LANES);
     let mut i = 0;
     for v in &mut vectors {

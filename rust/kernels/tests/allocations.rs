@@ -66,6 +66,7 @@ fn no_kernel_allocates() {
             layer_norm(level, &Threads::serial(), mat(H), &x[..H], &x[..H], 1e-12, normed, &mut Narrow::default());
             attention(
                 level,
+                Precision::Float32,
                 &Threads::serial(),
                 [mat(H); 3],
                 HEADS,

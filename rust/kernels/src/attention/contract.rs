@@ -16,6 +16,7 @@ struct Operands {
     dim: usize,
     qkv: [Vec<f32>; 3],
     scale: f32,
+    precision: Precision,
 }
 
 impl Operands {
@@ -23,7 +24,8 @@ impl Operands {
         let tokens = lengths.iter().sum::<usize>();
         let mut random = Random((tokens * 1000 + dim) as u64);
         let qkv = std::array::from_fn(|_| random.floats(tokens * heads * dim));
-        Operands { lengths: lengths.to_vec(), heads, dim, qkv, scale: 1.0 / (dim as f32).sqrt() }
+        let (lengths, scale) = (lengths.to_vec(), 1.0 / (dim as f32).sqrt());
+        Operands { lengths, heads, dim, qkv, scale, precision: Precision::Float32 }
     }
 
     fn columns(&self) -> usize {
@@ -52,6 +54,7 @@ impl Operands {
         let mut scratch = Guarded::output(1, threads * attention_scratch(level, width, self.dim), 0, offset);
         attention(
             level,
+            self.precision,
             &Threads::new(threads),
             [q.mat(), k.mat(), v.mat()],
             self.heads,
@@ -87,7 +90,8 @@ impl Operands {
             let largest = |xs: &[f32]| xs.iter().fold(0f64, |a, b| a.max(f64::from(b.abs())));
             let score = f64::from(self.scale) * self.dim as f64 * largest(&q) * largest(&k);
             let (p, out) = (self.unpadded(&p, s, head), self.part(&out, s, head));
-            let rounding = 2f64.powi(-23) * (4.0 + score);
+            let in_bf16 = self.precision == Precision::BFloat16 && level.has_bf16();
+            let rounding = 2f64.powi(if in_bf16 { -8 } else { -23 }) * (4.0 + score);
             for (got, exact) in p.iter().zip(exact_p) {
                 let error = (f64::from(*got) - exact).abs();
                 assert!(error <= 2.0 * rounding * exact, "{} x {}: {got:e}, not {exact:e}", self.lengths[s], self.dim);
@@ -115,6 +119,31 @@ fn the_stated_accuracy_is_kept() {
             }
         }
         Operands::random(&[7, 0, 30, 512, 1, 43], 3, 20).check(level, 3);
+    });
+}
+
+#[test]
+fn bf16_keeps_the_accuracy_stated_for_it_and_law_1() {
+    for_every_level(|level| {
+        let in_bf16 = |lengths: &[usize], heads, dim| Operands {
+            precision: Precision::BFloat16,
+            ..Operands::random(lengths, heads, dim)
+        };
+        for dim in DIMS {
+            for length in (1..=50).chain([100, 129, 512]) {
+                in_bf16(&[length], 1, dim).check(level, 1);
+            }
+            let batch = in_bf16(&[7, 0, 30, 1, 43], 3, dim);
+            let (p, out) = batch.attend(level, 1, true, 0, 0);
+            for threads in 1..=3 {
+                let (other_p, other_out) = batch.attend(level, threads, true, threads, threads);
+                assert_same_bits(&other_p, &p, format_args!("probabilities, {threads} threads"));
+                assert_same_bits(&other_out, &out, format_args!("{threads} threads"));
+            }
+            let first = in_bf16(&[7], 3, dim);
+            let alone = Operands { qkv: batch.qkv.each_ref().map(|x| x[..7 * 3 * dim].to_vec()), ..first };
+            assert_same_bits(&alone.attend(level, 1, false, 0, 0).1, &out[..7 * 3 * dim], format_args!("alone"));
+        }
     });
 }
 
@@ -218,6 +247,7 @@ fn sequences_that_overlap_are_refused() {
     let mut out = [0.0; 6];
     attention(
         Level::best(),
+        Precision::Float32,
         &Threads::serial(),
         [x; 3],
         1,
@@ -239,6 +269,7 @@ fn batches() -> impl Strategy<Value = Operands> {
             dim,
             qkv,
             scale,
+            precision: Precision::Float32,
         })
     })
 }

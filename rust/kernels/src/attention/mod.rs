@@ -6,16 +6,19 @@
 //!
 //!   scores (block, L) = Q K^T;  softmax of each row;  out (block, D) = scores V
 //!
-//! by the matrix product's own tiles. A block's scores stay in the second-level cache; there is no (L, L) tensor, no
+//! by the matrix product's own tiles, in f32 or in bf16. A block's scores stay in the second-level cache; there is no (L, L) tensor, no
 //! padding and no mask. A query's row does not depend on the block that it falls into.
 //! (Vaswani et al. 2017, arXiv 1706.03762.)
 
 #[cfg(test)]
 mod contract;
+mod operands;
 
-use crate::buffer::words_of;
-use crate::gemm::{Float32, Panels, Rows, multiply};
-use crate::isa::{Isa, Kernel, Level, dispatch_floats};
+use operands::Operands;
+
+use crate::buffer::words_of_mut;
+use crate::gemm::{Bf16, Float32, Panels, Precision, Rows, multiply};
+use crate::isa::{Isa, Kernel, Level, dispatch, dispatch_floats};
 use crate::mat::{Mat, MatMut, padded_stride};
 use crate::softmax::softmax_row;
 use crate::threads::{Disjoint, Threads};
@@ -40,8 +43,9 @@ pub fn attention_scratch(level: Level, length: usize, head_dim: usize) -> usize 
 /// Multi-head self-attention over each sequence alone: q, k, v (T, heads x D) -> out (T, heads x D).
 ///
 /// Sequence s has the rows `starts[s] - starts[0]..starts[s + 1] - starts[0]`. With `probabilities` the weights are written too.
-/// With R = 2^-23 (4 + scale D max |q| max |k|), a probability is within 2 R of itself and an element of `out` within
-/// R max |v| of the exact value. NaN in a key reaches every row of its sequence and head, in a value its column of these,
+/// With R = u (4 + scale D max |q| max |k|) and u = 2^-23, a probability is within 2 R of itself and an element of `out` within
+/// R max |v| of the exact value. With another `precision` than float32, on a CPU that multiplies bf16, both products are of
+/// numbers rounded to that, and u = 2^-8. NaN in a key reaches every row of its sequence and head, in a value its column of these,
 /// in a query its own row.
 ///
 /// # Panics
@@ -49,6 +53,7 @@ pub fn attention_scratch(level: Level, length: usize, head_dim: usize) -> usize 
 #[expect(clippy::too_many_arguments, reason = "the operands of attention, each by its own name")]
 pub fn attention(
     level: Level,
+    precision: Precision,
     threads: &Threads,
     [q, k, v]: [Mat; 3],
     heads: usize,
@@ -88,31 +93,38 @@ pub fn attention(
             (scratch.block(rank..rank + 1, 0..sizes.floats()), own, out.block(rows.clone(), cols))
         };
         let probabilities = probabilities.as_mut().map(|p| (p.row_mut(0), &columns[rows]));
-        let (scratch, sizes) = (scratch.row_mut(0), sizes);
-        dispatch_floats(level, Head { q, k, v, scale, scratch, sizes, probabilities, out });
+        let head = Head { q, k, v, scale, scratch: scratch.row_mut(0), sizes, probabilities, out };
+        if precision != Precision::Float32 && level.has_bf16() {
+            dispatch(level, InBf16(head));
+        } else {
+            dispatch_floats(level, InFloats(head));
+        }
     });
 }
 
 /// Multiply-adds below which attention is not worth a second thread.
 const LEAST_SHARED: usize = 1 << 17;
 
-/// How the scratch space of one thread is divided.
+/// How the scratch space of one thread is divided, in words.
 #[derive(Clone, Copy)]
 struct Scratch {
     keys: usize,
     values: usize,
     scores: usize,
+    narrow: usize,
 }
 
 impl Scratch {
     fn new(panel: usize, length: usize, head_dim: usize) -> Self {
         let panels = |columns: usize, depth: usize| columns.div_ceil(panel) * panel * (depth + 1);
-        let scores = BLOCK.min(length) * padded_stride(length);
-        Scratch { keys: panels(length, head_dim), values: panels(head_dim, length), scores }
+        let rows = BLOCK.min(length);
+        let narrow = rows * padded_stride(length.max(head_dim).div_ceil(2));
+        let scores = rows * padded_stride(length);
+        Scratch { keys: panels(length, head_dim), values: panels(head_dim, length), scores, narrow }
     }
 
     fn floats(self) -> usize {
-        self.keys + self.values + self.scores
+        self.keys + self.values + self.scores + self.narrow
     }
 }
 
@@ -128,33 +140,56 @@ struct Head<'a> {
     out: MatMut<'a>,
 }
 
-impl Kernel for Head<'_> {
-    type Out = ();
+impl Head<'_> {
     #[inline(always)]
     #[rustfmt::skip]
-    fn run<I: Isa>(mut self, isa: I) {
+    fn attend<I: Isa, F: Operands<I>>(mut self, isa: I) {
         let (length, dim) = (self.q.rows(), self.q.cols());
         let (keys, rest) = self.scratch.split_at_mut(self.sizes.keys);
-        let (values, scores) = rest.split_at_mut(self.sizes.values);
-        pack_keys::<I>(self.k, keys);
-        pack_values::<I>(self.v, values);
-        let panels = |data, depth| Panels { data: words_of(data), depth };
-        let (keys, values) = (panels(keys, dim), panels(values, length));
+        let (values, rest) = rest.split_at_mut(self.sizes.values);
+        let (scores, narrow) = rest.split_at_mut(self.sizes.scores);
+        let (keys, values, narrow) = (words_of_mut(keys), words_of_mut(values), words_of_mut(narrow));
+        pack_keys::<I, F>(isa, self.k, keys, narrow);
+        F::pack_values(isa, self.v, values);
+        let keys = Panels { data: keys, depth: dim.div_ceil(F::PER_WORD) };
+        let values = Panels { data: values, depth: length.div_ceil(F::PER_WORD) };
         let stride = padded_stride(length);
         for first in (0..length).step_by(BLOCK) {
             let rows = first..length.min(first + BLOCK);
             let mut block = MatMut::new(scores, rows.len(), length, stride);
-            let queries = Rows::plain(self.q.rows_of(rows.clone()));
-            multiply::<I, Float32>(isa, queries, keys, &mut block, #[inline(always)] |_, _, _| ());
+            let queries = F::rows(isa, self.q.rows_of(rows.clone()), narrow);
+            multiply::<I, F>(isa, Rows::plain(queries), keys, &mut block, #[inline(always)] |_, _, _| ());
             for r in 0..rows.len() {
                 softmax_row(isa, block.row_mut(r), self.scale);
                 if let Some((out, columns)) = &mut self.probabilities {
                     scatter(block.row_mut(r), columns, first + r, out);
                 }
             }
-            let scores = Rows::plain(Mat::new(scores, rows.len(), length, stride));
+            let scores = F::rows(isa, Mat::new(scores, rows.len(), length, stride), narrow);
             let mut out = self.out.reborrow().into_block(rows, 0..dim);
-            multiply::<I, Float32>(isa, scores, values, &mut out, #[inline(always)] |_, _, _| ());
+            multiply::<I, F>(isa, Rows::plain(scores), values, &mut out, #[inline(always)] |_, _, _| ());
+        }
+    }
+}
+
+struct InFloats<'a>(Head<'a>);
+
+impl Kernel for InFloats<'_> {
+    type Out = ();
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        self.0.attend::<I, Float32>(isa);
+    }
+}
+
+struct InBf16<'a>(Head<'a>);
+
+impl Kernel for InBf16<'_> {
+    type Out = ();
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        if I::HAS_BF16 {
+            self.0.attend::<I, Bf16>(isa);
         }
     }
 }
@@ -168,38 +203,22 @@ fn scatter(row: &[f32], columns: &[usize], r: usize, out: &mut [f32]) {
     }
 }
 
-/// Panels of keys as columns: a row of zeros to begin the sums, then element d of each key.
+/// Panels of keys as columns: a row of zeros to begin the sums, then each word of every key. `narrow` is scratch.
 #[inline(always)]
-fn pack_keys<I: Isa>(k: Mat, out: &mut [f32]) {
-    let dim = k.cols();
-    let panels = k.rows().div_ceil(I::PANEL);
-    for (p, panel) in out.chunks_exact_mut((dim + 1) * I::PANEL).take(panels).enumerate() {
+fn pack_keys<I: Isa, F: Operands<I>>(isa: I, k: Mat, out: &mut [u32], narrow: &mut [u32]) {
+    let (panels, depth) = (k.rows().div_ceil(I::PANEL), k.cols().div_ceil(F::PER_WORD));
+    for (p, panel) in out.chunks_exact_mut((depth + 1) * I::PANEL).take(panels).enumerate() {
         let first = p * I::PANEL;
         let count = I::PANEL.min(k.rows() - first);
-        panel[..I::PANEL].fill(0.0);
+        panel[..I::PANEL].fill(0);
         for j in 0..count {
-            for (out, x) in panel[I::PANEL..].chunks_exact_mut(I::PANEL).zip(k.row(first + j)) {
-                out[j] = *x;
+            let words = F::row(isa, k.row(first + j), narrow);
+            for (out, word) in panel[I::PANEL..].chunks_exact_mut(I::PANEL).zip(words) {
+                out[j] = *word;
             }
         }
         for row in panel.chunks_exact_mut(I::PANEL) {
-            row[count..].fill(0.0);
-        }
-    }
-}
-
-/// Panels of value columns: a row of zeros to begin the sums, then each value's part.
-#[inline(always)]
-fn pack_values<I: Isa>(v: Mat, out: &mut [f32]) {
-    let panels = v.cols().div_ceil(I::PANEL);
-    for (p, panel) in out.chunks_exact_mut((v.rows() + 1) * I::PANEL).take(panels).enumerate() {
-        let first = p * I::PANEL;
-        let count = I::PANEL.min(v.cols() - first);
-        let (zeros, rows) = panel.split_at_mut(I::PANEL);
-        zeros.fill(0.0);
-        for (r, row) in rows.chunks_exact_mut(I::PANEL).enumerate() {
-            row[..count].copy_from_slice(&v.row(r)[first..first + count]);
-            row[count..].fill(0.0);
+            row[count..].fill(0);
         }
     }
 }

@@ -61,6 +61,7 @@ impl SelfAttention {
         let scale = 1.0 / (head_dim as f32).sqrt();
         attention(
             self.level,
+            self.projection.precision(),
             threads,
             qkv,
             heads,

@@ -1,6 +1,6 @@
 //! y = x W^T + b, several such layers with the same input side by side in one product (query, key and value).
 
-use ferroformer_kernels::{Epilogue, Form, Input, Mat, MatMut, Narrow, PackedLinear, Threads, linear};
+use ferroformer_kernels::{Epilogue, Form, Input, Mat, MatMut, Narrow, PackedLinear, Precision, Threads, linear};
 
 use crate::error::Result;
 use crate::export::{Export, Values};
@@ -26,6 +26,10 @@ impl Linear {
     pub(crate) fn load(loader: &mut Loader, parts: Vec<(String, usize)>, inputs: usize) -> Result<Self> {
         let packed = loader.linear(&Self::slots(&parts, inputs))?;
         Ok(Self { packed, parts })
+    }
+
+    pub(crate) fn precision(&self) -> Precision {
+        self.packed.precision()
     }
 
     /// The form in which x is read.
