@@ -34,9 +34,9 @@ impl<'a> Panels<'a> {
         (F::HEAD + self.depth) * I::PANEL
     }
 
-    /// From the panel that holds this column on.
+    /// Those from the panel that holds this column on.
     #[inline(always)]
-    fn from_column<I: Isa, F: Format<I>>(self, column: usize) -> Self {
+    fn starting_at<I: Isa, F: Format<I>>(self, column: usize) -> Self {
         Panels { data: &self.data[column / I::PANEL * self.stride::<I, F>()..], ..self }
     }
 }
@@ -91,7 +91,7 @@ pub(crate) fn multiply<I: Isa, F: Format<I>>(
                 let panels = if whole >= panels { panels } else { 1 };
                 let columns = column..c.cols().min(column + panels * I::PANEL);
                 for tile_rows in tiles(rows.clone(), I::TILE_ROWS) {
-                    let begin = b.from_column::<I, F>(column);
+                    let begin = b.starting_at::<I, F>(column);
                     let out = c.reborrow().into_block(tile_rows.clone(), columns.clone());
                     step::<I, F>(isa, x.some(tile_rows.clone()), begin, out, k.clone());
                     if k.end == depth {
