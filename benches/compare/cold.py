@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from worker import load, peak_memory
+from process import load, peak_memory
 
 
 def main() -> None:

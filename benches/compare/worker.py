@@ -7,7 +7,6 @@ While it waits it is blocked in a read: whose turn it is not, sleeps.
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import statistics
@@ -19,13 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from process import load, peak_memory
+
 # A turn ends after this many seconds of calls, and after two calls at the earliest unless one took as long as that.
 _TURN = 0.3
-
-
-def load(name: str, variant: str, checkpoint: str, folder: str, threads: str) -> Any:
-    module = importlib.import_module(f"engines.{name}")
-    return module.Engine(Path(checkpoint), Path(folder), variant, int(threads))
 
 
 def call(engine: Any, inputs: str, how: str) -> Callable[[], Any]:
@@ -47,15 +43,11 @@ def turn(work: Callable[[], Any]) -> float:
     return statistics.median(times[1:] or times)
 
 
-def peak_memory() -> float:
-    """The most MB that this process had resident."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
-
-
 def answer(engine: Any, order: dict[str, str]) -> Any:
     if order["do"] == "peak":
         return peak_memory()
+    if order["do"] == "precision":
+        return engine.precision
     work = call(engine, order["inputs"], order["how"])
     if order["do"] == "time":
         return turn(work)
