@@ -2,155 +2,161 @@
 
     python benches/compare/compare.py --wheel dist/ferroformer-*.whl [--texts FILE] [--record DIRECTORY]
 
-Every engine has an environment of its own and, for each model and number of threads, a process that stays loaded. Each
-is proved right on each input before it is timed; the rounds alternate. Ratios are against the first engine: above 1 is
-slower.
+Every engine has an environment of its own and, for each variant, model and number of threads, a process that stays
+loaded. Each is proved right on each input before it is timed; the rounds alternate. Engines are compared within a
+precision: how many times the first engine's time the best of the others takes.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
-import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import environments
 import machine
 import measure
+import preparation
 import report
+import texts
 import workloads
-from crew import Rival, Worker
+from crew import PRECISIONS, Rival, Worker
+from measure import Proof, Sample
 from workloads import Model, Workload
 
 CACHE = environments.HERE / ".cache"
-# Too large to be installed for a comparison: it takes part where the Python that runs this has it.
-BORROWED = "torch"
-ENGINES = ("ferroformer", "onnxruntime", "openvino", "ctranslate2", BORROWED)
+# Seconds that one variant of one engine takes for a round of a section on two cores of a Zen 4; a rough mean.
+_ROUND = {"size": 0.0, "sentences": 3.5, "tokens": 6.0, "cold": 0.4}
 
 
 def main() -> None:
     arguments = _arguments()
-    engines = [engine for engine in arguments.engines if _installed(engine, arguments.wheel)]
-    rivals = [Rival(engine, variant) for engine in engines for variant in _variants(engine)]
-    found = {engine: environments.stack(engine) for engine in engines}
+    arguments.engines = [e for e in arguments.engines if preparation.installed(e, arguments.wheel)]
+    environments.note(f"about {_minutes(arguments):.0f} minutes, installing and converting not counted")
+    found = {engine: environments.stack(engine) for engine in arguments.engines}
     facts = [*machine.describe(["python", *sys.argv]), report.versions(found)]
-    parts = ["\n".join(f"- {fact}" for fact in facts)]
-    for section in arguments.sections:
-        parts += _SECTIONS[section](rivals, arguments)
-    text = "\n\n".join(parts) + "\n"
-    print(text)
-    if arguments.record:
-        arguments.record.mkdir(parents=True, exist_ok=True)
-        (arguments.record / f"{'-'.join(arguments.sections)}.md").write_text(text, encoding="utf-8")
+    head = "\n".join(f"- {fact}" for fact in facts)
+    print(head)
+    for name, text in _parts(arguments):
+        print(f"\n{text}", flush=True)
+        if arguments.record:
+            # As soon as it is there: a run that is killed keeps what it had.
+            arguments.record.mkdir(parents=True, exist_ok=True)
+            (arguments.record / f"{name}.md").write_text(f"{head}\n\n{text}\n", encoding="utf-8")
+
+
+def _parts(arguments: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    """Names and tables, a part per section and number of threads."""
+    if "size" in arguments.sections:
+        yield "size", _size(arguments)
+    for threads in arguments.threads:
+        for section in arguments.sections:
+            if section != "size":
+                yield f"{section}-{threads}", _TIMED[section](arguments, threads)
 
 
 # --- sections ---------------------------------------------------------------------------------
-def _sentences(rivals: list[Rival], arguments: argparse.Namespace) -> list[str]:
+def _size(arguments: argparse.Namespace) -> str:
+    own = [engine for engine in arguments.engines if engine != preparation.BORROWED]
+    return f"## Installed\n\n{report.stacks({engine: environments.stack(engine) for engine in own})}"
+
+
+def _sentences(arguments: argparse.Namespace, threads: int) -> str:
     model = workloads.minilm(CACHE)
-    texts = workloads.read_texts(arguments.texts, arguments.count)
-    return _timings(model, workloads.sentence_workloads(model, texts), rivals, arguments)
+    works = workloads.sentence_workloads(model, texts.read(arguments.texts, arguments.count))
+    return _timings(model, works, arguments, threads)
 
 
-def _tokens(rivals: list[Rival], arguments: argparse.Namespace) -> list[str]:
+def _tokens(arguments: argparse.Namespace, threads: int) -> str:
     model = workloads.bert_base(CACHE)
-    return _timings(model, workloads.token_workloads(model), rivals, arguments)
+    return _timings(model, workloads.token_workloads(model), arguments, threads)
 
 
-def _cold(rivals: list[Rival], arguments: argparse.Namespace) -> list[str]:
+def _cold(arguments: argparse.Namespace, threads: int) -> str:
     model = workloads.minilm(CACHE)
-    _prepare(model, rivals)
-    parts = []
-    for threads in arguments.threads:
-        samples = measure.cold_starts(rivals, model, threads, arguments.rounds)
-        parts += [f"## Cold start: fresh process, load {model.name}, one embedding, exit: {_of(threads)}"]
-        parts += [report.cold_starts(samples)]
-    return parts
+    preparation.prepare(model, arguments.engines)
+    rivals = _chosen(arguments, lambda engine: preparation.cold_variants(engine, model))
+    environments.note(f"cold start, {_of(threads)}")
+    proofs = {rival: _proof_of_start(rival, model, threads) for rival in rivals}
+    right = [rival for rival in rivals if proofs[rival].holds(rival)]
+    samples = measure.cold_starts(right, model, threads, arguments.rounds)
+    title = f"## Cold start: fresh process, load {model.name}, one embedding, exit: {_of(threads)}"
+    return f"{title}\n\n{report.cold_starts(samples, proofs)}"
 
 
-def _size(rivals: list[Rival], arguments: argparse.Namespace) -> list[str]:
-    own = [engine for engine in dict.fromkeys(rival.engine for rival in rivals) if engine != BORROWED]
-    return ["## Installed", report.stacks({engine: environments.stack(engine) for engine in own})]
+def _proof_of_start(rival: Rival, model: Model, threads: int) -> Proof:
+    worker = Worker(rival, model.checkpoint, model.folder, threads)
+    proof = measure.prove(worker, workloads.one_sentence(model), model.folder)
+    worker.dismiss()
+    return proof
 
 
-_SECTIONS = {"sentences": _sentences, "tokens": _tokens, "cold": _cold, "size": _size}
+_TIMED = {"sentences": _sentences, "tokens": _tokens, "cold": _cold}
 
 
-def _timings(model: Model, works: list[Workload], rivals: list[Rival], arguments: argparse.Namespace) -> list[str]:
-    _prepare(model, rivals)
-    parts = []
-    for threads in arguments.threads:
-        parts += _with_threads(model, works, rivals, threads, arguments.rounds)
-    return parts
-
-
-def _with_threads(model: Model, works: list[Workload], rivals: list[Rival], threads: int, rounds: int) -> list[str]:
-    workers = [Worker(rival, model.checkpoint, model.folder, threads) for rival in rivals]
-    proofs, samples = {}, {}
+def _timings(model: Model, works: list[Workload], arguments: argparse.Namespace, threads: int) -> str:
+    preparation.prepare(model, arguments.engines)
+    workers = [
+        Worker(rival, model.checkpoint, model.folder, threads) for rival in _chosen(arguments, preparation.variants)
+    ]
+    results = report.Results({worker.rival: worker.ask(do="precision") for worker in workers})
     for work in works:
-        environments.note(f"{model.name}, {_of(threads)}: {work.name}")
-        proofs[work.name] = {worker.rival: measure.prove(worker, work, model.folder) for worker in workers}
-        right = [worker for worker in workers if proofs[work.name][worker.rival].holds(worker.rival)]
-        samples[work.name] = measure.rounds(right, work, rounds)
-    peaks = {worker.rival: worker.ask(do="peak") for worker in workers}
+        if any(part in work.name for part in arguments.works):
+            environments.note(f"{model.name}, {_of(threads)}: {work.name}")
+            results.add(work.name, *_measured(workers, model, work, arguments.rounds))
+    results.peaks = {worker.rival: worker.ask(do="peak") for worker in workers}
     for worker in workers:
         worker.dismiss()
-    return [f"## {model.name}, {_of(threads)}", report.timings(samples, proofs, peaks)]
+    return f"## {model.name}, {_of(threads)}\n\n{report.standings(results)}\n\n{report.timings(results)}"
+
+
+def _measured(
+    workers: list[Worker], model: Model, work: Workload, rounds: int
+) -> tuple[dict[Rival, Proof], dict[Rival, Sample]]:
+    """Only those that are right are timed."""
+    proofs = {worker.rival: measure.prove(worker, work, model.folder) for worker in workers}
+    return proofs, measure.rounds([w for w in workers if proofs[w.rival].holds(w.rival)], work, rounds)
+
+
+def _chosen(arguments: argparse.Namespace, variants: Callable[[str], list[Rival]]) -> list[Rival]:
+    rivals = [rival for engine in arguments.engines for rival in variants(engine)]
+    return [rival for rival in rivals if rival.precision in arguments.precisions]
 
 
 def _of(threads: int) -> str:
     return "1 thread" if threads == 1 else f"{threads} threads"
 
 
-# --- preparation ------------------------------------------------------------------------------
-def _installed(engine: str, wheel: Path) -> bool:
-    if engine == BORROWED:
-        return environments.borrow(engine, ("torch", "transformers", "tokenizers"))
-    environments.install(engine, wheel if engine == "ferroformer" else None)
-    return True
+def _minutes(arguments: argparse.Namespace) -> float:
+    """Of all rounds and a proof; one thread takes twice as long as two, except to start."""
+    of_section = _ROUND | {"sentences": _ROUND["sentences"] * arguments.count / 1000}
+    seconds = sum(of_section[section] * 2 / threads for section in arguments.sections for threads in arguments.threads)
+    minutes: float = len(_chosen(arguments, preparation.variants)) * (arguments.rounds + 1) * seconds / 60
+    return minutes
 
 
-def _variants(engine: str) -> tuple[str, ...]:
-    """Read, not imported: the engine itself is not installed here."""
-    source = (environments.HERE / "engines" / f"{engine}.py").read_text(encoding="utf-8")
-    statements = ast.parse(source).body
-    values = (s.value for s in statements if isinstance(s, ast.Assign) and ast.unparse(s.targets[0]) == "VARIANTS")
-    variants: tuple[str, ...] = ast.literal_eval(next(values))
-    return variants
+# --- the command line -------------------------------------------------------------------------
+def _several(text: str) -> list[str]:
+    return text.split(",")
 
 
-def _prepare(model: Model, rivals: list[Rival]) -> None:
-    """Everything that engines convert before they load; done once."""
-    _once(model, environments.ONNX_TOOLS, "export.py")
-    for engine in dict.fromkeys(rival.engine for rival in rivals if rival.engine != BORROWED):
-        _once(model, engine, "prepare.py", engine)
-
-
-def _once(model: Model, environment: str, script: str, *arguments: str) -> None:
-    stamp = model.folder / f"{environment}.ready"
-    versions = environments.requirements(environment)
-    if stamp.exists() and stamp.read_text(encoding="utf-8") == versions:
-        return
-    if environment == environments.ONNX_TOOLS:
-        environments.install(environment)
-    command = [environments.python(environment), environments.HERE / script, *arguments, model.checkpoint, model.folder]
-    subprocess.run(list(map(str, command)), check=True)
-    stamp.write_text(versions, encoding="utf-8")
+def _numbers(text: str) -> list[int]:
+    return list(map(int, text.split(",")))
 
 
 def _arguments() -> argparse.Namespace:
-    def several(text: str) -> list[str]:
-        return text.split(",")
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--wheel", type=Path, required=True, help="ferroformer's, as `make wheel` builds it")
-    parser.add_argument("--texts", type=Path, help="a file with a text a line; default: Python's manual")
+    parser.add_argument("--texts", type=Path, help=f"{texts.read.__doc__} The last is the default.")
     parser.add_argument("--count", type=int, default=1000, help="texts of the end-to-end workload")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=lambda text: list(map(int, text.split(","))), default=[1, 2])
-    parser.add_argument("--engines", type=several, default=list(ENGINES), help="the first is what ratios refer to")
-    parser.add_argument("--sections", type=several, default=list(_SECTIONS), help=", ".join(_SECTIONS))
-    parser.add_argument("--record", type=Path, help="a folder for the tables")
+    parser.add_argument("--threads", type=_numbers, default=[2, 1])
+    parser.add_argument("--engines", type=_several, default=list(preparation.ENGINES), help="the first is ours")
+    parser.add_argument("--precisions", type=_several, default=list(PRECISIONS), help=", ".join(PRECISIONS))
+    parser.add_argument("--sections", type=_several, default=list(_ROUND), help=", ".join(_ROUND))
+    parser.add_argument("--works", type=lambda text: text.split(";"), default=[""], help="parts of names, by ';'")
+    parser.add_argument("--record", type=Path, help="a folder for the tables, a file per section and threads")
     return parser.parse_args()
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import environments
 
+PRECISIONS = ("float32", "bfloat16", "int8")
+
 
 @dataclass(frozen=True)
 class Rival:
@@ -23,6 +25,12 @@ class Rival:
     @property
     def label(self) -> str:
         return f"{self.engine} {self.variant}"
+
+    @property
+    def precision(self) -> str:
+        """In which it is compared. What an engine chooses by itself, it chooses among floats of 16 bits."""
+        first = self.variant.split()[0]
+        return first if first in PRECISIONS else "bfloat16"
 
     def command(self, script: str, checkpoint: Path, folder: Path, threads: int) -> list[str]:
         what = (self.engine, self.variant, checkpoint, folder, threads)

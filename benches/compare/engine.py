@@ -3,8 +3,13 @@
 An engine is a file engines/NAME.py beside engines/NAME.txt, the pinned packages of its environment, with
 
     VARIANTS                          its ways to compute, "float32" first
+    COLD_VARIANTS                     optional: more of them that differ in their start only, each where prepare has
+                                      left a directory of its name in `folder`
     prepare(checkpoint, folder)       optional: converts the checkpoint into `folder`, once
-    Engine(checkpoint, folder, variant, threads)   with `forward` and `embed`
+    Engine(checkpoint, folder, variant, threads)   with `forward`, `embed` and `precision`
+
+A variant begins with the precision in which it is compared: float32, bfloat16 or int8; "default" is what the engine
+itself chooses, and counts as bfloat16. `precision` is the engine's own word for what it computes in.
 """
 
 from __future__ import annotations
@@ -31,21 +36,25 @@ class PaddedEngine:
 
     def embed(self, texts: list[str], by_length: bool) -> NDArray[np.float32]:
         """(N, H), in batches of 32 padded to their longest; by_length: similar lengths together, as one should."""
-        encoded = self._tokens().encode_batch_fast(texts)
+        rows = self.tokenized(texts)
         order = list(range(len(texts)))
         if by_length:
-            order.sort(key=lambda row: -len(encoded[row].ids))
-        pooled = [self._pooled([encoded[row].ids for row in order[i : i + BATCH]]) for i in range(0, len(order), BATCH)]
+            order.sort(key=lambda row: -len(rows[row]))
+        pooled = [self._pooled([rows[row] for row in order[i : i + BATCH]]) for i in range(0, len(order), BATCH)]
         result = np.empty((len(texts), pooled[0].shape[1]), np.float32)
         result[order] = np.concatenate(pooled)
         return result
+
+    def tokenized(self, texts: list[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in self._tokens().encode_batch_fast(texts)]
 
     def _pooled(self, rows: list[list[int]]) -> NDArray[np.float32]:
         ids, mask = padded(rows)
         weights = mask.astype(np.float32)
         sums = (weights[:, None, :] @ self.forward(ids, mask))[:, 0]
-        means = sums / weights.sum(axis=1, keepdims=True)
-        return means / np.linalg.norm(means, axis=1, keepdims=True)
+        means: NDArray[np.float32] = sums / weights.sum(axis=1, keepdims=True)
+        means /= np.linalg.norm(means, axis=1, keepdims=True)
+        return means
 
     def _tokens(self) -> Any:
         if self._tokenizer is None:

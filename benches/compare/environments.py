@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-ONNX_TOOLS = "onnx_tools"
 _ENVIRONMENTS = HERE / ".envs"
 
 
@@ -26,10 +25,6 @@ class Stack:
 
 def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-def requirements(name: str) -> str:
-    return (HERE / "engines" / f"{name}.txt").read_text(encoding="utf-8")
 
 
 def python(name: str) -> Path:
@@ -47,7 +42,7 @@ def borrow(name: str, modules: tuple[str, ...]) -> bool:
 
 def install(name: str, wheel: Path | None = None) -> None:
     """Make the environment unless it is there; `wheel` is installed besides the pinned packages."""
-    wanted = requirements(name)
+    wanted = (HERE / "engines" / f"{name}.txt").read_text(encoding="utf-8")
     if wheel is not None:
         wanted += hashlib.sha256(wheel.read_bytes()).hexdigest()
     stamp = _ENVIRONMENTS / name / "ready"
@@ -59,6 +54,11 @@ def install(name: str, wheel: Path | None = None) -> None:
     pip = [sys.executable, "-m", "pip", "--python", python(name), "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*map(str, pip), *map(str, packages)], check=True)
     stamp.write_text(wanted, encoding="utf-8")
+
+
+def state(name: str) -> str:
+    """What `install` last installed."""
+    return (_ENVIRONMENTS / name / "ready").read_text(encoding="utf-8")
 
 
 _LIST = """

@@ -21,10 +21,11 @@ _MIN_COSINE = 0.9
 @dataclass(frozen=True)
 class Proof:
     max_error: float
+    mean_cosine: float
     min_cosine: float
 
     def holds(self, rival: Rival) -> bool:
-        return self.max_error <= _MAX_ERROR if rival.variant == "float32" else self.min_cosine >= _MIN_COSINE
+        return self.max_error <= _MAX_ERROR if rival.precision == "float32" else self.min_cosine >= _MIN_COSINE
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def prove(worker: Worker, workload: Workload, scratch: Path) -> Proof:
     found, expected = np.load(output)[workload.kept].astype(np.float64), workload.expected
     norms = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
     cosines = (found * expected).sum(axis=1) / norms
-    return Proof(float(np.abs(found - expected).max()), float(cosines.min()))
+    return Proof(float(np.abs(found - expected).max()), float(cosines.mean()), float(cosines.min()))
 
 
 def rounds(workers: list[Worker], workload: Workload, count: int) -> dict[Rival, Sample]:

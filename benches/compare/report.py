@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from crew import Rival
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from crew import PRECISIONS, Rival
 from environments import Stack
 from measure import Proof, Sample
 
 Row = list[str]
+
+
+@dataclass
+class Results:
+    """Of one model on one number of threads; works by their names."""
+
+    precisions: dict[Rival, str]  # in the engines' own words
+    peaks: dict[Rival, float] = field(default_factory=dict)
+    proofs: dict[str, dict[Rival, Proof]] = field(default_factory=dict)
+    samples: dict[str, dict[Rival, Sample]] = field(default_factory=dict)
+
+    def add(self, work: str, proofs: dict[Rival, Proof], samples: dict[Rival, Sample]) -> None:
+        self.proofs[work], self.samples[work] = proofs, samples
 
 
 def table(header: Row, rows: list[Row]) -> str:
@@ -14,26 +30,37 @@ def table(header: Row, rows: list[Row]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-Cells = dict[Rival, str]
+def standings(results: Results) -> str:
+    """A row per work, a column per precision: how many times the first engine's time the best of the others takes."""
+    ours = _first(results.precisions)
+    columns = [precision for precision in PRECISIONS if any(r.precision == precision for r in results.precisions)]
+    rows = [[work, *(_standing(found, ours, each) for each in columns)] for work, found in results.samples.items()]
+    return table([f"best other / {ours}", *columns], rows)
 
 
-def timings(
-    samples: dict[str, dict[Rival, Sample]], proofs: dict[str, dict[Rival, Proof]], peaks: dict[Rival, float]
-) -> str:
-    """A row per engine: its times, the worst of its proofs, and the most memory it had."""
-    rivals = list(peaks)
+def timings(results: Results) -> str:
+    """A row per engine, those of a precision together: its times, the worst of its proofs, the most memory it had."""
     rows = []
-    for rival in rivals:
-        worst = [found[rival] for found in proofs.values()]
-        times = [_timing(found, rival, rivals[0]) for found in samples.values()]
-        rows.append([rival.label, *times, _proof(worst, rival), f"{peaks[rival]:.0f} MB"])
-    return table(["engine", *samples, "against float64", "peak RSS"], rows)
+    for rival in _by_precision(results.precisions):
+        times = [_time(found[rival]) if rival in found else "wrong, not timed" for found in results.samples.values()]
+        proof = _proof([found[rival] for found in results.proofs.values()], rival)
+        rows.append([rival.label, results.precisions[rival], *times, proof, f"{results.peaks[rival]:.0f} MB"])
+    return table(["engine", "computes in", *results.samples, "against float64", "peak RSS"], rows)
 
 
-def cold_starts(samples: dict[Rival, tuple[Sample, Sample]]) -> str:
-    base = next(iter(samples.values()))
-    rows = [[rival.label, _time(wall, base[0]), f"{peak.median:.0f} MB"] for rival, (wall, peak) in samples.items()]
-    return table(["engine", "wall", "peak RSS"], rows)
+def cold_starts(samples: dict[Rival, tuple[Sample, Sample]], proofs: dict[Rival, Proof]) -> str:
+    ours = _first(proofs)
+    walls = {rival: wall for rival, (wall, _) in samples.items()}
+    rows = []
+    for rival in _by_precision(proofs):
+        if rival not in samples:
+            rows.append([rival.label, "wrong, not timed", "", _proof([proofs[rival]], rival), ""])
+            continue
+        best = _best(walls, lambda other: other.engine != ours and other.precision == rival.precision)
+        ratio = f"{walls[best].median / walls[rival].median:.2f}x" if best and rival.engine == ours else ""
+        peak = f"{samples[rival][1].median:.0f} MB"
+        rows.append([rival.label, _time(walls[rival]), ratio, _proof([proofs[rival]], rival), peak])
+    return table(["engine", "wall", "best other of its precision", "against float64", "peak RSS"], rows)
 
 
 def stacks(found: dict[str, Stack]) -> str:
@@ -45,20 +72,37 @@ def versions(found: dict[str, Stack]) -> str:
     return "engines: " + ", ".join(f"{name} {stack.packages.get(name, '?')}" for name, stack in found.items())
 
 
-def _timing(found: dict[Rival, Sample], rival: Rival, first: Rival) -> str:
-    return _time(found[rival], found[first]) if rival in found else "wrong, not timed"
+def _standing(samples: dict[Rival, Sample], ours: str, precision: str) -> str:
+    own = _best(samples, lambda rival: rival.engine == ours and rival.precision == precision)
+    other = _best(samples, lambda rival: rival.engine != ours and rival.precision == precision)
+    if own is None or other is None:
+        return "-"
+    mine, best = samples[own].median, samples[other].median
+    return f"{best / mine:.2f}x ({_seconds(mine)}; {other.label} {_seconds(best)})"
 
 
-def _time(sample: Sample, base: Sample) -> str:
-    """Median, how many times the first engine's it is, half the distance between the best and the worst round."""
-    ratio = sample.median / base.median
-    return f"{_seconds(sample.median)}, {ratio:.2f}x ±{50 * sample.spread:.0f} %"
+def _best(samples: dict[Rival, Sample], which: Callable[[Rival], bool]) -> Rival | None:
+    return min(filter(which, samples), key=lambda rival: samples[rival].median, default=None)
+
+
+def _first(rivals: Iterable[Rival]) -> str:
+    return next(iter(rivals)).engine
+
+
+def _by_precision(rivals: Iterable[Rival]) -> list[Rival]:
+    return sorted(rivals, key=lambda rival: PRECISIONS.index(rival.precision))
+
+
+def _time(sample: Sample) -> str:
+    """Median, and half the distance between the best and the worst round."""
+    return f"{_seconds(sample.median)} ±{50 * sample.spread:.0f} %"
 
 
 def _proof(found: list[Proof], rival: Rival) -> str:
-    if rival.variant == "float32":
+    if rival.precision == "float32":
         return f"error {max(proof.max_error for proof in found):.0e}"
-    return f"cosine {min(proof.min_cosine for proof in found):.6f}"
+    mean, lowest = min(proof.mean_cosine for proof in found), min(proof.min_cosine for proof in found)
+    return f"cosine {mean:.4f}, lowest {lowest:.4f}"
 
 
 def _seconds(value: float) -> str:

@@ -19,6 +19,7 @@ class Engine(PaddedEngine):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        self.precision = f"{variant} products"
         self._session = onnxruntime.InferenceSession(str(folder / _FILES[variant]), options, ["CPUExecutionProvider"])
 
     def forward(self, ids: Any, mask: Any) -> Any:

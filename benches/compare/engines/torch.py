@@ -19,6 +19,10 @@ class Engine(PaddedEngine):
         torch.set_num_threads(threads)
         self._model = AutoModel.from_pretrained(checkpoint, dtype=torch.float32, add_pooling_layer=False).eval()
 
+    @property
+    def precision(self) -> str:
+        return str(self._model.dtype)
+
     @torch.inference_mode()
     def forward(self, ids: Any, mask: Any) -> Any:
         inputs = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
