@@ -39,7 +39,7 @@ fn encoder(level: Level, layers: usize, hidden: usize, heads: usize) -> Encoder 
         4 * hidden
     );
     let source = Source { checkpoint: None, tensor_names: &HashMap::new(), initializer_range: 0.02, seed: 0 };
-    Encoder::load(Blueprint::from_json(&blueprint).expect("a blueprint"), level, Precision::Float32, &source)
+    Encoder::load(Blueprint::from_json(&blueprint).expect("a blueprint"), level, Precision::Float32, &source, 2)
         .expect("memory")
 }
 

@@ -100,7 +100,7 @@ fn vectors(level: Level, precision: Precision) {
     let memory = floats(BEYOND_CACHE / 4);
     for shape in SHAPES {
         let problem = Problem::new(level, precision, 1, shape);
-        let copies = BEYOND_CACHE.div_ceil(problem.packed.bytes());
+        let copies = BEYOND_CACHE.div_ceil(4 * problem.packed.words().len());
         let packed: Vec<PackedLinear> = (0..copies).map(|_| Problem::new(level, precision, 1, shape).packed).collect();
         let (problem, memory, packed) = (&problem, &memory, &packed);
         let mut out = vec![0.0; shape.1];
@@ -110,7 +110,7 @@ fn vectors(level: Level, precision: Precision) {
         });
         contest.add(move || packed.iter().for_each(|packed| problem.product(packed, &mut out)));
         let times = contest.run();
-        let bytes = (copies * packed[0].bytes()) as f64;
+        let bytes = (4 * copies * packed[0].words().len()) as f64;
         println!(
             "{:>11}  {:>9.1} {:>7.0}%",
             format!("{} x {}", shape.0, shape.1),

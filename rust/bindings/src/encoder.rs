@@ -38,11 +38,19 @@ impl Encoder {
         seed: u64,
         dtype: &str,
     ) -> PyResult<Self> {
-        let (level, precision) = (level()?, precision(dtype)?);
+        let (level, precision, threads) = (level()?, precision(dtype)?, threads()?);
         let checkpoint = checkpoint.map(|checkpoint| &*checkpoint.0);
         let source = Source { checkpoint, tensor_names: &tensor_names, initializer_range, seed };
-        let load = || model::Encoder::load(Blueprint::from_json(blueprint)?, level, precision, &source);
+        let load = || model::Encoder::load(Blueprint::from_json(blueprint)?, level, precision, &source, threads);
         Ok(Self(enter(py, load, model_error)?))
+    }
+
+    /// From a packed file, which is mapped.
+    #[staticmethod]
+    fn map(py: Python<'_>, blueprint: &str, path: PathBuf, dtype: Option<&str>) -> PyResult<Self> {
+        let (level, precision, threads) = (level()?, dtype.map(precision).transpose()?, threads()?);
+        let map = || model::Encoder::map(Blueprint::from_json(blueprint)?, level, precision, &path, threads);
+        Ok(Self(enter(py, map, model_error)?))
     }
 
     #[staticmethod]
@@ -128,6 +136,11 @@ impl Encoder {
         self.0.blueprint().parameters()
     }
 
+    #[getter]
+    fn dtype(&self) -> &'static str {
+        self.0.precision().name()
+    }
+
     fn memory_footprint(&self) -> usize {
         self.0.bytes()
     }
@@ -135,15 +148,15 @@ impl Encoder {
     fn save(&self, py: Python<'_>, path: PathBuf, tensor_names: HashMap<String, String>) -> PyResult<()> {
         enter(py, || self.0.save(&path, &tensor_names), model_error)
     }
+
+    fn save_packed(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        enter(py, || self.0.save_packed(&path), model_error)
+    }
 }
 
 fn precision(dtype: &str) -> PyResult<Precision> {
-    match dtype {
-        "float32" => Ok(Precision::Float32),
-        "bfloat16" => Ok(Precision::BFloat16),
-        "int8" => Ok(Precision::Int8),
-        _ => Err(named("InputError", format!("dtype={dtype:?}; expected float32, bfloat16 or int8"))),
-    }
+    let unknown = || named("InputError", format!("dtype={dtype:?}; expected float32, bfloat16 or int8"));
+    Precision::by_name(dtype).ok_or_else(unknown)
 }
 
 fn shape<T: Element, D: Dimension>(array: &PyReadonlyArray<'_, T, D>) -> Vec<usize> {

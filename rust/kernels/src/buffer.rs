@@ -20,7 +20,7 @@ struct Line([u32; LINE]);
 /// What a buffer may hold: 32 bits, any of which are a value.
 ///
 /// # Safety
-/// The type has the size of a u32, no stricter alignment, and every bit pattern is one of its values.
+/// The type has the size of a u32, no stricter alignment and no padding, and every bit pattern is one of its values.
 pub unsafe trait Element: Copy + Send + Sync + 'static {}
 
 // SAFETY: 32 bits, all patterns.
@@ -137,10 +137,16 @@ pub(crate) fn words_of_mut<T: Element>(xs: &mut [T]) -> &mut [u32] {
     unsafe { std::slice::from_raw_parts_mut(xs.as_mut_ptr().cast(), xs.len()) }
 }
 
-/// The words' bytes, to be written.
-pub(crate) fn bytes_of_mut(xs: &mut [u32]) -> &mut [u8] {
-    // SAFETY: four bytes a word, any of which are a u32.
-    unsafe { std::slice::from_raw_parts_mut(xs.as_mut_ptr().cast(), 4 * xs.len()) }
+/// The elements' bytes.
+pub fn bytes_of<T: Element>(xs: &[T]) -> &[u8] {
+    // SAFETY: an element is four bytes, all of which are set.
+    unsafe { std::slice::from_raw_parts(xs.as_ptr().cast(), size_of_val(xs)) }
+}
+
+/// The elements' bytes, to be written.
+pub fn bytes_of_mut<T: Element>(xs: &mut [T]) -> &mut [u8] {
+    // SAFETY: an element is four bytes, any of which are one.
+    unsafe { std::slice::from_raw_parts_mut(xs.as_mut_ptr().cast(), size_of_val(xs)) }
 }
 
 /// The words' halves, to be written.

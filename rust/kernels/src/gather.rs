@@ -1,26 +1,43 @@
 //! Embedding look-up: the sum of one row from each of several tables.
 
-use crate::buffer::{Buffer, NoMemory, bytes_of_mut, words_of};
-use crate::gemm::{Precision, bf16};
+use crate::buffer::{NoMemory, bytes_of_mut, words_of};
+use crate::gemm::{Pair, Precision};
 use crate::isa::{Isa, Kernel, Level, dispatch_floats};
 use crate::mat::{Mat, MatMut};
 use crate::narrow::to_bytes;
+use crate::pieces::by_pieces;
+use crate::stored::Stored;
+use crate::threads::{Disjoint, Threads};
 
 /// Rows to be looked up, (V, H), each stored as f32, as bf16, or as int8 with a scale.
 pub struct Table {
-    words: Buffer<u32>,
-    scales: Buffer,
+    words: Stored<u32>,
+    scales: Stored,
     rows: usize,
     cols: usize,
     precision: Precision,
 }
 
 impl Table {
-    /// All zeros: to be filled by [`set_rows`](Self::set_rows).
-    pub fn zeroed(precision: Precision, rows: usize, cols: usize) -> Result<Self, NoMemory> {
+    /// Words and scales that so many rows take; `usize::MAX` where nothing could hold them.
+    pub fn lens(precision: Precision, rows: usize, cols: usize) -> [usize; 2] {
         let words = rows.saturating_mul(cols.div_ceil(precision.per_word()));
-        let scales = if precision == Precision::Int8 { rows } else { 0 };
-        Ok(Table { words: Buffer::zeroed(words)?, scales: Buffer::zeroed(scales)?, rows, cols, precision })
+        [words, if precision == Precision::Int8 { rows } else { 0 }]
+    }
+
+    /// All zeros: to be filled by [`fill`](Self::fill).
+    pub fn zeroed(precision: Precision, rows: usize, cols: usize) -> Result<Self, NoMemory> {
+        let [words, scales] = Self::lens(precision, rows, cols);
+        Ok(Table { words: Stored::zeroed(words)?, scales: Stored::zeroed(scales)?, rows, cols, precision })
+    }
+
+    /// From words and scales that lie ready.
+    ///
+    /// # Panics
+    /// If their lengths are not [`lens`](Self::lens).
+    pub fn of(precision: Precision, [rows, cols]: [usize; 2], words: Stored<u32>, scales: Stored) -> Self {
+        assert_eq!([words.len(), scales.len()], Self::lens(precision, rows, cols), "a table of another size");
+        Table { words, scales, rows, cols, precision }
     }
 
     pub fn rows(&self) -> usize {
@@ -32,29 +49,38 @@ impl Table {
     pub fn precision(&self) -> Precision {
         self.precision
     }
-    /// Bytes held.
-    pub fn bytes(&self) -> usize {
-        self.words.bytes() + self.scales.bytes()
+    /// What it holds: words, and the scales' bits.
+    pub fn words(&self) -> [&[u32]; 2] {
+        [&self.words, self.scales.words()]
     }
 
-    /// Sets the rows `first..`.
-    ///
-    /// # Panics
-    /// If they do not fit.
-    pub fn set_rows(&mut self, level: Level, first: usize, rows: &[f32]) {
-        let width = self.cols.div_ceil(self.precision.per_word());
-        for (r, row) in (first..).zip(rows.chunks_exact(self.cols)) {
-            let words = &mut self.words[r * width..][..width];
-            match self.precision {
-                Precision::Float32 => words.copy_from_slice(words_of(row)),
-                Precision::BFloat16 => {
-                    for (word, pair) in words.iter_mut().zip(row.chunks(2)) {
-                        *word = bf16(pair[0]) | pair.get(1).map_or(0, |x| bf16(*x)) << 16;
+    /// Sets all rows: `read(r, rows)` writes the rows `r..` (.., H), and is called for pieces side by side on all threads.
+    pub fn fill<E: From<NoMemory> + Send>(
+        &mut self,
+        level: Level,
+        threads: &Threads,
+        read: impl Fn(usize, &mut [f32]) -> Result<(), E> + Sync,
+    ) -> Result<(), E> {
+        let (rows, cols, precision) = (self.rows, self.cols, self.precision);
+        let [words, scales] = [self.words.own_mut().len(), self.scales.own_mut().len()];
+        let words = Disjoint::new(MatMut::dense(self.words.own_mut(), rows, words.checked_div(rows).unwrap_or(0)));
+        let scales = Disjoint::new(MatMut::dense(self.scales.own_mut(), scales, 1));
+        by_pieces(threads, rows, cols, read, |rows, floats| {
+            for (r, row) in rows.zip(floats.chunks_exact(cols)) {
+                // SAFETY: each row is in one piece.
+                let mut words = unsafe { words.block(r..r + 1, 0..cols.div_ceil(precision.per_word())) };
+                let words = words.row_mut(0);
+                match precision {
+                    Precision::Float32 => words.copy_from_slice(words_of(row)),
+                    Precision::BFloat16 => dispatch_floats(level, Pair { row, words }),
+                    Precision::Int8 => {
+                        // SAFETY: as above.
+                        let mut scale = unsafe { scales.block(r..r + 1, 0..1) };
+                        scale.row_mut(0)[0] = dispatch_floats(level, Quantise { row, words });
                     }
                 }
-                Precision::Int8 => self.scales[r] = dispatch_floats(level, Quantise { row, words }),
             }
-        }
+        })
     }
 
     /// Row `r` as it is looked up.

@@ -15,18 +15,20 @@ mod math;
 pub mod naive;
 mod narrow;
 pub mod peak;
+mod pieces;
 mod quota;
 mod rows;
 mod softmax;
 mod spread;
+mod stored;
 #[cfg(test)]
 mod testing;
 mod threads;
 
 pub use attention::{Probabilities, attention, attention_scratch};
-pub use buffer::{Buffer, NoMemory, zeroed_vec};
+pub use buffer::{Buffer, Element, NoMemory, bytes_of, bytes_of_mut, zeroed_vec};
 pub use gather::{Lookup, Table, gather_add};
-pub use gemm::{Epilogue, Input, PackedLinear, Precision, linear};
+pub use gemm::{Epilogue, Input, LAYOUT_VERSION, PackedLinear, Precision, linear};
 pub use isa::{IsaError, Level};
 pub use layer_norm::layer_norm;
 pub use mat::{Mat, MatMut, padded_stride};
@@ -34,4 +36,5 @@ pub use math::Activation;
 pub use narrow::{Form, Narrow, narrow};
 pub use quota::{ThreadsError, checked_threads, default_threads};
 pub use softmax::softmax;
+pub use stored::{MappedFile, Stored};
 pub use threads::Threads;

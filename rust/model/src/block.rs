@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::export::Export;
 use crate::ingredients::{AttentionOutput, FeedForward, LayerNorm, SelfAttention};
 use crate::loader::{Loader, Slot};
+use crate::packed_file::Piece;
 use crate::workspace::{Room, Workspace};
 
 pub(crate) struct Block {
@@ -26,7 +27,7 @@ impl Block {
         slots
     }
 
-    pub(crate) fn load(loader: &mut Loader, blueprint: &Blueprint, scope: &str) -> Result<Self> {
+    pub(crate) fn load(loader: &Loader, blueprint: &Blueprint, scope: &str) -> Result<Self> {
         let (NormKind::LayerNorm, NormPlacement::Post) = (blueprint.norm.kind, blueprint.norm.placement);
         let (size, eps) = (blueprint.hidden_size, blueprint.norm.eps);
         Ok(Self {
@@ -77,8 +78,8 @@ impl Block {
         attention.chain(self.feed_forward.exports()).chain(self.feed_forward_norm.exports())
     }
 
-    pub(crate) fn bytes(&self) -> usize {
-        let norms = self.attention_norm.bytes() + self.feed_forward_norm.bytes();
-        self.attention.bytes() + self.feed_forward.bytes() + norms
+    pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {
+        let attention = self.attention.pieces().into_iter().chain(self.attention_norm.pieces());
+        attention.chain(self.feed_forward.pieces()).chain(self.feed_forward_norm.pieces()).collect()
     }
 }

@@ -130,6 +130,19 @@ impl Blueprint {
         Ok(())
     }
 
+    /// All sizes that the weights' shapes come from. A pooler is left out: a file may hold one that a model does without.
+    pub(crate) fn shapes(&self) -> String {
+        let EmbeddingsSpec { vocab_size, positions, token_types, .. } = &self.embeddings;
+        format!(
+            "hidden_size {}, num_layers {}, vocab_size {vocab_size}, positions {positions}, token_types {token_types}, \
+             attention {}, feed_forward {}",
+            self.hidden_size,
+            self.num_layers,
+            self.attention_size(),
+            self.feed_forward.size
+        )
+    }
+
     /// The width of all heads together.
     pub(crate) fn attention_size(&self) -> usize {
         self.attention.heads * self.attention.head_dim

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use ferroformer_kernels::bytes_of_mut;
 use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
@@ -18,16 +19,16 @@ use crate::error::{ModelError, Result};
 const LONGEST_HEADER: u64 = 100_000_000;
 
 /// One open safetensors file.
-struct Shard {
+pub(crate) struct Shard {
     path: PathBuf,
-    file: File,
+    pub(crate) file: File,
     /// Where the tensors' bytes begin.
-    data: u64,
-    metadata: Metadata,
+    pub(crate) data: u64,
+    pub(crate) metadata: Metadata,
 }
 
 impl Shard {
-    fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let io = |e| ModelError::io(path, e);
         // Asked before opening: to open a FIFO would wait for a writer.
         if !std::fs::metadata(path).map_err(io)?.is_file() {
@@ -161,25 +162,32 @@ impl Tensor<'_> {
         Ok(())
     }
 
-    /// Fills `out` with the elements from `first` on, as f32. `bytes` is scratch that the caller may reuse.
-    pub(crate) fn read(&self, first: usize, out: &mut [f32], bytes: &mut Vec<u8>) -> Result<()> {
+    /// Fills `out` with the elements from `first` on, as f32.
+    pub(crate) fn read(&self, first: usize, out: &mut [f32]) -> Result<()> {
+        if self.info.dtype == Dtype::F32 && cfg!(target_endian = "little") {
+            return self.read_bytes(first * 4, bytes_of_mut(out));
+        }
         let width = self.info.dtype.bitsize() / 8;
-        bytes.resize(out.len() * width, 0);
-        let offset = self.shard.data + self.info.data_offsets.0 as u64 + (first * width) as u64;
+        let mut bytes = vec![0; out.len() * width];
+        self.read_bytes(first * width, &mut bytes)?;
+        match self.info.dtype {
+            Dtype::F32 => convert(&bytes, out, f32::from_le_bytes),
+            Dtype::F16 => convert(&bytes, out, |b| f16::from_le_bytes(b).to_f32()),
+            Dtype::BF16 => convert(&bytes, out, |b| bf16::from_le_bytes(b).to_f32()),
+            Dtype::F64 => convert(&bytes, out, |b| f64::from_le_bytes(b) as f32),
+            _ => return self.expect(&self.info.shape),
+        }
+        Ok(())
+    }
+
+    fn read_bytes(&self, first: usize, bytes: &mut [u8]) -> Result<()> {
+        let offset = self.shard.data + (self.info.data_offsets.0 + first) as u64;
         read_exact_at(&self.shard.file, bytes, offset).map_err(|e| match e.kind() {
             std::io::ErrorKind::UnexpectedEof => {
                 ModelError::corrupt(&self.shard.path, "the file was cut short while it was read")
             }
             _ => ModelError::io(&self.shard.path, e),
-        })?;
-        match self.info.dtype {
-            Dtype::F32 => convert(bytes, out, f32::from_le_bytes),
-            Dtype::F16 => convert(bytes, out, |b| f16::from_le_bytes(b).to_f32()),
-            Dtype::BF16 => convert(bytes, out, |b| bf16::from_le_bytes(b).to_f32()),
-            Dtype::F64 => convert(bytes, out, |b| f64::from_le_bytes(b) as f32),
-            _ => return self.expect(&self.info.shape),
-        }
-        Ok(())
+        })
     }
 }
 
@@ -190,12 +198,12 @@ fn convert<const N: usize>(bytes: &[u8], out: &mut [f32], f: impl Fn([u8; N]) ->
 }
 
 #[cfg(unix)]
-fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> std::io::Result<()> {
+pub(crate) fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> std::io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
 }
 
 #[cfg(windows)]
-fn read_exact_at(file: &File, mut bytes: &mut [u8], mut offset: u64) -> std::io::Result<()> {
+pub(crate) fn read_exact_at(file: &File, mut bytes: &mut [u8], mut offset: u64) -> std::io::Result<()> {
     use std::os::windows::fs::FileExt;
     while !bytes.is_empty() {
         match file.seek_read(bytes, offset)? {

@@ -14,18 +14,22 @@ use crate::cancel::Cancel;
 use crate::error::{ModelError, Result};
 use crate::export::{self, Export};
 use crate::ingredients::{Embeddings, Pooler};
-use crate::loader::{Loader, Slot, Source};
+use crate::loader::{From, Loader, Slot, Source};
 use crate::memory;
 use crate::outputs::{Outputs, PartOutputs, Want, cut, unpad};
+use crate::packed_file::{self, PackedFile, Piece};
 use crate::pooling::{Pooling, normalize};
 use crate::workspace::{Room, Workspace};
 
 pub struct Encoder {
     blueprint: Blueprint,
     level: Level,
+    precision: Precision,
     embeddings: Embeddings,
     blocks: Vec<Block>,
     pooler: Option<Pooler>,
+    /// Where the weights lie if they are mapped.
+    file: Option<PackedFile>,
     /// Rooms that no call is working in.
     workspaces: Mutex<Vec<Workspace>>,
 }
@@ -50,17 +54,45 @@ impl Encoder {
     }
 
     /// Checks all shapes against the checkpoint and the size against the memory that is left, then loads and packs.
-    pub fn load(blueprint: Blueprint, level: Level, precision: Precision, source: &Source) -> Result<Self> {
+    pub fn load(
+        blueprint: Blueprint,
+        level: Level,
+        precision: Precision,
+        source: &Source,
+        threads: usize,
+    ) -> Result<Self> {
         Loader::check(source, &Self::slots(&blueprint)?)?;
-        let loader = &mut Loader::new(level, precision, source);
+        let threads = &Threads::new(threads);
+        Self::build(blueprint, &Loader { level, precision, threads, from: From::Source(source) })
+    }
+
+    /// Maps a file of [`save_packed`](Self::save_packed), whose weights must be of this precision, if one is asked for. They
+    /// stay in the file.
+    pub fn map(
+        blueprint: Blueprint,
+        level: Level,
+        precision: Option<Precision>,
+        path: &Path,
+        threads: usize,
+    ) -> Result<Self> {
+        let threads = &Threads::new(threads);
+        let file = PackedFile::open(path, &blueprint, level, precision, threads)?;
+        let loader = Loader { level, precision: file.precision(), threads, from: From::Packed(&file) };
+        let encoder = Self::build(blueprint, &loader)?;
+        Ok(Self { file: Some(file), ..encoder })
+    }
+
+    fn build(blueprint: Blueprint, loader: &Loader) -> Result<Self> {
         let block = |i| Block::load(loader, &blueprint, &format!("layers.{i}"));
         let blocks = (0..blueprint.num_layers).map(block).collect::<Result<_>>()?;
         Ok(Self {
             embeddings: Embeddings::load(loader, &blueprint)?,
             blocks,
             pooler: blueprint.pooler.map(|spec| Pooler::load(loader, &blueprint, spec)).transpose()?,
-            level,
+            level: loader.level,
+            precision: loader.precision,
             blueprint,
+            file: None,
             workspaces: Mutex::default(),
         })
     }
@@ -69,10 +101,20 @@ impl Encoder {
         &self.blueprint
     }
 
-    /// Bytes held by the weights.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Bytes of the weights, in memory or in a mapped file.
     pub fn bytes(&self) -> usize {
-        let blocks: usize = self.blocks.iter().map(Block::bytes).sum();
-        self.embeddings.bytes() + blocks + self.pooler.as_ref().map_or(0, Pooler::bytes)
+        self.pieces().iter().map(|piece| size_of_val(piece.words)).sum()
+    }
+
+    fn pieces(&self) -> Vec<Piece<'_>> {
+        let mut pieces = self.embeddings.pieces();
+        pieces.extend(self.blocks.iter().flat_map(Block::pieces));
+        pieces.extend(self.pooler.iter().flat_map(Pooler::pieces));
+        pieces
     }
 
     /// A padded batch to padded outputs.
@@ -130,6 +172,7 @@ impl Encoder {
         cancel: &Cancel,
         finish: impl Fn(&Threads, &Part, &mut Workspace, T) -> Result<()> + Sync,
     ) -> Result<()> {
+        self.file.as_ref().map_or(Ok(()), PackedFile::check)?;
         let shares: Vec<_> = shares.into_iter().map(|share| Mutex::new(Some(share))).collect();
         let failure = Mutex::new(None);
         let run_part = |team: &Threads, rank, i: usize| {
@@ -264,9 +307,18 @@ impl Encoder {
         Ok((export.shape, export.values.to_vec()))
     }
 
-    /// Writes every slot as float32 under its name in `tensor_names`.
+    /// Writes every slot under its name in `tensor_names`: in float32, or in bfloat16 where it is held so.
+    /// What int8 has rounded no such file can say.
     pub fn save(&self, path: &Path, tensor_names: &HashMap<String, String>) -> Result<()> {
+        if self.precision == Precision::Int8 {
+            return Err(ModelError::Input("weights in int8 cannot be written as a plain checkpoint".to_owned()));
+        }
         export::save(&self.exports().collect::<Vec<_>>(), path, tensor_names)
+    }
+
+    /// Writes the weights as they lie in memory, for [`map`](Self::map).
+    pub fn save_packed(&self, path: &Path) -> Result<()> {
+        packed_file::write(path, &self.blueprint, self.level, self.precision, &self.pieces())
     }
 
     fn exports(&self) -> impl Iterator<Item = Export<'_>> {

@@ -6,7 +6,8 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
-use ferroformer_kernels::{Level, PackedLinear, Table};
+use ferroformer_kernels::{Level, PackedLinear, Precision, Table};
+use half::bf16;
 use safetensors::{Dtype, View};
 
 use crate::error::{ModelError, Result};
@@ -20,6 +21,15 @@ pub(crate) enum Values<'a> {
 }
 
 impl Values<'_> {
+    /// Whether bf16 holds them exactly.
+    fn in_bf16(&self) -> bool {
+        match self {
+            Values::Vector(_) | Values::Biases(..) => false,
+            Values::Table(table, _) => table.precision() == Precision::BFloat16,
+            Values::Weights(packed, _) => packed.precision() == Precision::BFloat16,
+        }
+    }
+
     pub(crate) fn to_vec(&self) -> Vec<f32> {
         match self {
             Values::Vector(values) => values.to_vec(),
@@ -39,21 +49,25 @@ pub(crate) struct Export<'a> {
 
 impl View for &Export<'_> {
     fn dtype(&self) -> Dtype {
-        Dtype::F32
+        if self.values.in_bf16() { Dtype::BF16 } else { Dtype::F32 }
     }
     fn shape(&self) -> &[usize] {
         &self.shape
     }
     fn data(&self) -> Cow<'_, [u8]> {
-        self.values.to_vec().iter().flat_map(|x| x.to_le_bytes()).collect()
+        let values = self.values.to_vec();
+        if self.values.in_bf16() {
+            values.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect()
+        } else {
+            values.iter().flat_map(|x| x.to_le_bytes()).collect()
+        }
     }
     fn data_len(&self) -> usize {
-        self.shape.iter().product::<usize>() * 4
+        self.shape.iter().product::<usize>() * self.dtype().bitsize() / 8
     }
 }
 
-/// Writes the exports under their names in `tensor_names`: beside the target first, then renamed, so that a reader finds
-/// the old file or the new one, whole.
+/// Writes the exports under their names in `tensor_names`.
 pub(crate) fn save(exports: &[Export], path: &Path, tensor_names: &HashMap<String, String>) -> Result<()> {
     let name = |slot: &String| {
         let missing = || ModelError::Input(format!("tensor_names has no name for the slot {slot:?}"));
@@ -61,22 +75,25 @@ pub(crate) fn save(exports: &[Export], path: &Path, tensor_names: &HashMap<Strin
     };
     let tensors = exports.iter().map(|e| Ok((name(&e.slot)?, e))).collect::<Result<Vec<_>>>()?;
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let unfinished = path.with_extension(format!("unfinished-{}", std::process::id()));
-    let written = safetensors::serialize_to_file(tensors, Some(metadata), &unfinished)
-        .map_err(|e| match e {
-            safetensors::SafeTensorError::IoError(e) => ModelError::io(path, e),
-            e => ModelError::io(path, std::io::Error::other(e)),
+    replace(path, |unfinished| {
+        safetensors::serialize_to_file(tensors, Some(metadata), unfinished).map_err(|e| match e {
+            safetensors::SafeTensorError::IoError(e) => e,
+            e => std::io::Error::other(e),
         })
-        .and_then(|()| {
-            let settle = || {
-                File::open(&unfinished)?.sync_all()?;
-                std::fs::rename(&unfinished, path)
-            };
-            settle().map_err(|e| ModelError::io(path, e))
-        });
-    if written.is_err() {
+    })
+}
+
+/// Has `write` write a file beside `path` and puts it there, so that a reader finds the old file or the new one, whole. Who has
+/// mapped the old one keeps it.
+pub(crate) fn replace(path: &Path, write: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
+    let unfinished = path.with_extension(format!("unfinished-{}", std::process::id()));
+    let written = write(&unfinished).and_then(|()| {
+        File::open(&unfinished)?.sync_all()?;
+        std::fs::rename(&unfinished, path)
+    });
+    written.map_err(|e| {
         // The first error is the one to report.
         let _ = std::fs::remove_file(&unfinished);
-    }
-    written
+        ModelError::io(path, e)
+    })
 }

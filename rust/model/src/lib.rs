@@ -11,6 +11,7 @@ mod block;
 mod blueprint;
 mod cancel;
 mod checkpoint;
+mod checksum;
 mod encoder;
 mod error;
 mod export;
@@ -19,6 +20,7 @@ mod init;
 mod loader;
 mod memory;
 mod outputs;
+mod packed_file;
 mod pooling;
 mod workspace;
 

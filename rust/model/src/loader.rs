@@ -1,16 +1,18 @@
 //! From slots to weights in their final layout.
 //!
 //! A slot is a place for one tensor, named in the blueprint's words. Tensors are read in pieces of a few hundred
-//! kilobytes, converted and packed, so that no second copy of the weights ever exists.
+//! kilobytes, converted and packed, on all threads, so that no second copy of the weights ever exists. Weights that were packed
+//! before are taken as they lie in their file.
 
 use std::collections::HashMap;
 
-use ferroformer_kernels::{Buffer, Level, PackedLinear, Precision, Table};
+use ferroformer_kernels::{Level, PackedLinear, Precision, Stored, Table, Threads};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::init::{Generator, Init};
 use crate::memory;
+use crate::packed_file::PackedFile;
 
 /// A place for one tensor.
 #[derive(Clone, Debug)]
@@ -39,20 +41,18 @@ pub struct Source<'a> {
 pub(crate) struct Loader<'a> {
     pub(crate) level: Level,
     /// Of tables and linear layers.
-    precision: Precision,
-    source: &'a Source<'a>,
-    piece: Buffer,
-    bytes: Vec<u8>,
+    pub(crate) precision: Precision,
+    pub(crate) threads: &'a Threads,
+    pub(crate) from: From<'a>,
 }
 
-/// Floats read at a time.
-const PIECE: usize = 1 << 16;
+/// Weights to be packed, or packed ones.
+pub(crate) enum From<'a> {
+    Source(&'a Source<'a>),
+    Packed(&'a PackedFile),
+}
 
-impl<'a> Loader<'a> {
-    pub(crate) fn new(level: Level, precision: Precision, source: &'a Source<'a>) -> Self {
-        Loader { level, precision, source, piece: Buffer::default(), bytes: Vec::new() }
-    }
-
+impl Loader<'_> {
     /// Checks every slot against the checkpoint's headers before anything is allocated.
     pub(crate) fn check(source: &Source, slots: &[Slot]) -> Result<()> {
         for slot in slots {
@@ -64,57 +64,69 @@ impl<'a> Loader<'a> {
     }
 
     /// A vector as it is.
-    pub(crate) fn vector(&mut self, slot: &Slot) -> Result<Buffer> {
-        let mut vector = memory::zeroed("the model", slot.shape.iter().product())?;
-        for (i, piece) in vector.chunks_mut(PIECE).enumerate() {
-            fill(self.source, slot, i * PIECE, piece, &mut self.bytes)?;
-        }
+    pub(crate) fn vector(&self, slot: &Slot) -> Result<Stored> {
+        let len = slot.shape.iter().product();
+        let source = match self.from {
+            From::Packed(file) => return file.take(&slot.name, len),
+            From::Source(source) => source,
+        };
+        let mut vector = Stored::zeroed(len).map_err(|_| memory::refused("the model", len))?;
+        fill(source, slot, 0, vector.own_mut())?;
         Ok(vector)
     }
 
     /// (rows, H), one row for each id.
-    pub(crate) fn table(&mut self, slot: &Slot) -> Result<Table> {
-        let (level, rows, cols) = (self.level, slot.shape[0], slot.shape[1]);
+    pub(crate) fn table(&self, slot: &Slot) -> Result<Table> {
+        let (rows, cols) = (slot.shape[0], slot.shape[1]);
+        let source = match self.from {
+            From::Packed(file) => {
+                let [words, scales] = Table::lens(self.precision, rows, cols);
+                let scales = if scales == 0 { Stored::default() } else { file.take(&scales_of(&slot.name), scales)? };
+                return Ok(Table::of(self.precision, [rows, cols], file.take(&slot.name, words)?, scales));
+            }
+            From::Source(source) => source,
+        };
         let mut table = Table::zeroed(self.precision, rows, cols)
             .map_err(|_| memory::refused("the model", rows.saturating_mul(cols)))?;
-        self.pieces(slot, cols, |first, rows| table.set_rows(level, first, rows))?;
+        table.fill(self.level, self.threads, |first, rows| fill(source, slot, first * cols, rows))?;
         Ok(table)
     }
 
-    /// Layers with the same inputs side by side in one: (weight (N, K), bias (N,)) each.
-    pub(crate) fn linear(&mut self, parts: &[[Slot; 2]]) -> Result<PackedLinear> {
-        let inputs = parts[0][0].shape[1];
+    /// Layers with the same inputs side by side in one, under one name: (weight (N, K), bias (N,)) each.
+    pub(crate) fn linear(&self, name: &str, parts: &[[Slot; 2]]) -> Result<PackedLinear> {
+        let (level, precision, inputs) = (self.level, self.precision, parts[0][0].shape[1]);
         let outputs = parts.iter().map(|[weight, _]| weight.shape[0]).sum();
-        let mut packed = PackedLinear::zeroed(self.level, self.precision, inputs, outputs)
+        let source = match self.from {
+            From::Packed(file) => {
+                let words = file.take(name, PackedLinear::len(level, precision, inputs, outputs))?;
+                return Ok(PackedLinear::of(level, precision, [inputs, outputs], words));
+            }
+            From::Source(source) => source,
+        };
+        let mut packed = PackedLinear::zeroed(level, precision, inputs, outputs)
             .map_err(|_| memory::refused("the model", inputs.saturating_mul(outputs)))?;
         let mut first = 0;
         for [weight, bias] in parts {
-            self.pieces(weight, inputs, |n, rows| packed.set_weights(first + n, rows))?;
-            self.pieces(bias, 1, |n, values| packed.set_bias(first + n, values))?;
-            first += weight.shape[0];
+            let outputs = first..first + weight.shape[0];
+            packed.fill(self.threads, outputs.clone(), |n, rows| fill(source, weight, n * inputs, rows))?;
+            let mut biases = memory::zeroed("the model", outputs.len())?;
+            fill(source, bias, 0, &mut biases)?;
+            packed.set_bias(first, &biases);
+            first = outputs.end;
         }
         Ok(packed)
     }
+}
 
-    /// Hands over whole rows of `width` elements, a piece at a time, with the number of the first row.
-    fn pieces(&mut self, slot: &Slot, width: usize, mut take: impl FnMut(usize, &[f32])) -> Result<()> {
-        // A multiple of every panel width: panels are then written whole.
-        const ROWS: usize = 32;
-        let rows = (PIECE / width / ROWS).max(1) * ROWS;
-        for first in (0..slot.shape[0]).step_by(rows) {
-            let count = rows.min(slot.shape[0] - first);
-            self.piece.resize(count * width).map_err(|_| memory::refused("the model", count * width))?;
-            fill(self.source, slot, first * width, &mut self.piece, &mut self.bytes)?;
-            take(first, &self.piece);
-        }
-        Ok(())
-    }
+/// The name of a table's scales beside its own.
+pub(crate) fn scales_of(table: &str) -> String {
+    format!("{table}.scales")
 }
 
 /// Elements `first..` of a slot, from the checkpoint or as initial values. `first` is even.
-fn fill(source: &Source, slot: &Slot, first: usize, out: &mut [f32], bytes: &mut Vec<u8>) -> Result<()> {
+fn fill(source: &Source, slot: &Slot, first: usize, out: &mut [f32]) -> Result<()> {
     if let (Some(checkpoint), Some(name)) = (source.checkpoint, source.tensor_names.get(&slot.name)) {
-        return checkpoint.tensor(name)?.read(first, out, bytes);
+        return checkpoint.tensor(name)?.read(first, out);
     }
     match slot.init {
         Init::Zeros => out.fill(0.0),

@@ -25,7 +25,7 @@ fn encoder(level: Level) -> Encoder {
 
 fn in_precision(level: Level, precision: Precision) -> Encoder {
     let source = Source { checkpoint: None, tensor_names: &HashMap::new(), initializer_range: 0.3, seed: 1 };
-    Encoder::load(Blueprint::from_json(BLUEPRINT).unwrap(), level, precision, &source).unwrap()
+    Encoder::load(Blueprint::from_json(BLUEPRINT).unwrap(), level, precision, &source, 2).unwrap()
 }
 
 /// A batch of rows, padded to `width` on the right or on the left; positions count the real tokens.
@@ -238,7 +238,7 @@ fn blueprints_beyond_reason_are_refused_at_once() {
         let json = BLUEPRINT.replacen(from, to, 1);
         let source = Source { checkpoint: None, tensor_names: &HashMap::new(), initializer_range: 0.3, seed: 1 };
         let result =
-            Blueprint::from_json(&json).and_then(|b| Encoder::load(b, Level::best(), Precision::Float32, &source));
+            Blueprint::from_json(&json).and_then(|b| Encoder::load(b, Level::best(), Precision::Float32, &source, 2));
         assert!(result.is_err(), "{to}");
     }
 }

@@ -12,8 +12,8 @@ mod tile;
 pub(crate) use block::{Panels, Rows, multiply};
 use format::WidenedBf16;
 pub(crate) use format::{Bf16, Float32, Format, Int8};
-pub(crate) use packed::bf16;
-pub use packed::{PackedLinear, Precision};
+pub(crate) use packed::Pair;
+pub use packed::{LAYOUT_VERSION, PackedLinear, Precision};
 
 use crate::isa::{Isa, Kernel, Level, dispatch, dispatch_floats};
 use crate::mat::{Mat, MatMut};

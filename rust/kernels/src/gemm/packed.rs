@@ -12,11 +12,20 @@
 //! int8: symmetric, one scale a column, of W' = W T / B ([`spread`](crate::spread)): scale = max |w'| / 127,
 //! q = round(w' / scale).
 
-use crate::buffer::{Buffer, NoMemory, bytes_of_mut, words_of};
+use std::ops::Range;
+
+use crate::buffer::{NoMemory, bytes_of_mut, words_of};
 use crate::gemm::Panels;
-use crate::isa::{Isa, Kernel, Level, dispatch_floats};
+use crate::isa::{Isa, Kernel, Level, MAX_PANEL, dispatch_floats};
+use crate::mat::MatMut;
 use crate::narrow::{Form, to_bytes};
+use crate::pieces::by_pieces;
 use crate::spread::{group, spread};
+use crate::stored::Stored;
+use crate::threads::{Disjoint, Threads};
+
+/// To be raised by whatever changes how weights lie in memory: files hold them so.
+pub const LAYOUT_VERSION: u32 = 1;
 
 /// How weights are stored, and with what they are multiplied.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,6 +36,20 @@ pub enum Precision {
 }
 
 impl Precision {
+    const ALL: [Precision; 3] = [Precision::Float32, Precision::BFloat16, Precision::Int8];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::Float32 => "float32",
+            Precision::BFloat16 => "bfloat16",
+            Precision::Int8 => "int8",
+        }
+    }
+
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|precision| precision.name() == name)
+    }
+
     /// Weights in a word.
     pub(crate) fn per_word(self) -> usize {
         match self {
@@ -44,11 +67,22 @@ impl Precision {
     fn bias_row(self) -> usize {
         self.head() - 1
     }
+
+    /// All that the layout of weights on this level depends on. Levels that say the same read each other's.
+    pub fn layout(self, level: Level) -> String {
+        let numbers = match self {
+            Precision::Float32 => "float32".to_owned(),
+            Precision::BFloat16 => "pairs of bfloat16".to_owned(),
+            Precision::Int8 => format!("fours of int8 for x + {}", level.byte_offset()),
+        };
+        let endian = if cfg!(target_endian = "little") { "little" } else { "big" };
+        format!("panels of {} columns, {numbers}, {endian}-endian", level.panel())
+    }
 }
 
 /// The weights of a linear layer, K inputs to N outputs, packed for one ISA.
 pub struct PackedLinear {
-    data: Buffer<u32>,
+    data: Stored<u32>,
     inputs: usize,
     outputs: usize,
     level: Level,
@@ -56,12 +90,26 @@ pub struct PackedLinear {
 }
 
 impl PackedLinear {
-    /// All zeros: to be filled by [`set_weights`](Self::set_weights).
-    pub fn zeroed(level: Level, precision: Precision, inputs: usize, outputs: usize) -> Result<Self, NoMemory> {
+    /// Words that so many weights take; `usize::MAX` where nothing could hold them.
+    pub fn len(level: Level, precision: Precision, inputs: usize, outputs: usize) -> usize {
         let panel = level.panel();
         let depth = inputs.div_ceil(precision.per_word()).saturating_add(precision.head());
-        let len = outputs.div_ceil(panel).saturating_mul(panel).saturating_mul(depth);
-        Ok(Self { data: Buffer::zeroed(len)?, inputs, outputs, level, precision })
+        outputs.div_ceil(panel).saturating_mul(panel).saturating_mul(depth)
+    }
+
+    /// All zeros: to be filled by [`fill`](Self::fill).
+    pub fn zeroed(level: Level, precision: Precision, inputs: usize, outputs: usize) -> Result<Self, NoMemory> {
+        let data = Stored::zeroed(Self::len(level, precision, inputs, outputs))?;
+        Ok(Self { data, inputs, outputs, level, precision })
+    }
+
+    /// From panels that lie ready.
+    ///
+    /// # Panics
+    /// If their length is not [`len`](Self::len).
+    pub fn of(level: Level, precision: Precision, [inputs, outputs]: [usize; 2], data: Stored<u32>) -> Self {
+        assert_eq!(data.len(), Self::len(level, precision, inputs, outputs), "panels of another size");
+        Self { data, inputs, outputs, level, precision }
     }
 
     /// From `weight` (N, K) row-major, as checkpoints store it, and `bias` (N,).
@@ -101,9 +149,9 @@ impl PackedLinear {
     pub fn form(&self) -> Form {
         Form::of(self.level, self.precision)
     }
-    /// Bytes held.
-    pub fn bytes(&self) -> usize {
-        self.data.bytes()
+    /// The panels.
+    pub fn words(&self) -> &[u32] {
+        &self.data
     }
     /// Rows of words in a panel, its head aside.
     pub(crate) fn depth(&self) -> usize {
@@ -131,48 +179,45 @@ impl PackedLinear {
         start + r * self.level.panel() + column
     }
 
+    /// Sets the weights of some outputs: `read(n, rows)` writes the rows (.., K) of outputs `n..`, counted from the first,
+    /// and is called for pieces side by side on all threads.
+    ///
+    /// # Panics
+    /// If the outputs are not there.
+    pub fn fill<E: From<NoMemory> + Send>(
+        &mut self,
+        threads: &Threads,
+        outputs: Range<usize>,
+        read: impl Fn(usize, &mut [f32]) -> Result<(), E> + Sync,
+    ) -> Result<(), E> {
+        assert!(outputs.end <= self.outputs, "outputs do not fit");
+        let (first, inputs) = (outputs.start, self.inputs);
+        let panels = self.panels_mut();
+        by_pieces(threads, outputs.len(), inputs, read, |rows, floats| {
+            // SAFETY: pieces are different outputs.
+            unsafe { panels.set(first + rows.start, floats) }
+        })
+    }
+
     /// Sets the weights of the outputs `first..` from whole rows (rows, K).
     ///
     /// # Panics
     /// If the rows do not fit.
     pub fn set_weights(&mut self, first: usize, rows: &[f32]) {
-        let (inputs, panel) = (self.inputs, self.level.panel());
-        if inputs == 0 {
+        if self.inputs == 0 {
             return assert!(rows.is_empty());
         }
-        assert!(rows.len().is_multiple_of(inputs) && first + rows.len() / inputs <= self.outputs, "rows do not fit");
-        let end = first + rows.len() / inputs;
-        let mut words = vec![];
-        let mut n = first;
-        while n < end {
-            let (start, column) = self.place(n);
-            let columns = (panel - column).min(end - n);
-            let source = &rows[(n - first) * inputs..][..columns * inputs];
-            let source = match self.precision {
-                Precision::Float32 => words_of(source),
-                Precision::BFloat16 => pair(source, inputs, &mut words),
-                Precision::Int8 => self.quantised(n, source, &mut words),
-            };
-            let begin = start + panel * self.precision.head() + column;
-            transpose(source, self.depth(), &mut self.data[begin..], panel);
-            n += columns;
-        }
+        let fit = rows.len().is_multiple_of(self.inputs) && first + rows.len() / self.inputs <= self.outputs;
+        assert!(fit, "rows do not fit");
+        // SAFETY: nobody else writes.
+        unsafe { self.panels_mut().set(first, rows) }
     }
 
-    /// Rows of bytes, four a word; writes the scales of the outputs `n..` and where their sums begin.
-    fn quantised<'a>(&mut self, n: usize, rows: &[f32], words: &'a mut Vec<u32>) -> &'a [u32] {
-        let depth = self.depth();
-        words.clear();
-        words.resize(rows.len() / self.inputs * depth, 0);
-        let (mut spread, factor) = (vec![0.0; self.inputs], 1.0 / group(self.inputs) as f32);
-        for (i, (row, words)) in rows.chunks_exact(self.inputs).zip(words.chunks_exact_mut(depth)).enumerate() {
-            dispatch_floats(self.level, Spread { row, factor, out: &mut spread });
-            let (scale, sum) = dispatch_floats(self.level, Quantise { row: &spread, words });
-            let (begin, scales) = (self.head(n + i, 0), self.head(n + i, 1));
-            self.data[begin] = (-self.level.byte_offset() * sum).cast_unsigned();
-            self.data[scales] = scale.to_bits();
-        }
-        words
+    fn panels_mut(&mut self) -> PanelsMut<'_> {
+        let (level, precision, inputs, panel) = (self.level, self.precision, self.inputs, self.level.panel());
+        let words = self.data.own_mut();
+        let rows = words.len() / panel;
+        PanelsMut { words: Disjoint::new(MatMut::dense(words, rows, panel)), level, precision, inputs }
     }
 
     /// Sets the biases of the outputs `first..`.
@@ -183,7 +228,7 @@ impl PackedLinear {
         assert!(first + bias.len() <= self.outputs, "biases do not fit");
         for (i, b) in bias.iter().enumerate() {
             let place = self.head(first + i, self.precision.bias_row());
-            self.data[place] = b.to_bits();
+            self.data.own_mut()[place] = b.to_bits();
         }
     }
 
@@ -208,6 +253,59 @@ impl PackedLinear {
 
     pub fn bias_of(&self, n: usize) -> f32 {
         f32::from_bits(self.data[self.head(n, self.precision.bias_row())])
+    }
+}
+
+/// Panels that several threads write to, each its own outputs: all their rows of words (.., PANEL).
+struct PanelsMut<'a> {
+    words: Disjoint<'a, u32>,
+    level: Level,
+    precision: Precision,
+    inputs: usize,
+}
+
+impl PanelsMut<'_> {
+    /// Sets the weights of the outputs `first..` from whole rows (rows, K).
+    ///
+    /// # Safety
+    /// The outputs are there, and no two calls at the same time set the same.
+    unsafe fn set(&self, first: usize, rows: &[f32]) {
+        let (head, panel) = (self.precision.head(), self.level.panel());
+        let depth = self.inputs.div_ceil(self.precision.per_word());
+        let end = first + rows.len() / self.inputs.max(1);
+        let mut words = vec![0; panel * depth];
+        let mut n = first;
+        while n < end {
+            let columns = n % panel..panel.min(n % panel + end - n);
+            let source = &rows[(n - first) * self.inputs..][..columns.len() * self.inputs];
+            let start = n / panel * (head + depth);
+            n += columns.len();
+            // SAFETY: the caller's promise: these are the columns of different outputs.
+            let [mut head, mut body] = [start..start + head, start + head..start + head + depth]
+                .map(|rows| unsafe { self.words.block(rows, columns.clone()) });
+            if self.precision == Precision::Float32 {
+                transpose(words_of(source), &mut body);
+                continue;
+            }
+            let words = &mut words[..columns.len() * depth];
+            for (i, (row, words)) in source.chunks_exact(self.inputs).zip(words.chunks_exact_mut(depth)).enumerate() {
+                if self.precision == Precision::BFloat16 {
+                    dispatch_floats(self.level, Pair { row, words });
+                } else {
+                    self.quantise(i, row, words, &mut head);
+                }
+            }
+            transpose(words, &mut body);
+        }
+    }
+
+    /// A row of bytes, four a word; its scale and where its sum begins go to column `i` of the head.
+    fn quantise(&self, i: usize, row: &[f32], words: &mut [u32], head: &mut MatMut<u32>) {
+        let mut spread = vec![0.0; self.inputs];
+        dispatch_floats(self.level, Spread { row, factor: 1.0 / group(self.inputs) as f32, out: &mut spread });
+        let (scale, sum) = dispatch_floats(self.level, Quantise { row: &spread, words });
+        head.row_mut(0)[i] = (-self.level.byte_offset() * sum).cast_unsigned();
+        head.row_mut(1)[i] = scale.to_bits();
     }
 }
 
@@ -246,29 +344,47 @@ impl Kernel for Spread<'_> {
     }
 }
 
-/// Rows of bf16, two a word.
-fn pair<'a>(rows: &[f32], cols: usize, words: &'a mut Vec<u32>) -> &'a [u32] {
-    words.clear();
-    for row in rows.chunks_exact(cols) {
-        let pairs = row.chunks(2).map(|pair| bf16(pair[0]) | pair.get(1).map_or(0, |x| bf16(*x)) << 16);
-        words.extend(pairs);
+/// A row of bf16, two a word; what is left is zero.
+pub(crate) struct Pair<'a> {
+    pub(crate) row: &'a [f32],
+    pub(crate) words: &'a mut [u32],
+}
+
+impl Kernel for Pair<'_> {
+    type Out = ();
+    #[inline(always)]
+    fn run<I: Isa>(self, _isa: I) {
+        let (pairs, last) = self.row.as_chunks::<2>();
+        for (word, [low, high]) in self.words.iter_mut().zip(pairs) {
+            *word = bf16(*low) | bf16(*high) << 16;
+        }
+        if let ([x], Some(word)) = (last, self.words.last_mut()) {
+            *word = bf16(*x);
+        }
     }
-    words
 }
 
 /// The bits of the nearest bf16, ties to even; NaN stays NaN.
+#[inline(always)]
 pub(crate) fn bf16(x: f32) -> u32 {
     let bits = x.to_bits();
     if x.is_nan() { bits >> 16 | 0x40 } else { bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16 }
 }
 
-/// `out[i * stride + j] = rows[j * cols + i]`, by strips of a cache line so that each line is read and written once.
-fn transpose(rows: &[u32], cols: usize, out: &mut [u32], stride: usize) {
+/// `out[i][j] = rows[j][i]` for rows (C, K) and out (K, C), by strips of a cache line so that each line is read and written
+/// once.
+fn transpose(rows: &[u32], out: &mut MatMut<u32>) {
     const STRIP: usize = 16;
+    let cols = out.rows();
+    let mut strip = [[0; STRIP]; MAX_PANEL];
     for i in (0..cols).step_by(STRIP) {
-        for (j, row) in rows.chunks_exact(cols).enumerate() {
-            for (t, x) in row[i..].iter().take(STRIP).enumerate() {
-                out[(i + t) * stride + j] = *x;
+        let count = STRIP.min(cols - i);
+        for (row, strip) in rows.chunks_exact(cols).zip(&mut strip) {
+            strip[..count].copy_from_slice(&row[i..i + count]);
+        }
+        for t in 0..count {
+            for (x, row) in out.row_mut(i + t).iter_mut().zip(&strip) {
+                *x = row[t];
             }
         }
     }

@@ -8,6 +8,7 @@ use crate::blueprint::{AttentionSpec, Blueprint};
 use crate::error::Result;
 use crate::export::Export;
 use crate::loader::{Loader, Slot};
+use crate::packed_file::Piece;
 use crate::workspace::{Room, Workspace};
 
 pub(crate) struct SelfAttention {
@@ -36,7 +37,7 @@ impl SelfAttention {
         projection.into_iter().chain(output).flatten().collect()
     }
 
-    pub(crate) fn load(loader: &mut Loader, blueprint: &Blueprint, scope: &str) -> Result<Self> {
+    pub(crate) fn load(loader: &Loader, blueprint: &Blueprint, scope: &str) -> Result<Self> {
         let projection = Linear::load(loader, projection_parts(blueprint, scope), blueprint.hidden_size)?;
         let output = Linear::load(loader, output_parts(blueprint, scope), blueprint.attention_size())?;
         Ok(Self { projection, output, spec: blueprint.attention, level: loader.level })
@@ -86,7 +87,7 @@ impl SelfAttention {
         self.projection.exports().chain(self.output.exports())
     }
 
-    pub(crate) fn bytes(&self) -> usize {
-        self.projection.bytes() + self.output.bytes()
+    pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {
+        vec![self.projection.piece(), self.output.piece()]
     }
 }

@@ -10,7 +10,8 @@ use crate::blueprint::Blueprint;
 use crate::error::Result;
 use crate::export::{Export, Values};
 use crate::init::Init;
-use crate::loader::{Loader, Slot};
+use crate::loader::{Loader, Slot, scales_of};
+use crate::packed_file::Piece;
 
 pub(crate) struct Embeddings {
     word: Table,
@@ -35,7 +36,7 @@ impl Embeddings {
         table_slots(blueprint).into_iter().chain(norm).collect()
     }
 
-    pub(crate) fn load(loader: &mut Loader, blueprint: &Blueprint) -> Result<Self> {
+    pub(crate) fn load(loader: &Loader, blueprint: &Blueprint) -> Result<Self> {
         let slots = table_slots(blueprint);
         let [word, position, token_type] = &slots;
         let (word, position, token_type) = (loader.table(word)?, loader.table(position)?, loader.table(token_type)?);
@@ -77,7 +78,14 @@ impl Embeddings {
         tables.chain(self.norm.exports())
     }
 
-    pub(crate) fn bytes(&self) -> usize {
-        self.tables().iter().map(|table| table.bytes()).sum::<usize>() + self.norm.bytes()
+    pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {
+        let mut pieces = self.norm.pieces();
+        for (name, [words, scales]) in self.names.iter().zip(self.tables().map(Table::words)) {
+            pieces.push(Piece::new(name, words));
+            if !scales.is_empty() {
+                pieces.push(Piece::new(scales_of(name), scales));
+            }
+        }
+        pieces
     }
 }

@@ -7,6 +7,7 @@ use crate::blueprint::Blueprint;
 use crate::error::Result;
 use crate::export::Export;
 use crate::loader::{Loader, Slot};
+use crate::packed_file::Piece;
 use crate::workspace::Room;
 
 pub(crate) struct FeedForward {
@@ -31,7 +32,7 @@ impl FeedForward {
         up.into_iter().chain(down).flatten().collect()
     }
 
-    pub(crate) fn load(loader: &mut Loader, blueprint: &Blueprint, scope: &str) -> Result<Self> {
+    pub(crate) fn load(loader: &Loader, blueprint: &Blueprint, scope: &str) -> Result<Self> {
         let up = Linear::load(loader, up_parts(blueprint, scope), blueprint.hidden_size)?;
         let down = Linear::load(loader, down_parts(blueprint, scope), blueprint.feed_forward.size)?;
         Ok(Self { up, down, activation: blueprint.feed_forward.activation.into(), level: loader.level })
@@ -58,7 +59,7 @@ impl FeedForward {
         self.up.exports().chain(self.down.exports())
     }
 
-    pub(crate) fn bytes(&self) -> usize {
-        self.up.bytes() + self.down.bytes()
+    pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {
+        vec![self.up.piece(), self.down.piece()]
     }
 }

@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::export::{Export, Values};
 use crate::init::Init;
 use crate::loader::{Loader, Slot};
+use crate::packed_file::Piece;
 
 pub(crate) struct Linear {
     packed: PackedLinear,
@@ -23,8 +24,8 @@ impl Linear {
         parts.iter().map(part).collect()
     }
 
-    pub(crate) fn load(loader: &mut Loader, parts: Vec<(String, usize)>, inputs: usize) -> Result<Self> {
-        let packed = loader.linear(&Self::slots(&parts, inputs))?;
+    pub(crate) fn load(loader: &Loader, parts: Vec<(String, usize)>, inputs: usize) -> Result<Self> {
+        let packed = loader.linear(&name(&parts), &Self::slots(&parts, inputs))?;
         Ok(Self { packed, parts })
     }
 
@@ -63,7 +64,12 @@ impl Linear {
         })
     }
 
-    pub(crate) fn bytes(&self) -> usize {
-        self.packed.bytes()
+    pub(crate) fn piece(&self) -> Piece<'_> {
+        Piece::new(name(&self.parts), self.packed.words())
     }
+}
+
+/// Of all parts together.
+fn name(parts: &[(String, usize)]) -> String {
+    parts.iter().map(|(scope, _)| scope.as_str()).collect::<Vec<_>>().join("+")
 }

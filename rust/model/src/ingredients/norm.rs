@@ -1,16 +1,17 @@
 //! Layer normalisation with its scale and shift.
 
-use ferroformer_kernels::{Buffer, Level, Mat, MatMut, Narrow, Threads, layer_norm};
+use ferroformer_kernels::{Level, Mat, MatMut, Narrow, Stored, Threads, layer_norm};
 
 use crate::error::Result;
 use crate::export::{Export, Values};
 use crate::init::Init;
 use crate::loader::{Loader, Slot};
+use crate::packed_file::Piece;
 
 pub(crate) struct LayerNorm {
     scope: String,
-    weight: Buffer,
-    bias: Buffer,
+    weight: Stored,
+    bias: Stored,
     eps: f32,
     level: Level,
 }
@@ -21,7 +22,7 @@ impl LayerNorm {
         [weight, Slot::new(format!("{scope}.bias"), &[size], Init::Zeros)]
     }
 
-    pub(crate) fn load(loader: &mut Loader, scope: String, size: usize, eps: f32) -> Result<Self> {
+    pub(crate) fn load(loader: &Loader, scope: String, size: usize, eps: f32) -> Result<Self> {
         let [weight, bias] = Self::slots(&scope, size);
         let (weight, bias) = (loader.vector(&weight)?, loader.vector(&bias)?);
         Ok(Self { scope, weight, bias, eps, level: loader.level })
@@ -40,7 +41,9 @@ impl LayerNorm {
         })
     }
 
-    pub(crate) fn bytes(&self) -> usize {
-        self.weight.bytes() + self.bias.bytes()
+    pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {
+        [("weight", &self.weight), ("bias", &self.bias)]
+            .map(|(name, values)| Piece::new(format!("{}.{name}", self.scope), values.words()))
+            .into()
     }
 }

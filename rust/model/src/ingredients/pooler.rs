@@ -7,6 +7,7 @@ use crate::blueprint::{Blueprint, PoolerSpec};
 use crate::error::Result;
 use crate::export::Export;
 use crate::loader::{Loader, Slot};
+use crate::packed_file::Piece;
 
 pub(crate) struct Pooler {
     dense: Linear,
@@ -22,7 +23,7 @@ impl Pooler {
         Linear::slots(&parts(blueprint), blueprint.hidden_size).into_iter().flatten().collect()
     }
 
-    pub(crate) fn load(loader: &mut Loader, blueprint: &Blueprint, spec: PoolerSpec) -> Result<Self> {
+    pub(crate) fn load(loader: &Loader, blueprint: &Blueprint, spec: PoolerSpec) -> Result<Self> {
         let dense = Linear::load(loader, parts(blueprint), blueprint.hidden_size)?;
         Ok(Self { dense, activation: spec.activation.into() })
     }
@@ -41,7 +42,7 @@ impl Pooler {
         self.dense.exports()
     }
 
-    pub(crate) fn bytes(&self) -> usize {
-        self.dense.bytes()
+    pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {
+        vec![self.dense.piece()]
     }
 }
