@@ -68,6 +68,10 @@ class Encoder:
         """`tensor_names` maps slots to names in the checkpoint; a slot that it leaves out gets initial values."""
 
     @staticmethod
+    def map(blueprint: str, path: str, dtype: str | None) -> Encoder:
+        """From a packed file, which is mapped; `dtype` None: the one that it has."""
+
+    @staticmethod
     def slots(blueprint: str) -> list[tuple[str, list[int]]]:
         """Every slot of a blueprint with its shape, in the order in which a checkpoint lists them."""
 
@@ -105,9 +109,14 @@ class Encoder:
     def tensor(self, slot: str) -> NDArray[np.float32]: ...
     def num_parameters(self) -> int: ...
     def memory_footprint(self) -> int:
-        """Bytes held by the weights."""
+        """Bytes of the weights, in memory or in a mapped file."""
+    @property
+    def dtype(self) -> str:
+        """How weights are held: "float32", "bfloat16" or "int8"."""
     def save(self, path: str, tensor_names: dict[str, str]) -> None:
-        """Write the slots as float32 safetensors under the given names, whole or not at all."""
+        """Write the slots as safetensors under the given names, whole or not at all; int8 cannot be written so."""
+    def save_packed(self, path: str) -> None:
+        """Write the weights as they lie in memory, for `map`."""
 
 # --- tokenizers ------------------------------------------------------------------------------
 class _Truncation(TypedDict):

@@ -8,17 +8,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from .config_values import dtype_name
 from .configuration_utils import PreTrainedConfig
+from .errors import CorruptModelError, WeightMismatchError
 from .hub import HUB_ARGUMENTS
 from .model_inputs import encoder_inputs
-from .modeling_outputs import BaseModelOutputWithPooling
 from .tensor_match import TensorMatch, TensorTable, checkpoint_name, match_tensors, report
-from .weight_files import WEIGHTS_NAME, open_checkpoint
+from .weight_files import PACKED_NAME, WEIGHTS_NAME, find_packed, has_checkpoint, open_checkpoint
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,12 +33,12 @@ _ATTENTIONS = (None, "eager", "sdpa")
 _DTYPES = ("float32", "bfloat16", "int8")
 
 
-@dataclass(frozen=True)
-class Weights:
-    """An opened checkpoint and what may be wrong with it."""
+class Weights(NamedTuple):
+    """A packed file, or an opened checkpoint and what may be wrong with it."""
 
-    checkpoint: Checkpoint
-    ignore_mismatched_sizes: bool
+    packed: str | None = None
+    checkpoint: Checkpoint | None = None
+    ignore_mismatched_sizes: bool = False
 
 
 class PreTrainedModel:
@@ -67,18 +65,17 @@ class PreTrainedModel:
         *,
         seed: int = 0,
         dtype: Any = None,
-        _weights: Weights | None = None,
+        _weights: Weights = Weights(),
     ) -> None:
         from ._native import Encoder
 
         self.config = config
-        self._dtype = _computed_dtype(dtype, config)
         self.training = False
         text = json.dumps(blueprint)
         slots = [(slot, tuple(shape)) for slot, shape in Encoder.slots(text)]
         self.tensor_names = {slot: checkpoint_name(slot, self.tensor_table) for slot, _ in slots}
         self.match = TensorMatch()
-        if _weights is not None:
+        if _weights.checkpoint is not None:
             self.match = match_tensors(
                 slots,
                 self.tensor_table,
@@ -88,9 +85,14 @@ class PreTrainedModel:
                 config,
                 self.optional_slots,
             )
-        checkpoint = _weights.checkpoint if _weights else None
         # the compiled model
-        self.core: Encoder = Encoder(text, checkpoint, self.match.filled, config.initializer_range, seed, self._dtype)
+        self.core: Encoder
+        if _weights.packed is not None:
+            self.core = Encoder.map(text, _weights.packed, None if dtype_name(dtype) == "auto" else dtype_name(dtype))
+        else:
+            held = _computed_dtype(dtype, config)
+            filled = self.match.filled
+            self.core = Encoder(text, _weights.checkpoint, filled, config.initializer_range, seed, held)
         self._reload: tuple[Any, ...] | None = None
 
     # --- call ---------------------------------------------------------------------------------
@@ -110,6 +112,8 @@ class PreTrainedModel:
         return_dict: bool | None,
     ) -> Any:
         """The forward pass of an encoder; an option that is None is what the configuration says."""
+        from .modeling_outputs import BaseModelOutputWithPooling
+
         config = self.config
         last, pooled, hidden, attentions = self.core.forward(
             **encoder_inputs(inputs, config.hidden_size),
@@ -137,6 +141,12 @@ class PreTrainedModel:
     ) -> Any:
         """Read a model from a directory (config.json, model.safetensors or its shards) or a hub repository.
 
+        A directory may hold model.packed.safetensors (`save_pretrained(packed=True)`) instead or as well. It is mapped,
+        not read: nothing is copied, and processes share it. Beside a checkpoint it serves if its dtype is the one that
+        is asked for and it fits this CPU and version; alone, dtype=None and "auto" take the one that it has. If the file
+        is changed in place later, calls raise CorruptModelError as far as its size and time of change tell; one that is
+        cut short during a call can end the process by SIGBUS. `save_pretrained` replaces files and does neither.
+
         config: used in place of config.json: a configuration, or where to read it.
         dtype: "float32" (also None), "bfloat16", "int8" (see the class); "auto": bfloat16 if config.json says so, else
         float32. Others are not computed (NotImplementedError).
@@ -154,12 +164,34 @@ class PreTrainedModel:
         where = {key: kwargs.pop(key) for key in HUB_ARGUMENTS if key in kwargs} | {"subfolder": subfolder}
         settings, model_arguments = cls._resolve_config(pretrained_model_name_or_path, config, where, kwargs)
         settings.name_or_path = str(pretrained_model_name_or_path)
-        weights = Weights(open_checkpoint(pretrained_model_name_or_path, **where), ignore_mismatched_sizes)
         model_arguments["dtype"] = dtype
-        model = cls(settings, **model_arguments, _weights=weights)
+        model = cls._map(pretrained_model_name_or_path, settings, model_arguments, subfolder)
+        if model is None:
+            checkpoint = open_checkpoint(pretrained_model_name_or_path, **where)
+            weights = Weights(None, checkpoint, ignore_mismatched_sizes)
+            model = cls(settings, **model_arguments, _weights=weights)
         _warn(report(model.match, cls.__name__, pretrained_model_name_or_path))
         model._remember(pretrained_model_name_or_path, subfolder, ignore_mismatched_sizes, model_arguments)
         return (model, model.match.loading_info()) if output_loading_info else model
+
+    @classmethod
+    def _map(
+        cls: type[Self], name_or_path: str | os.PathLike[str], config: Any, arguments: dict[str, Any], subfolder: str
+    ) -> Self | None:
+        """From the packed file; None if there is none, or if it does not serve and a checkpoint is beside it."""
+        packed = find_packed(name_or_path, subfolder)
+        if packed is None:
+            return None
+        if not has_checkpoint(name_or_path, subfolder):
+            return cls(config, **arguments, _weights=Weights(packed))
+        try:
+            wanted = arguments | {"dtype": _computed_dtype(arguments["dtype"], config)}
+            return cls(config, **wanted, _weights=Weights(packed))
+        except CorruptModelError as error:
+            _warn(f"{error}: the checkpoint beside it is loaded instead")
+        except WeightMismatchError:
+            pass  # it is for another dtype, CPU or version
+        return None
 
     @classmethod
     def _resolve_config(
@@ -181,10 +213,10 @@ class PreTrainedModel:
         ignore_mismatched_sizes: bool,
         model_arguments: dict[str, Any],
     ) -> None:
-        path = Path(name_or_path).expanduser()
-        if path.is_dir():
+        path = os.path.expanduser(name_or_path)
+        if os.path.isdir(path):
             options = {"subfolder": subfolder, "ignore_mismatched_sizes": ignore_mismatched_sizes}
-            self._reload = (type(self), str(path.absolute()), options | model_arguments)
+            self._reload = (type(self), os.path.abspath(path), options | model_arguments)
 
     def __reduce__(self) -> Any:
         if self._reload is None:
@@ -195,14 +227,26 @@ class PreTrainedModel:
         return _reload, (*self._reload, self.config)
 
     # --- save ---------------------------------------------------------------------------------
-    def save_pretrained(self, save_directory: str | os.PathLike[str]) -> None:
-        """Write config.json and model.safetensors (float32); each file is replaced as a whole or not at all."""
-        directory = Path(save_directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        self.core.save(str(directory / WEIGHTS_NAME), self.tensor_names)
+    def save_pretrained(self, save_directory: str | os.PathLike[str], *, packed: bool = False) -> None:
+        """Write config.json and model.safetensors; each file is replaced as a whole or not at all.
+
+        packed: write model.packed.safetensors instead, which only ferroformer reads, on CPUs like this one: the weights
+        as they lie in memory, so that loading takes no time and processes share them (see `from_pretrained`).
+
+        Raises ValueError for an int8 model that is not `packed`: a checkpoint cannot say what int8 has rounded.
+        """
+        dtype = self.core.dtype
+        if not packed and dtype == "int8":
+            raise ValueError("an int8 model has no weights for a plain checkpoint: save_pretrained(path, packed=True)")
+        os.makedirs(save_directory, exist_ok=True)
         saved = self.config_class.from_dict(self.config.to_dict())
-        saved.update({"architectures": [type(self).__name__], "dtype": "float32"})
-        saved.save_pretrained(directory)
+        saved.update({"architectures": [type(self).__name__]})
+        if packed:
+            self.core.save_packed(os.path.join(save_directory, PACKED_NAME))
+        else:
+            saved.dtype = dtype
+            self.core.save(os.path.join(save_directory, WEIGHTS_NAME), self.tensor_names)
+        saved.save_pretrained(save_directory)
 
     # --- what it is ---------------------------------------------------------------------------
     def state_dict(self) -> dict[str, NDArray[np.float32]]:
@@ -218,16 +262,18 @@ class PreTrainedModel:
         """The number of weights."""
         return self.core.num_parameters()
 
-    def get_memory_footprint(self) -> int:
-        """Bytes held by the weights."""
+    def memory_footprint(self) -> int:
+        """Bytes of the weights; those in a mapped file count, though processes share them."""
         return self.core.memory_footprint()
+
+    get_memory_footprint = memory_footprint
 
     @property
     def dtype(self) -> Any:
         """How weights are held and multiplied: numpy's float32 or int8, or "bfloat16", which numpy lacks."""
         import numpy as np
 
-        return self._dtype if self._dtype == "bfloat16" else np.dtype(self._dtype)
+        return "bfloat16" if self.core.dtype == "bfloat16" else np.dtype(self.core.dtype)
 
     @property
     def device(self) -> str:
@@ -274,9 +320,9 @@ def _computed_dtype(dtype: Any, config: Any) -> str:
 
 
 def _warn(text: str | None) -> None:
-    import logging
-
     if text is not None:
+        import logging
+
         logging.getLogger(__name__).warning(text)
 
 

@@ -6,10 +6,11 @@ last word is what counts. A model without modules.json is a transformer with mea
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any, NamedTuple
 
-from .config_files import read_config_file, read_json
+from .config_files import read_config_file, read_json, write_text
 from .errors import CorruptModelError
 from .hub import find_file, plain_name
 
@@ -66,6 +67,28 @@ def read_sentence_files(name_or_path: str | os.PathLike[str], **where: Any) -> S
         do_lower_case=bool(limits.get("do_lower_case", False)),
         settings=read("config_sentence_transformers.json"),
     )
+
+
+def write_sentence_files(directory: str | os.PathLike[str], files: SentenceFiles, width: int) -> None:
+    """Write what `read_sentence_files` reads; the transformer's own files lie in the directory itself."""
+    kinds = ["Transformer", "Pooling"] + ["Normalize"] * files.normalize
+    folders = {"Transformer": "", "Pooling": "1_Pooling", "Normalize": "2_Normalize"}
+    modules = [
+        {"idx": i, "name": str(i), "path": folders[kind], "type": f"sentence_transformers.models.{kind}"}
+        for i, kind in enumerate(kinds)
+    ]
+    limits = {"max_seq_length": files.max_seq_length, "do_lower_case": files.do_lower_case}
+    pooling = {old: new in files.pooling.modes for old, new in _OLD_POOLING_KEYS.items()}
+    for kind in kinds:
+        os.makedirs(os.path.join(directory, folders[kind]), exist_ok=True)
+    for name, content in {
+        "modules.json": modules,
+        "sentence_bert_config.json": limits,
+        "config_sentence_transformers.json": files.settings,
+        os.path.join("1_Pooling", "config.json"): pooling
+        | {"word_embedding_dimension": width, "include_prompt": files.pooling.include_prompt},
+    }.items():
+        write_text(os.path.join(directory, name), json.dumps(content, indent=2) + "\n")
 
 
 def _module_folders(name_or_path: str | os.PathLike[str], where: dict[str, Any]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
 from .hub import HUB_ARGUMENTS
-from .sentence_modules import SIMILARITIES, read_sentence_files
+from .sentence_modules import SIMILARITIES, read_sentence_files, write_sentence_files
 from .sentence_similarity import all_pairs, as_rows, normalize, row_by_row
 
 if TYPE_CHECKING:
@@ -244,6 +244,22 @@ class SentenceTransformer:
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> NDArray[np.float32]:
         """(N, H) and (N, H) -> (N,)."""
         return row_by_row(self.similarity_fn_name)(as_rows(embeddings1), as_rows(embeddings2))
+
+    # --- save ---------------------------------------------------------------------------------
+    def save_pretrained(self, path: str | os.PathLike[str], *, packed: bool = False) -> None:
+        """Write model, tokenizer and the files of sentence-transformers; `packed` as in the model's method."""
+        self._model.save_pretrained(path, packed=packed)
+        self.tokenizer.save_pretrained(path)
+        settings = {
+            "prompts": self.prompts,
+            "default_prompt_name": self.default_prompt_name,
+            "similarity_fn_name": self.similarity_fn_name,
+            "truncate_dim": self.truncate_dim,
+        }
+        files = self._files._replace(
+            max_seq_length=self.max_seq_length, settings=self._files.settings | settings
+        )
+        write_sentence_files(path, files, self._model.config.hidden_size)
 
     # --- what it is ---------------------------------------------------------------------------
     @property
