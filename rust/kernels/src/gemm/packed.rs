@@ -273,7 +273,9 @@ impl PanelsMut<'_> {
         let (head, panel) = (self.precision.head(), self.level.panel());
         let depth = self.inputs.div_ceil(self.precision.per_word());
         let end = first + rows.len() / self.inputs.max(1);
-        let mut words = vec![0; panel * depth];
+        let narrow = self.precision != Precision::Float32;
+        let mut words = vec![0; if narrow { panel * depth } else { 0 }];
+        let mut spread = vec![0.0; if narrow { self.inputs } else { 0 }];
         let mut n = first;
         while n < end {
             let columns = n % panel..panel.min(n % panel + end - n);
@@ -283,7 +285,7 @@ impl PanelsMut<'_> {
             // SAFETY: the caller's promise: these are the columns of different outputs.
             let [mut head, mut body] = [start..start + head, start + head..start + head + depth]
                 .map(|rows| unsafe { self.words.block(rows, columns.clone()) });
-            if self.precision == Precision::Float32 {
+            if !narrow {
                 transpose(words_of(source), &mut body);
                 continue;
             }
@@ -292,18 +294,17 @@ impl PanelsMut<'_> {
                 if self.precision == Precision::BFloat16 {
                     dispatch_floats(self.level, Pair { row, words });
                 } else {
-                    self.quantise(i, row, words, &mut head);
+                    self.quantise(i, row, &mut spread, words, &mut head);
                 }
             }
             transpose(words, &mut body);
         }
     }
 
-    /// A row of bytes, four a word; its scale and where its sum begins go to column `i` of the head.
-    fn quantise(&self, i: usize, row: &[f32], words: &mut [u32], head: &mut MatMut<u32>) {
-        let mut spread = vec![0.0; self.inputs];
-        dispatch_floats(self.level, Spread { row, factor: 1.0 / group(self.inputs) as f32, out: &mut spread });
-        let (scale, sum) = dispatch_floats(self.level, Quantise { row: &spread, words });
+    /// A row of bytes, four a word, `spread` (K,) on the way; its scale and where its sum begins go to column `i` of the head.
+    fn quantise(&self, i: usize, row: &[f32], spread: &mut [f32], words: &mut [u32], head: &mut MatMut<u32>) {
+        dispatch_floats(self.level, Spread { row, factor: 1.0 / group(self.inputs) as f32, out: spread });
+        let (scale, sum) = dispatch_floats(self.level, Quantise { row: spread, words });
         head.row_mut(0)[i] = (-self.level.byte_offset() * sum).cast_unsigned();
         head.row_mut(1)[i] = scale.to_bits();
     }
