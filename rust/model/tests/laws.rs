@@ -138,14 +138,14 @@ fn lower_precision_is_close_to_float32() {
 }
 
 /// The integers of int8 are the same on all. What is left is the rounding of float32 between the products, which now and then
-/// moves a number to the next byte; and where the CPU multiplies bf16 attention does, which the others do in float32.
+/// moves a number to the next byte. Where the CPU multiplies bf16 attention does so, and is another computation: that level is
+/// held to float32 alone, above.
 #[test]
 fn int8_differs_little_between_instruction_sets() {
     let scalar = states(Level::by_name("scalar").unwrap(), Precision::Int8);
-    for level in Level::available() {
-        let allowed = if level.name().ends_with("bf16") { 0.02 } else { 0.01 };
+    for level in Level::available().filter(|level| !level.name().ends_with("bf16")) {
         let error = relative_error(&states(level, Precision::Int8), &scalar);
-        assert!(error < allowed, "{level:?}: {error}");
+        assert!(error < 0.01, "{level:?}: {error}");
     }
 }
 
