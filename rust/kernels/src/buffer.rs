@@ -9,6 +9,8 @@ use std::ops::{Deref, DerefMut};
 
 use memmap2::MmapMut;
 
+use crate::arena::Piece;
+
 const LINE: usize = 16;
 /// Bytes from which on a buffer is a mapping.
 const LARGE: usize = 1 << 20;
@@ -36,6 +38,7 @@ pub struct NoMemory;
 enum Memory {
     Lines(Vec<Line>),
     Mapping(MmapMut),
+    Piece(Piece),
 }
 
 /// A vector whose first element starts a cache line.
@@ -56,6 +59,12 @@ impl<T: Element> Buffer<T> {
         Ok(Buffer { memory: Memory::zeroed(len)?, len, element: PhantomData })
     }
 
+    /// The first `len` elements of a piece, which holds as many.
+    pub(crate) fn of(piece: Piece, len: usize) -> Self {
+        assert!(len.saturating_mul(size_of::<T>()) <= piece.bytes(), "a piece of {} bytes for {len}", piece.bytes());
+        Buffer { memory: Memory::Piece(piece), len, element: PhantomData }
+    }
+
     /// To `len` elements. What memory a longer buffer held is kept; where there is not enough, all elements become zero.
     pub fn resize(&mut self, len: usize) -> Result<(), NoMemory> {
         if len.saturating_mul(size_of::<T>()) > self.bytes() {
@@ -72,6 +81,7 @@ impl<T: Element> Buffer<T> {
         match &self.memory {
             Memory::Lines(lines) => lines.len() * size_of::<Line>(),
             Memory::Mapping(mapping) => mapping.len(),
+            Memory::Piece(piece) => piece.bytes(),
         }
     }
 }
@@ -87,17 +97,14 @@ impl Memory {
             memory.resize(lines, Line([0; LINE]));
             return Ok(Memory::Lines(memory));
         }
-        let mapping = MmapMut::map_anon(bytes).map_err(|_| NoMemory)?;
-        // A wish: where there are no huge pages, small ones serve.
-        #[cfg(target_os = "linux")]
-        let _ = mapping.advise(memmap2::Advice::HugePage);
-        Ok(Memory::Mapping(mapping))
+        map(bytes).map(Memory::Mapping)
     }
 
     fn as_ptr(&self) -> *const u8 {
         match self {
             Memory::Lines(lines) => lines.as_ptr().cast(),
             Memory::Mapping(mapping) => mapping.as_ptr(),
+            Memory::Piece(piece) => piece.as_ptr(),
         }
     }
 
@@ -105,8 +112,17 @@ impl Memory {
         match self {
             Memory::Lines(lines) => lines.as_mut_ptr().cast(),
             Memory::Mapping(mapping) => mapping.as_mut_ptr(),
+            Memory::Piece(piece) => piece.as_mut_ptr(),
         }
     }
+}
+
+/// Zeros on huge pages. These are a wish: where there are none, small ones serve.
+pub(crate) fn map(bytes: usize) -> Result<MmapMut, NoMemory> {
+    let mapping = MmapMut::map_anon(bytes).map_err(|_| NoMemory)?;
+    #[cfg(target_os = "linux")]
+    let _ = mapping.advise(memmap2::Advice::HugePage);
+    Ok(mapping)
 }
 
 impl<T: Element> Deref for Buffer<T> {

@@ -4,6 +4,7 @@
 //! one door, `isa::dispatch`, into code compiled for the [`Level`]. Below the door there is one algorithm, generic over
 //! the ISA's token, on one thread, without allocation. What each kernel computes is defined by its twin in [`naive`].
 
+mod arena;
 mod attention;
 mod buffer;
 mod gather;
@@ -25,10 +26,11 @@ mod stored;
 mod testing;
 mod threads;
 
-pub use attention::{Probabilities, attention, attention_scratch};
+pub use arena::Arena;
+pub use attention::{Probabilities, Qkv, attention, attention_scratch};
 pub use buffer::{Buffer, Element, NoMemory, bytes_of, bytes_of_mut, zeroed_vec};
 pub use gather::{Lookup, Table, gather_add};
-pub use gemm::{Epilogue, Input, LAYOUT_VERSION, PackedLinear, Precision, linear};
+pub use gemm::{Epilogue, Input, LAYOUT_VERSION, Output, PackedLinear, Precision, linear};
 pub use isa::{IsaError, Level};
 pub use layer_norm::layer_norm;
 pub use mat::{Mat, MatMut, padded_stride};

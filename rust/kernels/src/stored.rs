@@ -74,6 +74,11 @@ impl<T: Element> Stored<T> {
         Ok(Stored(Place::Own(Buffer::zeroed(len)?)))
     }
 
+    /// As they are, to be written.
+    pub fn own(buffer: Buffer<T>) -> Self {
+        Stored(Place::Own(buffer))
+    }
+
     /// Bytes of a file; `None` where they are not whole elements of the file that start a cache line.
     pub fn mapped(file: &Arc<MappedFile>, bytes: Range<usize>) -> Option<Self> {
         const LINE: usize = 64;

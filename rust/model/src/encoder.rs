@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use ferroformer_kernels::{Form, Level, Mat, MatMut, Precision, Threads, narrow};
+use ferroformer_kernels::{Arena, Form, Level, Mat, MatMut, Precision, Threads, narrow};
 
 use crate::batch::{Batch, Part};
 use crate::block::Block;
@@ -63,7 +63,10 @@ impl Encoder {
     ) -> Result<Self> {
         Loader::check(source, &Self::slots(&blueprint)?)?;
         let threads = &Threads::new(threads);
-        Self::build(blueprint, &Loader { level, precision, threads, from: From::Source(source) })
+        Self::build(
+            blueprint,
+            &Loader { level, precision, threads, from: From::Source(source), arena: Arena::default() },
+        )
     }
 
     /// Maps a file of [`save_packed`](Self::save_packed), whose weights must be of this precision, if one is asked for. They
@@ -77,7 +80,8 @@ impl Encoder {
     ) -> Result<Self> {
         let threads = &Threads::new(threads);
         let file = PackedFile::open(path, &blueprint, level, precision, threads)?;
-        let loader = Loader { level, precision: file.precision(), threads, from: From::Packed(&file) };
+        let from = From::Packed(&file);
+        let loader = Loader { level, precision: file.precision(), threads, from, arena: Arena::default() };
         let encoder = Self::build(blueprint, &loader)?;
         Ok(Self { file: Some(file), ..encoder })
     }

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use ferroformer_kernels::{Level, PackedLinear, Precision, Stored, Table, Threads};
+use ferroformer_kernels::{Arena, Element, Level, PackedLinear, Precision, Stored, Table, Threads};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
@@ -44,6 +44,8 @@ pub(crate) struct Loader<'a> {
     pub(crate) precision: Precision,
     pub(crate) threads: &'a Threads,
     pub(crate) from: From<'a>,
+    /// For weights that are packed.
+    pub(crate) arena: Arena,
 }
 
 /// Weights to be packed, or packed ones.
@@ -65,30 +67,22 @@ impl Loader<'_> {
 
     /// A vector as it is.
     pub(crate) fn vector(&self, slot: &Slot) -> Result<Stored> {
-        let len = slot.shape.iter().product();
-        let source = match self.from {
-            From::Packed(file) => return file.take(&slot.name, len),
-            From::Source(source) => source,
-        };
-        let mut vector = Stored::zeroed(len).map_err(|_| memory::refused("the model", len))?;
-        fill(source, slot, 0, vector.own_mut())?;
+        let mut vector = self.place(&slot.name, slot.shape.iter().product())?;
+        if let From::Source(source) = self.from {
+            fill(source, slot, 0, vector.own_mut())?;
+        }
         Ok(vector)
     }
 
     /// (rows, H), one row for each id.
     pub(crate) fn table(&self, slot: &Slot) -> Result<Table> {
         let (rows, cols) = (slot.shape[0], slot.shape[1]);
-        let source = match self.from {
-            From::Packed(file) => {
-                let [words, scales] = Table::lens(self.precision, rows, cols);
-                let scales = if scales == 0 { Stored::default() } else { file.take(&scales_of(&slot.name), scales)? };
-                return Ok(Table::of(self.precision, [rows, cols], file.take(&slot.name, words)?, scales));
-            }
-            From::Source(source) => source,
-        };
-        let mut table = Table::zeroed(self.precision, rows, cols)
-            .map_err(|_| memory::refused("the model", rows.saturating_mul(cols)))?;
-        table.fill(self.level, self.threads, |first, rows| fill(source, slot, first * cols, rows))?;
+        let [words, scales] = Table::lens(self.precision, rows, cols);
+        let (words, scales) = (self.place(&slot.name, words)?, self.place(&scales_of(&slot.name), scales)?);
+        let mut table = Table::of(self.precision, [rows, cols], words, scales);
+        if let From::Source(source) = self.from {
+            table.fill(self.level, self.threads, |first, rows| fill(source, slot, first * cols, rows))?;
+        }
         Ok(table)
     }
 
@@ -96,15 +90,9 @@ impl Loader<'_> {
     pub(crate) fn linear(&self, name: &str, parts: &[[Slot; 2]]) -> Result<PackedLinear> {
         let (level, precision, inputs) = (self.level, self.precision, parts[0][0].shape[1]);
         let outputs = parts.iter().map(|[weight, _]| weight.shape[0]).sum();
-        let source = match self.from {
-            From::Packed(file) => {
-                let words = file.take(name, PackedLinear::len(level, precision, inputs, outputs))?;
-                return Ok(PackedLinear::of(level, precision, [inputs, outputs], words));
-            }
-            From::Source(source) => source,
-        };
-        let mut packed = PackedLinear::zeroed(level, precision, inputs, outputs)
-            .map_err(|_| memory::refused("the model", inputs.saturating_mul(outputs)))?;
+        let words = self.place(name, PackedLinear::len(level, precision, inputs, outputs))?;
+        let mut packed = PackedLinear::of(level, precision, [inputs, outputs], words);
+        let From::Source(source) = self.from else { return Ok(packed) };
         let mut first = 0;
         for [weight, bias] in parts {
             let outputs = first..first + weight.shape[0];
@@ -115,6 +103,15 @@ impl Loader<'_> {
             first = outputs.end;
         }
         Ok(packed)
+    }
+
+    /// Where weights lie ready, or where they are to be written.
+    fn place<T: Element>(&self, name: &str, len: usize) -> Result<Stored<T>> {
+        match self.from {
+            _ if len == 0 => Ok(Stored::default()),
+            From::Packed(file) => file.take(name, len),
+            From::Source(_) => self.arena.zeroed(len).map(Stored::own).map_err(|_| memory::refused("the model", len)),
+        }
     }
 }
 
