@@ -2,7 +2,7 @@
 #![expect(clippy::print_stdout, reason = "the table is the purpose")]
 
 use criterion::{Criterion, Throughput};
-use ferroformer_kernels::{Level, Mat, MatMut, Precision, Threads, attention, attention_scratch, naive};
+use ferroformer_kernels::{Level, Mat, MatMut, Precision, Qkv, Threads, attention, attention_scratch, naive};
 use report::{Contest, floats, prove};
 
 /// (heads, D)
@@ -47,9 +47,8 @@ impl Problem {
         let scratch = &mut self.scratch;
         attention(
             self.level,
-            Precision::Float32,
             &Threads::serial(),
-            qkv,
+            Qkv::Floats(qkv),
             self.heads,
             &[0, length],
             scale,

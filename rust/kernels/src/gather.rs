@@ -1,10 +1,10 @@
 //! Embedding look-up: the sum of one row from each of several tables.
 
-use crate::buffer::{NoMemory, bytes_of_mut, words_of};
+use crate::buffer::{NoMemory, words_of};
 use crate::gemm::{Pair, Precision};
 use crate::isa::{Isa, Kernel, Level, dispatch_floats};
 use crate::mat::{Mat, MatMut};
-use crate::narrow::to_bytes;
+use crate::narrow::Quantise;
 use crate::pieces::by_pieces;
 use crate::stored::Stored;
 use crate::threads::{Disjoint, Threads};
@@ -76,7 +76,7 @@ impl Table {
                     Precision::Int8 => {
                         // SAFETY: as above.
                         let mut scale = unsafe { scales.block(r..r + 1, 0..1) };
-                        scale.row_mut(0)[0] = dispatch_floats(level, Quantise { row, words });
+                        scale.row_mut(0)[0] = dispatch_floats(level, Quantise { row, words }).0;
                     }
                 }
             }
@@ -93,19 +93,6 @@ impl Table {
     fn words_of(&self, r: usize) -> &[u32] {
         let width = self.cols.div_ceil(self.precision.per_word());
         &self.words[r * width..][..width]
-    }
-}
-
-struct Quantise<'a> {
-    row: &'a [f32],
-    words: &'a mut [u32],
-}
-
-impl Kernel for Quantise<'_> {
-    type Out = f32;
-    #[inline(always)]
-    fn run<I: Isa>(self, isa: I) -> f32 {
-        to_bytes(isa, self.row, 0, bytes_of_mut(self.words))
     }
 }
 

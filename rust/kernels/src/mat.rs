@@ -6,6 +6,8 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use crate::buffer::words_of;
+
 /// A row stride for `cols` columns that keeps neighbouring rows in different cache sets: an odd number of cache lines.
 pub fn padded_stride(cols: usize) -> usize {
     (cols.div_ceil(16) | 1) * 16
@@ -72,6 +74,13 @@ impl<'a, T: Copy> Mat<'a, T> {
             return Mat { data: &[], rows: 0, cols: cols.len(), stride: self.stride };
         }
         Mat::new(&self.data[rows.start * self.stride + cols.start..], rows.len(), cols.len(), self.stride)
+    }
+}
+
+impl<'a> Mat<'a> {
+    /// The same bits.
+    pub fn words(self) -> Mat<'a, u32> {
+        Mat { data: words_of(self.data), rows: self.rows, cols: self.cols, stride: self.stride }
     }
 }
 
@@ -144,6 +153,15 @@ impl<'a, T: Copy> MatMut<'a, T> {
         // SAFETY: the offset is that of an element of the view (or 0).
         let data = unsafe { self.data.add(offset) };
         MatMut { data, rows: rows.len(), cols: cols.len(), alone: self.alone && cols.len() == self.cols, ..self }
+    }
+}
+
+impl<'a> MatMut<'a> {
+    /// The same memory for words.
+    pub fn into_words(self) -> MatMut<'a, u32> {
+        let MatMut { data, rows, cols, stride, alone, .. } = self;
+        // A word is as large as a float and aligned alike, and any bits are either.
+        MatMut { data: data.cast(), rows, cols, stride, alone, owner: PhantomData }
     }
 }
 

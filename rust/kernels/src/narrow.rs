@@ -217,6 +217,22 @@ pub(crate) fn to_bytes<I: Isa>(isa: I, x: &[f32], offset: i32, out: &mut [u8]) -
     most / 127.0
 }
 
+/// A row in signed bytes, and their scale and sum.
+pub(crate) struct Quantise<'a> {
+    pub(crate) row: &'a [f32],
+    pub(crate) words: &'a mut [u32],
+}
+
+impl Kernel for Quantise<'_> {
+    type Out = (f32, i32);
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) -> (f32, i32) {
+        let bytes = bytes_of_mut(self.words);
+        let scale = to_bytes(isa, self.row, 0, bytes);
+        (scale, bytes.iter().map(|q| i32::from(q.cast_signed())).sum())
+    }
+}
+
 /// The same of T x ([`spread`](crate::spread)), which is computed twice rather than kept.
 #[inline(always)]
 #[rustfmt::skip]

@@ -4,7 +4,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use ferroformer_kernels::{
-    Activation, Epilogue, Level, Lookup, Mat, MatMut, Narrow, PackedLinear, Precision, Probabilities, Threads,
+    Activation, Epilogue, Level, Lookup, Mat, MatMut, Narrow, PackedLinear, Precision, Probabilities, Qkv, Threads,
     attention, attention_scratch, gather_add, layer_norm, linear, softmax,
 };
 
@@ -66,9 +66,8 @@ fn no_kernel_allocates() {
             layer_norm(level, &Threads::serial(), mat(H), &x[..H], &x[..H], 1e-12, normed, &mut Narrow::default());
             attention(
                 level,
-                Precision::Float32,
                 &Threads::serial(),
-                [mat(H); 3],
+                Qkv::Floats([mat(H); 3]),
                 HEADS,
                 &[0, T],
                 0.2,

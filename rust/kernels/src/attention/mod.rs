@@ -17,7 +17,7 @@ mod operands;
 use operands::Operands;
 
 use crate::buffer::words_of_mut;
-use crate::gemm::{Bf16, Float32, Panels, Precision, Rows, multiply};
+use crate::gemm::{Bf16, Float32, Panels, Rows, multiply};
 use crate::isa::{Isa, Kernel, Level, dispatch, dispatch_floats};
 use crate::mat::{Mat, MatMut, padded_stride};
 use crate::softmax::softmax_row;
@@ -40,22 +40,29 @@ pub fn attention_scratch(level: Level, length: usize, head_dim: usize) -> usize 
     Scratch::new(level.panel(), length, head_dim).floats()
 }
 
+/// Queries, keys and values.
+#[derive(Clone, Copy)]
+pub enum Qkv<'a> {
+    /// Each (T, heads x D).
+    Floats([Mat<'a>; 3]),
+    /// In bf16, two channels a word: each (T, heads x D / 2). D is even, and the CPU multiplies bf16.
+    Bf16([Mat<'a, u32>; 3]),
+}
+
 /// Multi-head self-attention over each sequence alone: q, k, v (T, heads x D) -> out (T, heads x D).
 ///
 /// Sequence s has the rows `starts[s] - starts[0]..starts[s + 1] - starts[0]`. With `probabilities` the weights are written too.
 /// With R = u (4 + scale D max |q| max |k|) and u = 2^-23, a probability is within 2 R of itself and an element of `out` within
-/// R max |v| of the exact value. With another `precision` than float32, on a CPU that multiplies bf16, both products are of
-/// numbers rounded to that, and u = 2^-8. NaN in a key reaches every row of its sequence and head, in a value its column of these,
-/// in a query its own row.
+/// R max |v| of the exact value. From operands in bf16 both products are of numbers rounded to that, and u = 2^-8. NaN in a key
+/// reaches every row of its sequence and head, in a value its column of these, in a query its own row.
 ///
 /// # Panics
 /// If the shapes disagree or `scratch` is shorter than `threads` times [`attention_scratch`].
 #[expect(clippy::too_many_arguments, reason = "the operands of attention, each by its own name")]
 pub fn attention(
     level: Level,
-    precision: Precision,
     threads: &Threads,
-    [q, k, v]: [Mat; 3],
+    qkv: Qkv,
     heads: usize,
     starts: &[usize],
     scale: f32,
@@ -63,43 +70,64 @@ pub fn attention(
     probabilities: Option<Probabilities>,
     out: MatMut,
 ) {
-    assert!(starts.is_sorted(), "attention: starts");
-    let (base, sequences) = (starts[0], starts.len() - 1);
-    let shape = (starts[sequences] - base, out.cols());
-    assert!(
-        [q, k, v].iter().all(|x| (x.rows(), x.cols()) == shape) && out.rows() == shape.0,
-        "attention: q, k, v and out"
-    );
-    let head_dim = shape.1 / heads;
-    assert_eq!(head_dim * heads, shape.1, "attention: heads");
-    let longest = starts.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
-    let sizes = Scratch::new(level.panel(), longest, head_dim);
-    let width = probabilities.as_ref().map_or(0, |p| p.width);
-    let columns = probabilities.as_ref().map_or(&[][..], |p| p.columns);
-    let probabilities = probabilities.map(|p| Disjoint::new(MatMut::dense(p.out, sequences * heads, width.pow(2))));
-    let scratch = Disjoint::new(MatMut::dense(scratch, threads.count(), sizes.floats()));
-    let out = Disjoint::new(out);
-    let alone = Threads::serial();
-    let threads = if shape.0 * longest * shape.1 < LEAST_SHARED { &alone } else { threads };
-    threads.for_each(sequences * heads, |rank, task| {
-        let (s, head) = (task / heads, task % heads);
-        let rows = starts[s] - base..starts[s + 1] - base;
-        let cols = head * head_dim..(head + 1) * head_dim;
-        let [q, k, v] = [q, k, v].map(|x| x.block(rows.clone(), cols.clone()));
-        // SAFETY: tasks that run together have different ranks, and each its own rows and columns of out and its own
-        // row of probabilities.
-        let (mut scratch, mut probabilities, out) = unsafe {
-            let own = probabilities.as_ref().map(|p| p.block(task..task + 1, 0..width.pow(2)));
-            (scratch.block(rank..rank + 1, 0..sizes.floats()), own, out.block(rows.clone(), cols))
-        };
-        let probabilities = probabilities.as_mut().map(|p| (p.row_mut(0), &columns[rows]));
-        let head = Head { q, k, v, scale, scratch: scratch.row_mut(0), sizes, probabilities, out };
-        if precision != Precision::Float32 && level.has_bf16() {
-            dispatch(level, InBf16(head));
-        } else {
-            dispatch_floats(level, InFloats(head));
+    let call = Call { level, threads, heads, starts, scale, scratch, probabilities, out };
+    match qkv {
+        Qkv::Floats(qkv) => call.run(qkv, 1, |head| dispatch_floats(level, InFloats(head))),
+        Qkv::Bf16(qkv) => {
+            assert!(level.has_bf16(), "attention: bf16 on an instruction set without");
+            call.run(qkv, 2, |head| dispatch(level, InBf16(head)));
         }
-    });
+    }
+}
+
+struct Call<'a> {
+    level: Level,
+    threads: &'a Threads,
+    heads: usize,
+    starts: &'a [usize],
+    scale: f32,
+    scratch: &'a mut [f32],
+    probabilities: Option<Probabilities<'a>>,
+    out: MatMut<'a>,
+}
+
+impl Call<'_> {
+    /// All heads of all sequences by `attend`; the operands have so many channels a word.
+    fn run<X: Copy + Sync>(self, qkv: [Mat<X>; 3], per_word: usize, attend: impl Fn(Head<X>) + Sync) {
+        let Call { level, threads, heads, starts, scale, scratch, probabilities, out } = self;
+        assert!(starts.is_sorted(), "attention: starts");
+        let (base, sequences) = (starts[0], starts.len() - 1);
+        let (tokens, columns) = (starts[sequences] - base, out.cols());
+        assert!(
+            qkv.iter().all(|x| (x.rows(), x.cols() * per_word) == (tokens, columns)) && out.rows() == tokens,
+            "attention: q, k, v and out"
+        );
+        let head_dim = columns / heads;
+        assert!(head_dim * heads == columns && head_dim.is_multiple_of(per_word), "attention: heads");
+        let longest = starts.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
+        let sizes = Scratch::new(level.panel(), longest, head_dim);
+        let width = probabilities.as_ref().map_or(0, |p| p.width);
+        let places = probabilities.as_ref().map_or(&[][..], |p| p.columns);
+        let probabilities = probabilities.map(|p| Disjoint::new(MatMut::dense(p.out, sequences * heads, width.pow(2))));
+        let scratch = Disjoint::new(MatMut::dense(scratch, threads.count(), sizes.floats()));
+        let out = Disjoint::new(out);
+        let alone = Threads::serial();
+        let threads = if tokens * longest * columns < LEAST_SHARED { &alone } else { threads };
+        threads.for_each(sequences * heads, |rank, task| {
+            let (s, head) = (task / heads, task % heads);
+            let rows = starts[s] - base..starts[s + 1] - base;
+            let cols = |per_word: usize| head * head_dim / per_word..(head + 1) * head_dim / per_word;
+            let [q, k, v] = [0, 1, 2].map(|i| qkv[i].block(rows.clone(), cols(per_word)));
+            // SAFETY: tasks that run together have different ranks, and each its own rows and columns of out and its own
+            // row of probabilities.
+            let (mut scratch, mut probabilities, out) = unsafe {
+                let own = probabilities.as_ref().map(|p| p.block(task..task + 1, 0..width.pow(2)));
+                (scratch.block(rank..rank + 1, 0..sizes.floats()), own, out.block(rows.clone(), cols(1)))
+            };
+            let probabilities = probabilities.as_mut().map(|p| (p.row_mut(0), &places[rows]));
+            attend(Head { q, k, v, scale, scratch: scratch.row_mut(0), sizes, probabilities, out });
+        });
+    }
 }
 
 /// Multiply-adds below which attention is not worth a second thread.
@@ -128,10 +156,10 @@ impl Scratch {
     }
 }
 
-struct Head<'a> {
-    q: Mat<'a>,
-    k: Mat<'a>,
-    v: Mat<'a>,
+struct Head<'a, X> {
+    q: Mat<'a, X>,
+    k: Mat<'a, X>,
+    v: Mat<'a, X>,
     scale: f32,
     scratch: &'a mut [f32],
     sizes: Scratch,
@@ -140,39 +168,39 @@ struct Head<'a> {
     out: MatMut<'a>,
 }
 
-impl Head<'_> {
+impl<X: Copy> Head<'_, X> {
     #[inline(always)]
     #[rustfmt::skip]
-    fn attend<I: Isa, F: Operands<I>>(mut self, isa: I) {
-        let (length, dim) = (self.q.rows(), self.q.cols());
+    fn attend<I: Isa, F: Operands<I, X = X>>(mut self, isa: I) {
+        let (length, dim) = (self.q.rows(), self.out.cols());
         let (keys, rest) = self.scratch.split_at_mut(self.sizes.keys);
         let (values, rest) = rest.split_at_mut(self.sizes.values);
         let (scores, narrow) = rest.split_at_mut(self.sizes.scores);
         let (keys, values, narrow) = (words_of_mut(keys), words_of_mut(values), words_of_mut(narrow));
-        pack_keys::<I, F>(isa, self.k, keys, narrow);
-        F::pack_values(isa, self.v, values);
-        let keys = Panels { data: keys, depth: dim.div_ceil(F::PER_WORD) };
+        pack_keys::<I, F>(self.k, keys);
+        F::pack_values(self.v, values);
+        let keys = Panels { data: keys, depth: self.k.cols() };
         let values = Panels { data: values, depth: length.div_ceil(F::PER_WORD) };
         let stride = padded_stride(length);
         for first in (0..length).step_by(BLOCK) {
             let rows = first..length.min(first + BLOCK);
             let mut block = MatMut::new(scores, rows.len(), length, stride);
-            let queries = F::rows(isa, self.q.rows_of(rows.clone()), narrow);
-            multiply::<I, F>(isa, Rows::plain(queries), keys, &mut block, #[inline(always)] |_, _, _| ());
+            let queries = Rows::plain(self.q.rows_of(rows.clone()));
+            multiply::<I, F>(isa, queries, keys, length, Some(block.reborrow()), #[inline(always)] |_, _, _| ());
             for r in 0..rows.len() {
                 softmax_row(isa, block.row_mut(r), self.scale);
                 if let Some((out, columns)) = &mut self.probabilities {
                     scatter(block.row_mut(r), columns, first + r, out);
                 }
             }
-            let scores = F::rows(isa, Mat::new(scores, rows.len(), length, stride), narrow);
-            let mut out = self.out.reborrow().into_block(rows, 0..dim);
-            multiply::<I, F>(isa, Rows::plain(scores), values, &mut out, #[inline(always)] |_, _, _| ());
+            let weights = Rows::plain(F::rows(isa, Mat::new(scores, rows.len(), length, stride), narrow));
+            let out = self.out.reborrow().into_block(rows, 0..dim);
+            multiply::<I, F>(isa, weights, values, dim, Some(out), #[inline(always)] |_, _, _| ());
         }
     }
 }
 
-struct InFloats<'a>(Head<'a>);
+struct InFloats<'a>(Head<'a, f32>);
 
 impl Kernel for InFloats<'_> {
     type Out = ();
@@ -182,7 +210,7 @@ impl Kernel for InFloats<'_> {
     }
 }
 
-struct InBf16<'a>(Head<'a>);
+struct InBf16<'a>(Head<'a, u32>);
 
 impl Kernel for InBf16<'_> {
     type Out = ();
@@ -203,17 +231,16 @@ fn scatter(row: &[f32], columns: &[usize], r: usize, out: &mut [f32]) {
     }
 }
 
-/// Panels of keys as columns: a row of zeros to begin the sums, then each word of every key. `narrow` is scratch.
+/// Panels of keys as columns: a row of zeros to begin the sums, then each word of every key.
 #[inline(always)]
-fn pack_keys<I: Isa, F: Operands<I>>(isa: I, k: Mat, out: &mut [u32], narrow: &mut [u32]) {
-    let (panels, depth) = (k.rows().div_ceil(I::PANEL), k.cols().div_ceil(F::PER_WORD));
-    for (p, panel) in out.chunks_exact_mut((depth + 1) * I::PANEL).take(panels).enumerate() {
+fn pack_keys<I: Isa, F: Operands<I>>(k: Mat<F::X>, out: &mut [u32]) {
+    let panels = k.rows().div_ceil(I::PANEL);
+    for (p, panel) in out.chunks_exact_mut((k.cols() + 1) * I::PANEL).take(panels).enumerate() {
         let first = p * I::PANEL;
         let count = I::PANEL.min(k.rows() - first);
         panel[..I::PANEL].fill(0);
         for j in 0..count {
-            let words = F::row(isa, k.row(first + j), narrow);
-            for (out, word) in panel[I::PANEL..].chunks_exact_mut(I::PANEL).zip(words) {
+            for (out, word) in panel[I::PANEL..].chunks_exact_mut(I::PANEL).zip(F::words(k.row(first + j))) {
                 out[j] = *word;
             }
         }

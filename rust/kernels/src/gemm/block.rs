@@ -11,7 +11,7 @@
 use std::ops::Range;
 
 use super::format::Format;
-use super::tile::{Finish, Tile, tile};
+use super::tile::{Finish, Next, Tile, tile};
 use crate::isa::{Isa, MAX_PANEL, MAX_TILE_ROWS};
 use crate::mat::{Mat, MatMut};
 
@@ -39,6 +39,15 @@ impl<'a> Panels<'a> {
     fn starting_at<I: Isa, F: Format<I>>(self, column: usize) -> Self {
         Panels { data: &self.data[column / I::PANEL * self.stride::<I, F>()..], ..self }
     }
+
+    /// What the `i`th of `count` tiles asks for: its share of the slice `k` of the second panel, in whole lines per word of k.
+    /// Where there is no such panel it asks in vain.
+    #[inline(always)]
+    fn next<I: Isa, F: Format<I>>(self, k: &Range<usize>, i: usize, count: usize) -> Next {
+        let step = I::PANEL.div_ceil(count);
+        let start = self.stride::<I, F>() + (F::HEAD + k.start) * I::PANEL + i * k.len() * step;
+        Next { start: self.data.as_ptr().wrapping_add(start), step }
+    }
 }
 
 /// Rows that a product reads, with a scale for each where the format has them.
@@ -61,47 +70,70 @@ impl<'a, X: Copy> Rows<'a, X> {
     }
 }
 
-/// `c = finish(init + x b)` for all columns of `c`; `done(rows, columns)` is told of each finished tile, while it is in the
-/// cache.
-///
-/// The columns of `c` begin at a panel's first column: `b` begins at that panel.
+/// `finish(init + x b)`, for as many columns as there are from the first panel's first on. `done(tile, rows, columns)` is given
+/// each finished tile while it is in the cache. It lies in `c`, where there is one; else it is gone afterwards.
 #[inline(always)]
 pub(crate) fn multiply<I: Isa, F: Format<I>>(
     isa: I,
     x: Rows<F::X>,
     b: Panels,
-    c: &mut MatMut,
+    columns: usize,
+    mut c: Option<MatMut>,
     mut done: impl FnMut(&mut MatMut, Range<usize>, Range<usize>),
 ) {
     let (all, depth) = (x.mat.rows(), b.depth);
-    assert!(x.mat.cols().div_ceil(F::STEPS) == depth && all == c.rows(), "multiply: the shapes of x, b and c");
+    assert!(x.mat.cols().div_ceil(F::STEPS) == depth, "multiply: the shapes of x and b");
+    assert!(c.as_ref().is_none_or(|c| (c.rows(), c.cols()) == (all, columns)), "multiply: the shape of c");
     assert!(!F::SCALED || x.scales.len() == all, "multiply: a scale for each row");
-    assert!(b.data.len() >= c.cols().div_ceil(I::PANEL) * b.stride::<I, F>(), "multiply: b has too few panels");
+    assert!(b.data.len() >= columns.div_ceil(I::PANEL) * b.stride::<I, F>(), "multiply: b has too few panels");
     let block = (BLOCK_WORDS / depth.max(1)).max(2 * I::TILE_ROWS);
+    let mut scratch = [0.0; MAX_TILE_ROWS * MAX_PANEL];
     for first in (0..all).step_by(block) {
         let rows = first..all.min(first + block);
-        let few = rows.len() <= 4;
-        let slice = if rows.len() <= I::TILE_ROWS { depth.max(1) } else { SLICE };
+        // Sums that are not complete wait in `c`.
+        let slice = if rows.len() <= I::TILE_ROWS || c.is_none() { depth.max(1) } else { SLICE };
         for k in (0..depth.max(1)).step_by(slice) {
             let k = k..depth.min(k + slice);
             let mut column = 0;
-            while column < c.cols() {
-                let panels = if few { panels_at_once::<I>(rows.len()) } else { 1 };
-                let whole = (c.cols() - column) / I::PANEL;
-                let panels = if whole >= panels { panels } else { 1 };
-                let columns = column..c.cols().min(column + panels * I::PANEL);
-                for tile_rows in tiles(rows.clone(), I::TILE_ROWS) {
-                    let begin = b.starting_at::<I, F>(column);
-                    let out = c.reborrow().into_block(tile_rows.clone(), columns.clone());
-                    step::<I, F>(isa, x.some(tile_rows.clone()), begin, out, k.clone());
+            while column < columns {
+                let panels = panels_at_once::<I>(rows.len());
+                let panels = if (columns - column) / I::PANEL >= panels { panels } else { 1 };
+                let width = (panels * I::PANEL).min(columns - column);
+                let here = column..column + width;
+                let begin = b.starting_at::<I, F>(column);
+                for (i, tile_rows) in tiles(rows.clone(), I::TILE_ROWS).enumerate() {
+                    let next = begin.next::<I, F>(&k, i, rows.len().div_ceil(I::TILE_ROWS));
+                    let x = x.some(tile_rows.clone());
+                    let mut out = c.as_mut().map(|c| c.reborrow().into_block(tile_rows.clone(), here.clone()));
+                    let mut tile = match out.take_if(|_| width.is_multiple_of(I::PANEL)) {
+                        Some(out) => out,
+                        None => beside(&mut scratch, tile_rows.len(), panels * I::PANEL, k.start, &mut out),
+                    };
+                    sum_tile::<I, F>(isa, x, begin, &mut tile, k.clone(), next);
+                    let mut tile = tile.into_block(0..tile_rows.len(), 0..width);
                     if k.end == depth {
-                        done(c, tile_rows, columns.clone());
+                        done(&mut tile, tile_rows.clone(), here.clone());
+                    }
+                    if let Some(out) = &mut out {
+                        (0..tile_rows.len()).for_each(|r| out.row_mut(r).copy_from_slice(tile.row_mut(r)));
                     }
                 }
-                column = columns.end;
+                column = here.end;
             }
         }
     }
+}
+
+/// Whole panels for a tile whose place has less, with the sums so far, if k does not begin here.
+#[inline(always)]
+fn beside<'a>(scratch: &'a mut [f32], rows: usize, width: usize, k: usize, out: &mut Option<MatMut>) -> MatMut<'a> {
+    let mut tile = MatMut::dense(&mut scratch[..rows * width], rows, width);
+    if let Some(out) = out
+        && k > 0
+    {
+        (0..rows).for_each(|r| tile.row_mut(r)[..out.cols()].copy_from_slice(out.row_mut(r)));
+    }
+    tile
 }
 
 /// Panels that a tile of few rows takes together: enough sums to hide the latency, as many as the registers hold.
@@ -109,7 +141,7 @@ pub(crate) fn multiply<I: Isa, F: Format<I>>(
 fn panels_at_once<I: Isa>(rows: usize) -> usize {
     match (I::TILE_ROWS, rows) {
         (14.., 1 | 2) => 4,
-        (14.., _) => 2,
+        (14.., 3 | 4) => 2,
         (6.., 1) => 4,
         (6.., 2) => 2,
         _ => 1,
@@ -127,29 +159,16 @@ fn tiles(rows: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> 
 }
 
 /// One register tile over one slice of k, in words: adds the slice's products to `out`, or begins it where the slice is the
-/// first. `begin` is where the first of its panels begins. A part of a panel is summed beside `out`, a whole panel wide.
+/// first. `begin` is where the first of its panels begins.
 #[inline(always)]
-fn step<I: Isa, F: Format<I>>(isa: I, x: Rows<F::X>, begin: Panels, mut out: MatMut, slice: Range<usize>) {
-    let columns = out.cols();
-    if columns.is_multiple_of(I::PANEL) {
-        return sum_tile::<I, F>(isa, x, begin, &mut out, slice);
-    }
-    let mut scratch = [0.0; MAX_TILE_ROWS * MAX_PANEL];
-    let mut beside = MatMut::dense(&mut scratch, out.rows(), I::PANEL);
-    if slice.start > 0 {
-        for r in 0..out.rows() {
-            beside.row_mut(r)[..columns].copy_from_slice(out.row_mut(r));
-        }
-    }
-    sum_tile::<I, F>(isa, x, begin, &mut beside, slice);
-    for r in 0..out.rows() {
-        out.row_mut(r).copy_from_slice(&beside.row_mut(r)[..columns]);
-    }
-}
-
-/// [`step`] for whole panels.
-#[inline(always)]
-fn sum_tile<I: Isa, F: Format<I>>(isa: I, x: Rows<F::X>, begin: Panels, out: &mut MatMut, slice: Range<usize>) {
+fn sum_tile<I: Isa, F: Format<I>>(
+    isa: I,
+    x: Rows<F::X>,
+    begin: Panels,
+    out: &mut MatMut,
+    slice: Range<usize>,
+    next: Next,
+) {
     let (rows, panels, b_stride) = (out.rows(), out.cols() / I::PANEL, begin.stride::<I, F>());
     assert!(begin.data.len() >= panels * b_stride && x.mat.rows() == rows, "a tile inside its operands");
     let (c, c_stride) = (out.as_mut_ptr(), out.stride());
@@ -163,6 +182,7 @@ fn sum_tile<I: Isa, F: Format<I>>(isa: I, x: Rows<F::X>, begin: Panels, out: &mu
         steps: steps.len(),
         b: begin.data[(F::HEAD + slice.start) * I::PANEL..].as_ptr(),
         b_stride,
+        next,
         init,
         init_stride,
         init_panel,

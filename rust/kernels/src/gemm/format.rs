@@ -33,46 +33,18 @@ pub(crate) trait Format<I: Isa> {
     }
 }
 
-/// f32 times f32.
-pub(crate) struct Float32;
+/// f32 times f32, or times bf16 that is widened in registers: half the memory, the arithmetic of f32.
+pub(crate) struct Floats<const BF16: bool>;
 
-impl<I: Isa> Format<I> for Float32 {
+pub(crate) type Float32 = Floats<false>;
+pub(crate) type WidenedBf16 = Floats<true>;
+
+impl<I: Isa, const BF16: bool> Format<I> for Floats<BF16> {
     type X = f32;
     type Splat = I::V;
     type Weight = I::V;
     type Sum = I::V;
-
-    #[inline(always)]
-    fn splat(isa: I, x: f32) -> I::V {
-        isa.splat(x)
-    }
-    #[inline(always)]
-    fn weight(isa: I, words: I::W, _step: usize) -> I::V {
-        isa.as_floats(words)
-    }
-    #[inline(always)]
-    fn multiply_add(isa: I, sum: I::V, x: I::V, w: I::V) -> I::V {
-        isa.mul_add(x, w, sum)
-    }
-    #[inline(always)]
-    fn sum(isa: I, bits: I::W) -> I::V {
-        isa.as_floats(bits)
-    }
-    #[inline(always)]
-    fn bits(isa: I, sum: I::V) -> I::W {
-        isa.as_words(sum)
-    }
-}
-
-/// f32 times bf16 that is widened in registers: half the memory, the arithmetic of f32.
-pub(crate) struct WidenedBf16;
-
-impl<I: Isa> Format<I> for WidenedBf16 {
-    type X = f32;
-    type Splat = I::V;
-    type Weight = I::V;
-    type Sum = I::V;
-    const STEPS: usize = 2;
+    const STEPS: usize = if BF16 { 2 } else { 1 };
 
     #[inline(always)]
     fn splat(isa: I, x: f32) -> I::V {
@@ -80,7 +52,11 @@ impl<I: Isa> Format<I> for WidenedBf16 {
     }
     #[inline(always)]
     fn weight(isa: I, words: I::W, step: usize) -> I::V {
-        if step == 0 { isa.low_bf16(words) } else { isa.high_bf16(words) }
+        match (BF16, step) {
+            (false, _) => isa.as_floats(words),
+            (true, 0) => isa.low_bf16(words),
+            (true, _) => isa.high_bf16(words),
+        }
     }
     #[inline(always)]
     fn multiply_add(isa: I, sum: I::V, x: I::V, w: I::V) -> I::V {

@@ -6,19 +6,23 @@ mod contract;
 mod format;
 #[cfg(test)]
 mod narrow_contract;
+mod pack;
 mod packed;
 mod tile;
 
 pub(crate) use block::{Panels, Rows, multiply};
 use format::WidenedBf16;
 pub(crate) use format::{Bf16, Float32, Format, Int8};
-pub(crate) use packed::Pair;
+pub(crate) use pack::Pair;
 pub use packed::{LAYOUT_VERSION, PackedLinear, Precision};
 
+use std::ops::Range;
+
+use crate::buffer::halves_of_mut;
 use crate::isa::{Isa, Kernel, Level, dispatch, dispatch_floats};
 use crate::mat::{Mat, MatMut};
 use crate::math::{Activation, activate};
-use crate::narrow::{Form, Narrow};
+use crate::narrow::{Form, Narrow, to_bf16};
 use crate::threads::{Disjoint, Threads};
 
 /// What follows the product, element by element: first the activation, then the residual is added.
@@ -51,6 +55,56 @@ impl<'a> From<Mat<'a>> for Input<'a> {
     }
 }
 
+/// Where a product goes, (M, N).
+pub enum Output<'a> {
+    Floats(MatMut<'a>),
+    /// Rounded to bf16, two columns a word: (M, N / 2), N even. Only from rows that are [`Form::Bf16`] or [`Form::Bytes`], where
+    /// the CPU has bf16.
+    Bf16(MatMut<'a, u32>),
+}
+
+impl<'a> From<MatMut<'a>> for Output<'a> {
+    fn from(out: MatMut<'a>) -> Self {
+        Output::Floats(out)
+    }
+}
+
+impl<'a> Output<'a> {
+    fn shape(&self) -> (usize, usize) {
+        match self {
+            Output::Floats(out) => (out.rows(), out.cols()),
+            Output::Bf16(out) => (out.rows(), 2 * out.cols()),
+        }
+    }
+}
+
+/// An output whose columns several threads write.
+enum Shared<'a> {
+    Floats(Disjoint<'a>),
+    Bf16(Disjoint<'a, u32>),
+}
+
+impl<'a> Shared<'a> {
+    fn new(out: Output<'a>) -> Self {
+        match out {
+            Output::Floats(out) => Shared::Floats(Disjoint::new(out)),
+            Output::Bf16(out) => Shared::Bf16(Disjoint::new(out)),
+        }
+    }
+
+    /// # Safety
+    /// No two ranges of columns that live at the same time overlap; each begins at an even column.
+    unsafe fn columns(&self, rows: usize, columns: Range<usize>) -> Output<'_> {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self {
+                Shared::Floats(out) => Output::Floats(out.block(0..rows, columns)),
+                Shared::Bf16(out) => Output::Bf16(out.block(0..rows, columns.start / 2..columns.end / 2)),
+            }
+        }
+    }
+}
+
 /// `out = epilogue(x W^T + bias)` for x (M, K), W (N, K) packed, out (M, N).
 ///
 /// Every element is one sum in the order of k. With weights in f32 or bf16 it begins with the bias and is within K ULP of
@@ -60,8 +114,14 @@ impl<'a> From<Mat<'a>> for Input<'a> {
 ///
 /// # Panics
 /// If the shapes disagree or `x` has another form than [`PackedLinear::form`].
-pub fn linear<'a>(threads: &Threads, x: impl Into<Input<'a>>, weights: &PackedLinear, epilogue: Epilogue, out: MatMut) {
-    let x = x.into();
+pub fn linear<'a, 'b>(
+    threads: &Threads,
+    x: impl Into<Input<'a>>,
+    weights: &PackedLinear,
+    epilogue: Epilogue,
+    out: impl Into<Output<'b>>,
+) {
+    let (x, out) = (x.into(), out.into());
     let (inputs, outputs) = (weights.inputs(), weights.outputs());
     let (rows, cols, form) = x.shape();
     assert_eq!(
@@ -69,23 +129,22 @@ pub fn linear<'a>(threads: &Threads, x: impl Into<Input<'a>>, weights: &PackedLi
         (inputs, weights.form()),
         "linear: columns of x and inputs of the weights, and their form"
     );
-    assert_eq!((out.rows(), out.cols()), (rows, outputs), "linear: out");
+    assert_eq!(out.shape(), (rows, outputs), "linear: out");
+    let bf16 = matches!(out, Output::Bf16(_));
+    assert!(!bf16 || form != Form::Floats && weights.level().has_bf16(), "linear: bf16 out of {form:?}");
     if let Some(residual) = epilogue.residual {
         assert_eq!((residual.rows(), residual.cols()), (rows, outputs), "linear: residual");
     }
     let panel = weights.level().panel();
-    let out = Disjoint::new(out);
+    let out = Shared::new(out);
     let work_per_panel = rows * weights.depth() * panel;
     threads.for_each_block(outputs.div_ceil(panel), work_per_panel, |panels| {
         let columns = panels.start * panel..outputs.min(panels.end * panel);
         let residual = epilogue.residual.map(|r| r.block(0..rows, columns.clone()));
-        // SAFETY: the blocks of columns do not overlap.
-        let out = unsafe { out.block(0..rows, columns) };
-        Product { b: weights.panels(panels.start), epilogue: Epilogue { residual, ..epilogue }, out }.run(
-            weights.level(),
-            weights.precision(),
-            x,
-        );
+        // SAFETY: the blocks of columns do not overlap, and a panel has an even number of columns.
+        let out = unsafe { out.columns(rows, columns) };
+        let product = Product { b: weights.panels(panels.start), epilogue: Epilogue { residual, ..epilogue }, out };
+        product.run(weights.level(), weights.precision(), x);
     });
 }
 
@@ -93,7 +152,7 @@ pub fn linear<'a>(threads: &Threads, x: impl Into<Input<'a>>, weights: &PackedLi
 struct Product<'a> {
     b: Panels<'a>,
     epilogue: Epilogue<'a>,
-    out: MatMut<'a>,
+    out: Output<'a>,
 }
 
 impl Product<'_> {
@@ -108,19 +167,27 @@ impl Product<'_> {
 
     #[inline(always)]
     #[rustfmt::skip]
-    fn multiply<I: Isa, F: Format<I>>(mut self, isa: I, x: Rows<F::X>) {
+    fn multiply<I: Isa, F: Format<I>>(self, isa: I, x: Rows<F::X>) {
         let Epilogue { activation, residual } = self.epilogue;
-        multiply::<I, F>(isa, x, self.b, &mut self.out, #[inline(always)] |out, rows, columns| {
-            if activation.is_none() && residual.is_none() {
+        let columns = self.out.shape().1;
+        let (floats, mut bf16) = match self.out {
+            Output::Floats(out) => (Some(out), None),
+            Output::Bf16(out) => (None, Some(out)),
+        };
+        multiply::<I, F>(isa, x, self.b, columns, floats, #[inline(always)] |tile, rows, columns| {
+            if activation.is_none() && residual.is_none() && bf16.is_none() {
                 return;
             }
-            for r in rows {
-                let row = &mut out.row_mut(r)[columns.clone()];
+            for (i, r) in rows.enumerate() {
+                let row = tile.row_mut(i);
                 if let Some(activation) = activation {
                     activate(isa, activation, row);
                 }
                 if let Some(residual) = residual {
                     add(isa, &residual.row(r)[columns.clone()], row);
+                }
+                if I::HAS_BF16 && let Some(out) = &mut bf16 {
+                    to_bf16(isa, row, halves_of_mut(&mut out.row_mut(r)[columns.start / 2..columns.end / 2]));
                 }
             }
         });

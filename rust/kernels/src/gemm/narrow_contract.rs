@@ -2,8 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::{Epilogue, Input, PackedLinear, Precision, linear};
+use super::{Epilogue, Input, Output, PackedLinear, Precision, linear};
 use crate::isa::Level;
+use crate::mat::Mat;
 use crate::math::Activation;
 use crate::naive;
 use crate::narrow::{Form, Narrow, narrow};
@@ -185,6 +186,42 @@ fn epilogues_follow_the_product() {
         let got = layer.apply_with(2, &x, 16, 1, epilogue);
         assert_same_bits(&got, &expected, format_args!("{:?}", layer.packed.precision()));
     });
+}
+
+/// The floats of the same product, rounded.
+#[test]
+fn results_in_bf16_are_those_in_floats_rounded() {
+    let mut random = Random(35);
+    for_every_layer(&[(1, 2), (20, 34), (48, 96), (130, 70), (4200, 66)], |layer| {
+        let (level, k, n) = (layer.packed.level(), layer.packed.inputs(), layer.packed.outputs());
+        if !level.has_bf16() {
+            return;
+        }
+        for rows in ROWS {
+            let (x, residual) = (random.floats(rows * k), random.floats(rows * n));
+            let residual = Guarded::new(&residual, rows, n, 2, 5);
+            let epilogue = Epilogue { activation: Some(Activation::Tanh), residual: Some(residual.mat()) };
+            let expected = naive::to_bf16(&layer.apply_with(1, &x, rows, 0, epilogue));
+            let mut narrowed = Narrow::default();
+            narrowed.resize(layer.packed.form(), rows, k).unwrap();
+            narrow(level, &Threads::serial(), Mat::dense(&x, rows, k), &mut narrowed);
+            let mut out = Guarded::output(rows, n / 2, rows % 3, rows);
+            let words = Output::Bf16(out.mat_mut().into_words());
+            linear(&Threads::new(1 + rows % 2), Input::Narrow(&narrowed), &layer.packed, epilogue, words);
+            let halves = |word: &f32| [word.to_bits() << 16, word.to_bits() & 0xffff_0000].map(f32::from_bits);
+            let got: Vec<f32> = out.values().iter().flat_map(halves).collect();
+            assert_same_bits(&got, &expected, format_args!("{:?}, {rows} rows", layer.packed.precision()));
+        }
+    });
+}
+
+#[test]
+#[should_panic(expected = "bf16 out of Floats")]
+fn floats_do_not_become_bf16() {
+    let layer = Layer::random(Level::best(), Precision::Float32, 2, 4);
+    let mut out = Guarded::output(4, 2, 0, 0);
+    let words = Output::Bf16(out.mat_mut().into_words());
+    linear(&Threads::serial(), Mat::dense(&[0.0; 8], 4, 2), &layer.packed, Epilogue::default(), words);
 }
 
 #[test]

@@ -14,15 +14,14 @@
 
 use std::ops::Range;
 
-use crate::buffer::{NoMemory, bytes_of_mut, words_of};
-use crate::gemm::Panels;
-use crate::isa::{Isa, Kernel, Level, MAX_PANEL, dispatch_floats};
-use crate::mat::MatMut;
-use crate::narrow::{Form, to_bytes};
+use super::Panels;
+use super::pack::{PanelsMut, Spread};
+use crate::buffer::NoMemory;
+use crate::isa::{Level, dispatch_floats};
+use crate::narrow::Form;
 use crate::pieces::by_pieces;
-use crate::spread::{group, spread};
 use crate::stored::Stored;
-use crate::threads::{Disjoint, Threads};
+use crate::threads::Threads;
 
 /// To be raised by whatever changes how weights lie in memory: files hold them so.
 pub const LAYOUT_VERSION: u32 = 1;
@@ -60,7 +59,7 @@ impl Precision {
     }
 
     /// Rows at the head of a panel: `Format::HEAD`.
-    fn head(self) -> usize {
+    pub(super) fn head(self) -> usize {
         if self == Precision::Int8 { 3 } else { 1 }
     }
 
@@ -214,10 +213,7 @@ impl PackedLinear {
     }
 
     fn panels_mut(&mut self) -> PanelsMut<'_> {
-        let (level, precision, inputs, panel) = (self.level, self.precision, self.inputs, self.level.panel());
-        let words = self.data.own_mut();
-        let rows = words.len() / panel;
-        PanelsMut { words: Disjoint::new(MatMut::dense(words, rows, panel)), level, precision, inputs }
+        PanelsMut::new(self.data.own_mut(), self.level, self.precision, self.inputs)
     }
 
     /// Sets the biases of the outputs `first..`.
@@ -253,141 +249,6 @@ impl PackedLinear {
 
     pub fn bias_of(&self, n: usize) -> f32 {
         f32::from_bits(self.data[self.head(n, self.precision.bias_row())])
-    }
-}
-
-/// Panels that several threads write to, each its own outputs: all their rows of words (.., PANEL).
-struct PanelsMut<'a> {
-    words: Disjoint<'a, u32>,
-    level: Level,
-    precision: Precision,
-    inputs: usize,
-}
-
-impl PanelsMut<'_> {
-    /// Sets the weights of the outputs `first..` from whole rows (rows, K).
-    ///
-    /// # Safety
-    /// The outputs are there, and no two calls at the same time set the same.
-    unsafe fn set(&self, first: usize, rows: &[f32]) {
-        let (head, panel) = (self.precision.head(), self.level.panel());
-        let depth = self.inputs.div_ceil(self.precision.per_word());
-        let end = first + rows.len() / self.inputs.max(1);
-        let narrow = self.precision != Precision::Float32;
-        let mut words = vec![0; if narrow { panel * depth } else { 0 }];
-        let mut spread = vec![0.0; if narrow { self.inputs } else { 0 }];
-        let mut n = first;
-        while n < end {
-            let columns = n % panel..panel.min(n % panel + end - n);
-            let source = &rows[(n - first) * self.inputs..][..columns.len() * self.inputs];
-            let start = n / panel * (head + depth);
-            n += columns.len();
-            // SAFETY: the caller's promise: these are the columns of different outputs.
-            let [mut head, mut body] = [start..start + head, start + head..start + head + depth]
-                .map(|rows| unsafe { self.words.block(rows, columns.clone()) });
-            if !narrow {
-                transpose(words_of(source), &mut body);
-                continue;
-            }
-            let words = &mut words[..columns.len() * depth];
-            for (i, (row, words)) in source.chunks_exact(self.inputs).zip(words.chunks_exact_mut(depth)).enumerate() {
-                if self.precision == Precision::BFloat16 {
-                    dispatch_floats(self.level, Pair { row, words });
-                } else {
-                    self.quantise(i, row, &mut spread, words, &mut head);
-                }
-            }
-            transpose(words, &mut body);
-        }
-    }
-
-    /// A row of bytes, four a word, `spread` (K,) on the way; its scale and where its sum begins go to column `i` of the head.
-    fn quantise(&self, i: usize, row: &[f32], spread: &mut [f32], words: &mut [u32], head: &mut MatMut<u32>) {
-        dispatch_floats(self.level, Spread { row, factor: 1.0 / group(self.inputs) as f32, out: spread });
-        let (scale, sum) = dispatch_floats(self.level, Quantise { row: spread, words });
-        head.row_mut(0)[i] = (-self.level.byte_offset() * sum).cast_unsigned();
-        head.row_mut(1)[i] = scale.to_bits();
-    }
-}
-
-/// A row in signed bytes, and their scale and sum.
-struct Quantise<'a> {
-    row: &'a [f32],
-    words: &'a mut [u32],
-}
-
-impl Kernel for Quantise<'_> {
-    type Out = (f32, i32);
-    #[inline(always)]
-    fn run<I: Isa>(self, isa: I) -> (f32, i32) {
-        let bytes = bytes_of_mut(self.words);
-        let scale = to_bytes(isa, self.row, 0, bytes);
-        (scale, bytes.iter().map(|q| i32::from(q.cast_signed())).sum())
-    }
-}
-
-/// `out = factor T row`.
-struct Spread<'a> {
-    row: &'a [f32],
-    factor: f32,
-    out: &'a mut [f32],
-}
-
-impl Kernel for Spread<'_> {
-    type Out = ();
-    #[inline(always)]
-    #[rustfmt::skip]
-    fn run<I: Isa>(self, isa: I) {
-        spread(isa, self.row, #[inline(always)] |p, v, count| {
-            let scaled = isa.lanes(isa.mul(v, isa.splat(self.factor)));
-            self.out[p..p + count].copy_from_slice(&scaled[..count]);
-        });
-    }
-}
-
-/// A row of bf16, two a word; what is left is zero.
-pub(crate) struct Pair<'a> {
-    pub(crate) row: &'a [f32],
-    pub(crate) words: &'a mut [u32],
-}
-
-impl Kernel for Pair<'_> {
-    type Out = ();
-    #[inline(always)]
-    fn run<I: Isa>(self, _isa: I) {
-        let (pairs, last) = self.row.as_chunks::<2>();
-        for (word, [low, high]) in self.words.iter_mut().zip(pairs) {
-            *word = bf16(*low) | bf16(*high) << 16;
-        }
-        if let ([x], Some(word)) = (last, self.words.last_mut()) {
-            *word = bf16(*x);
-        }
-    }
-}
-
-/// The bits of the nearest bf16, ties to even; NaN stays NaN.
-#[inline(always)]
-pub(crate) fn bf16(x: f32) -> u32 {
-    let bits = x.to_bits();
-    if x.is_nan() { bits >> 16 | 0x40 } else { bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16 }
-}
-
-/// `out[i][j] = rows[j][i]` for rows (C, K) and out (K, C), by strips of a cache line so that each line is read and written
-/// once.
-fn transpose(rows: &[u32], out: &mut MatMut<u32>) {
-    const STRIP: usize = 16;
-    let cols = out.rows();
-    let mut strip = [[0; STRIP]; MAX_PANEL];
-    for i in (0..cols).step_by(STRIP) {
-        let count = STRIP.min(cols - i);
-        for (row, strip) in rows.chunks_exact(cols).zip(&mut strip) {
-            strip[..count].copy_from_slice(&row[i..i + count]);
-        }
-        for t in 0..count {
-            for (x, row) in out.row_mut(i + t).iter_mut().zip(&strip) {
-                *x = row[t];
-            }
-        }
     }
 }
 

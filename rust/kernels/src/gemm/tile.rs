@@ -24,6 +24,7 @@ pub(super) struct Tile<X> {
     pub(super) b: *const u32,
     /// From one panel to the next, in `b` and in `head`.
     pub(super) b_stride: usize,
+    pub(super) next: Next,
     /// Where the sums begin, a row of P panels: the panels' heads (stride 0) or `c` itself.
     pub(super) init: *const u32,
     pub(super) init_stride: usize,
@@ -33,6 +34,14 @@ pub(super) struct Tile<X> {
     pub(super) c_stride: usize,
     /// Where the sums are complete.
     pub(super) finish: Option<Finish>,
+}
+
+/// What this tile asks for so that the next panel lies in the second-level cache when its turn comes.
+#[derive(Clone, Copy)]
+pub(super) struct Next {
+    pub(super) start: *const u32,
+    /// Words for each word of k.
+    pub(super) step: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -121,6 +130,7 @@ unsafe fn add_step<I: Isa, F: Format<I>, const R: usize, const P: usize>(
             if P == 1 && step == 0 {
                 isa.prefetch(b.wrapping_add(AHEAD * I::PANEL));
                 isa.prefetch(b.wrapping_add(AHEAD * I::PANEL + I::LANES));
+                isa.prefetch_far(t.next.start.wrapping_add(k * t.next.step));
             }
             *left = F::weight(isa, isa.load_words(b), step);
             *right = F::weight(isa, isa.load_words(b.add(I::LANES)), step);

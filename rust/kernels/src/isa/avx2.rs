@@ -125,6 +125,10 @@ unsafe impl<const VNNI: bool> Isa for Avx2<VNNI> {
         op!(_mm_prefetch::<_MM_HINT_T0>(p.cast()))
     }
     #[inline(always)]
+    fn prefetch_far(self, p: *const u32) {
+        op!(_mm_prefetch::<_MM_HINT_T1>(p.cast()))
+    }
+    #[inline(always)]
     fn load_first(self, xs: &[f32], fill: f32) -> __m256 {
         debug_assert!(xs.len() < Self::LANES);
         let mask = first(xs.len());

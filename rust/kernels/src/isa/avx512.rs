@@ -119,6 +119,10 @@ unsafe impl<const VNNI: bool, const BF16: bool> Isa for Avx512<VNNI, BF16> {
         op!(_mm_prefetch::<_MM_HINT_T0>(p.cast()))
     }
     #[inline(always)]
+    fn prefetch_far(self, p: *const u32) {
+        op!(_mm_prefetch::<_MM_HINT_T1>(p.cast()))
+    }
+    #[inline(always)]
     fn load_first(self, xs: &[f32], fill: f32) -> __m512 {
         debug_assert!(xs.len() < Self::LANES);
         // SAFETY: the mask leaves out what lies beyond `xs`, and memory that is left out is not touched.

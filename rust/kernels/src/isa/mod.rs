@@ -126,6 +126,10 @@ pub(crate) unsafe trait Isa: Copy {
     #[inline(always)]
     fn prefetch(self, _p: *const u32) {}
 
+    /// Likewise, no nearer than the second-level cache.
+    #[inline(always)]
+    fn prefetch_far(self, _p: *const u32) {}
+
     /// The first `xs.len() < LANES` floats, the rest `fill`.
     #[inline(always)]
     fn load_first(self, xs: &[f32], fill: f32) -> Self::V {

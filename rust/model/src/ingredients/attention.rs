@@ -1,6 +1,8 @@
 //! Multi-head self-attention with its projections.
 
-use ferroformer_kernels::{Epilogue, Form, Level, Mat, MatMut, Narrow, Probabilities, Threads, attention, narrow};
+use ferroformer_kernels::{
+    Epilogue, Form, Level, Mat, MatMut, Narrow, Output, Precision, Probabilities, Qkv, Threads, attention, narrow,
+};
 
 use super::Linear;
 use crate::batch::Part;
@@ -48,21 +50,37 @@ impl SelfAttention {
         self.projection.form()
     }
 
-    /// x (T, H) -> queries, keys and values (T, 3 x heads x head_dim).
+    /// x (T, H) -> queries, keys and values (T, 3 x heads x head_dim), in bf16 where attention computes in that: then they fill
+    /// the first half of each row.
     pub(crate) fn project(&self, threads: &Threads, x: Mat, narrow: &Narrow, qkv: MatMut) {
-        self.projection.forward(threads, x, narrow, Epilogue::default(), qkv);
+        let (rows, cols) = (qkv.rows(), qkv.cols());
+        let out = if self.in_bf16() {
+            Output::Bf16(qkv.into_words().into_block(0..rows, 0..cols / 2))
+        } else {
+            Output::Floats(qkv)
+        };
+        self.projection.forward(threads, x, narrow, Epilogue::default(), out);
+    }
+
+    fn in_bf16(&self) -> bool {
+        let there = Form::of(self.level, Precision::BFloat16) == Form::Bf16;
+        there && self.form() != Form::Floats && self.spec.head_dim.is_multiple_of(2)
     }
 
     /// Each sequence of the part with itself: `ws.qkv` -> `ws.context` (T, heads x head_dim).
     pub(crate) fn attend(&self, threads: &Threads, part: &Part, ws: &mut Workspace, attentions: AttentionOutput) {
         let AttentionSpec { heads, head_dim } = self.spec;
         let size = heads * head_dim;
-        let qkv = [0, 1, 2].map(|i| ws.qkv.mat().block(0..part.tokens(), i * size..(i + 1) * size));
+        let (qkv, tokens) = (ws.qkv.mat(), 0..part.tokens());
+        let qkv = if self.in_bf16() {
+            Qkv::Bf16([0, 1, 2].map(|i| qkv.words().block(tokens.clone(), i * size / 2..(i + 1) * size / 2)))
+        } else {
+            Qkv::Floats([0, 1, 2].map(|i| qkv.block(tokens.clone(), i * size..(i + 1) * size)))
+        };
         let probabilities = attentions.map(|out| Probabilities { out, width: part.width, columns: part.columns });
         let scale = 1.0 / (head_dim as f32).sqrt();
         attention(
             self.level,
-            self.projection.precision(),
             threads,
             qkv,
             heads,

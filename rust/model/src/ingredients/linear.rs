@@ -1,6 +1,6 @@
 //! y = x W^T + b, several such layers with the same input side by side in one product (query, key and value).
 
-use ferroformer_kernels::{Epilogue, Form, Input, Mat, MatMut, Narrow, PackedLinear, Precision, Threads, linear};
+use ferroformer_kernels::{Epilogue, Form, Input, Mat, Narrow, Output, PackedLinear, Threads, linear};
 
 use crate::error::Result;
 use crate::export::{Export, Values};
@@ -29,17 +29,20 @@ impl Linear {
         Ok(Self { packed, parts })
     }
 
-    pub(crate) fn precision(&self) -> Precision {
-        self.packed.precision()
-    }
-
     /// The form in which x is read.
     pub(crate) fn form(&self) -> Form {
         self.packed.form()
     }
 
     /// x (T, K), as floats and in [`form`](Self::form) where that is another -> out (T, N).
-    pub(crate) fn forward(&self, threads: &Threads, x: Mat, narrow: &Narrow, epilogue: Epilogue, out: MatMut) {
+    pub(crate) fn forward<'a>(
+        &self,
+        threads: &Threads,
+        x: Mat,
+        narrow: &Narrow,
+        epilogue: Epilogue,
+        out: impl Into<Output<'a>>,
+    ) {
         let x = if self.form() == Form::Floats { Input::Floats(x) } else { Input::Narrow(narrow) };
         linear(threads, x, &self.packed, epilogue, out);
     }
