@@ -72,6 +72,36 @@ pub(crate) fn sum<I: Isa>(isa: I, xs: &[f32]) -> f32 {
     sum_lanes(isa, fold(isa, xs, 0.0, 0.0, #[inline(always)] |sum, x| isa.add(sum, x)))
 }
 
+/// `x = f(x)` for every element; the sum of these, in the order of [`sum`].
+#[inline(always)]
+#[rustfmt::skip]
+pub(crate) fn map_sum_in_place<I: Isa>(isa: I, xs: &mut [f32], f: impl Fn(I::V) -> I::V) -> f32 {
+    let mut sums = [isa.splat(0.0); 4];
+    let mut fours = xs.chunks_exact_mut(4 * I::LANES);
+    for four in &mut fours {
+        for (i, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: vector i of four.
+            unsafe {
+                let x = four.as_mut_ptr().add(i * I::LANES);
+                let y = f(isa.load(x));
+                isa.store(x, y);
+                *sum = isa.add(*sum, y);
+            }
+        }
+    }
+    for (part, sum) in fours.into_remainder().chunks_mut(I::LANES).zip(&mut sums) {
+        map_in_place(isa, part, #[inline(always)] |x| f(x));
+        let y = if part.len() == I::LANES {
+            // SAFETY: the part holds LANES floats.
+            unsafe { isa.load(part.as_ptr()) }
+        } else {
+            isa.load_first(part, 0.0)
+        };
+        *sum = isa.add(*sum, y);
+    }
+    sum_lanes(isa, sums)
+}
+
 /// The sum of (x - mean)^2.
 #[inline(always)]
 #[rustfmt::skip]

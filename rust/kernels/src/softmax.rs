@@ -2,7 +2,7 @@
 
 use crate::isa::{Isa, Kernel, Level, dispatch_floats};
 use crate::math::exp;
-use crate::rows::{map_in_place, max, sum};
+use crate::rows::{map_in_place, map_sum_in_place, max};
 
 /// `x_i = e^(scale (x_i - max)) / sum`. `scale` >= 0.
 ///
@@ -24,16 +24,22 @@ pub fn softmax(level: Level, row: &mut [f32], scale: f32) {
 
 #[inline(always)]
 #[rustfmt::skip]
-pub(crate) fn softmax_row<I: Isa>(isa: I, row: &mut [f32], scale: f32) {
+fn softmax_row<I: Isa>(isa: I, row: &mut [f32], scale: f32) {
+    let inverse = isa.splat(1.0 / exp_row(isa, row, scale));
+    map_in_place(isa, row, #[inline(always)] |x| isa.mul(x, inverse));
+}
+
+/// `x_i = e^(scale (x_i - max))` and the sum of these; for a row of -inf alone zeros and 1.
+#[inline(always)]
+#[rustfmt::skip]
+pub(crate) fn exp_row<I: Isa>(isa: I, row: &mut [f32], scale: f32) -> f32 {
     let highest = max(isa, row);
     if highest == f32::NEG_INFINITY && row.iter().all(|x| *x == f32::NEG_INFINITY) {
         row.fill(0.0);
-        return;
+        return 1.0;
     }
     let (highest, scale) = (isa.splat(highest), isa.splat(scale));
-    map_in_place(isa, row, #[inline(always)] |x| exp(isa, isa.mul(isa.sub(x, highest), scale)));
-    let inverse = isa.splat(1.0 / sum(isa, row));
-    map_in_place(isa, row, #[inline(always)] |x| isa.mul(x, inverse));
+    map_sum_in_place(isa, row, #[inline(always)] |x| exp(isa, isa.mul(isa.sub(x, highest), scale)))
 }
 
 #[cfg(test)]

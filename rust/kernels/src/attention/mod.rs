@@ -4,7 +4,7 @@
 //!
 //! K is packed transposed and V as it is, into panels like those of weights; then for each block of queries
 //!
-//!   scores (block, L) = Q K^T;  softmax of each row;  out (block, D) = scores V
+//!   scores (block, L) = Q K^T;  e^(scale (score - max)) and their sum, row by row;  out (block, D) = these V / sum
 //!
 //! by the matrix product's own tiles, in f32 or in bf16. A block's scores stay in the second-level cache; there is no (L, L) tensor, no
 //! padding and no mask. A query's row does not depend on the block that it falls into.
@@ -20,7 +20,8 @@ use crate::buffer::words_of_mut;
 use crate::gemm::{Bf16, Float32, Panels, Rows, multiply};
 use crate::isa::{Isa, Kernel, Level, dispatch, dispatch_floats};
 use crate::mat::{Mat, MatMut, padded_stride};
-use crate::softmax::softmax_row;
+use crate::rows::map_in_place;
+use crate::softmax::exp_row;
 use crate::threads::{Disjoint, Threads};
 
 /// Queries whose scores are held at a time; a multiple of every ISA's tile height but the scalar one.
@@ -177,25 +178,32 @@ impl<X: Copy> Head<'_, X> {
         let (values, rest) = rest.split_at_mut(self.sizes.values);
         let (scores, narrow) = rest.split_at_mut(self.sizes.scores);
         let (keys, values, narrow) = (words_of_mut(keys), words_of_mut(values), words_of_mut(narrow));
-        pack_keys::<I, F>(self.k, keys);
-        F::pack_values(self.v, values);
+        pack_keys::<I, F>(isa, self.k, keys);
+        F::pack_values(isa, self.v, values);
         let keys = Panels { data: keys, depth: self.k.cols() };
         let values = Panels { data: values, depth: length.div_ceil(F::PER_WORD) };
         let stride = padded_stride(length);
         for first in (0..length).step_by(BLOCK) {
             let rows = first..length.min(first + BLOCK);
             let mut block = MatMut::new(scores, rows.len(), length, stride);
+            rows.clone().for_each(#[inline(always)] |r| ask::<I, F>(isa, self.q, r + BLOCK));
             let queries = Rows::plain(self.q.rows_of(rows.clone()));
             multiply::<I, F>(isa, queries, keys, length, Some(block.reborrow()), #[inline(always)] |_, _, _| ());
-            for r in 0..rows.len() {
-                softmax_row(isa, block.row_mut(r), self.scale);
+            let mut inverses = [0.0; BLOCK];
+            for (r, inverse) in inverses[..rows.len()].iter_mut().enumerate() {
+                *inverse = 1.0 / exp_row(isa, block.row_mut(r), self.scale);
                 if let Some((out, columns)) = &mut self.probabilities {
-                    scatter(block.row_mut(r), columns, first + r, out);
+                    scatter(block.row_mut(r), *inverse, columns, first + r, out);
                 }
             }
             let weights = Rows::plain(F::rows(isa, Mat::new(scores, rows.len(), length, stride), narrow));
             let out = self.out.reborrow().into_block(rows, 0..dim);
-            multiply::<I, F>(isa, weights, values, dim, Some(out), #[inline(always)] |_, _, _| ());
+            multiply::<I, F>(isa, weights, values, dim, Some(out), #[inline(always)] |tile, rows, _| {
+                for (i, inverse) in inverses[rows].iter().enumerate() {
+                    let inverse = isa.splat(*inverse);
+                    map_in_place(isa, tile.row_mut(i), #[inline(always)] |x| isa.mul(x, inverse));
+                }
+            });
         }
     }
 }
@@ -222,24 +230,37 @@ impl Kernel for InBf16<'_> {
     }
 }
 
-/// Row `r` of the probabilities to where its token and the others stand in the padded square.
-fn scatter(row: &[f32], columns: &[usize], r: usize, out: &mut [f32]) {
+/// Row `r` of the probabilities, `inverse` times `row`, to where its token and the others stand in the padded square.
+fn scatter(row: &[f32], inverse: f32, columns: &[usize], r: usize, out: &mut [f32]) {
     let width = out.len().isqrt();
     let out = &mut out[columns[r] * width..][..width];
     for (x, column) in row.iter().zip(columns) {
-        out[*column] = *x;
+        out[*column] = *x * inverse;
+    }
+}
+
+/// A head's rows lie far apart, which no hardware foresees: each is asked for so many rows before it is read.
+const AHEAD: usize = 8;
+
+/// Asks for row `r`, if there is one.
+#[inline(always)]
+fn ask<I: Isa, F: Operands<I>>(isa: I, x: Mat<F::X>, r: usize) {
+    const LINE: usize = 16;
+    if r < x.rows() {
+        F::words(x.row(r)).chunks(LINE).for_each(|line| isa.prefetch(line.as_ptr()));
     }
 }
 
 /// Panels of keys as columns: a row of zeros to begin the sums, then each word of every key.
 #[inline(always)]
-fn pack_keys<I: Isa, F: Operands<I>>(k: Mat<F::X>, out: &mut [u32]) {
+fn pack_keys<I: Isa, F: Operands<I>>(isa: I, k: Mat<F::X>, out: &mut [u32]) {
     let panels = k.rows().div_ceil(I::PANEL);
     for (p, panel) in out.chunks_exact_mut((k.cols() + 1) * I::PANEL).take(panels).enumerate() {
         let first = p * I::PANEL;
         let count = I::PANEL.min(k.rows() - first);
         panel[..I::PANEL].fill(0);
         for j in 0..count {
+            ask::<I, F>(isa, k, first + j + AHEAD);
             for (out, word) in panel[I::PANEL..].chunks_exact_mut(I::PANEL).zip(F::words(k.row(first + j))) {
                 out[j] = *word;
             }

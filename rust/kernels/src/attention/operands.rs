@@ -1,5 +1,6 @@
 //! Queries, keys, values and probabilities in the form in which attention multiplies them.
 
+use super::{AHEAD, ask};
 use crate::buffer::{halves_of_mut, words_of};
 use crate::gemm::{Bf16, Float32, Format};
 use crate::isa::Isa;
@@ -15,7 +16,7 @@ pub(super) trait Operands<I: Isa>: Format<I> {
     /// Probabilities in this form, in `scratch` where that is not their own.
     fn rows<'a>(isa: I, x: Mat<'a>, scratch: &'a mut [u32]) -> Mat<'a, Self::X>;
     /// Panels of value columns: a row of zeros to begin the sums, then each word.
-    fn pack_values(v: Mat<Self::X>, out: &mut [u32]);
+    fn pack_values(isa: I, v: Mat<Self::X>, out: &mut [u32]);
 }
 
 impl<I: Isa> Operands<I> for Float32 {
@@ -30,7 +31,7 @@ impl<I: Isa> Operands<I> for Float32 {
         x
     }
     #[inline(always)]
-    fn pack_values(v: Mat, out: &mut [u32]) {
+    fn pack_values(isa: I, v: Mat, out: &mut [u32]) {
         let panels = v.cols().div_ceil(I::PANEL);
         for (p, panel) in out.chunks_exact_mut((v.rows() + 1) * I::PANEL).take(panels).enumerate() {
             let first = p * I::PANEL;
@@ -38,6 +39,9 @@ impl<I: Isa> Operands<I> for Float32 {
             let (zeros, rows) = panel.split_at_mut(I::PANEL);
             zeros.fill(0);
             for (r, row) in rows.chunks_exact_mut(I::PANEL).enumerate() {
+                if p == 0 {
+                    ask::<I, Self>(isa, v, r + AHEAD);
+                }
                 row[..count].copy_from_slice(words_of(&v.row(r)[first..first + count]));
                 row[count..].fill(0);
             }
@@ -64,7 +68,7 @@ impl<I: Isa> Operands<I> for Bf16 {
         Mat::new(scratch, x.rows(), words, stride)
     }
     #[inline(always)]
-    fn pack_values(v: Mat<u32>, out: &mut [u32]) {
+    fn pack_values(isa: I, v: Mat<u32>, out: &mut [u32]) {
         let (panels, depth) = ((2 * v.cols()).div_ceil(I::PANEL), v.rows().div_ceil(2));
         for (p, panel) in out.chunks_exact_mut((depth + 1) * I::PANEL).take(panels).enumerate() {
             let first = p * I::PANEL / 2;
@@ -72,6 +76,10 @@ impl<I: Isa> Operands<I> for Bf16 {
             let (zeros, rows) = panel.split_at_mut(I::PANEL);
             zeros.fill(0);
             for (r, row) in rows.chunks_exact_mut(I::PANEL).enumerate() {
+                if p == 0 {
+                    ask::<I, Self>(isa, v, 2 * r + AHEAD);
+                    ask::<I, Self>(isa, v, 2 * r + AHEAD + 1);
+                }
                 let even = &v.row(2 * r)[first..first + count];
                 let odd = if 2 * r + 1 < v.rows() { &v.row(2 * r + 1)[first..first + count] } else { &[] };
                 pair(even, odd, &mut row[..2 * count]);
