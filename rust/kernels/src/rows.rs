@@ -74,7 +74,6 @@ pub(crate) fn sum<I: Isa>(isa: I, xs: &[f32]) -> f32 {
 
 /// `x = f(x)` for every element; the sum of these, in the order of [`sum`].
 #[inline(always)]
-#[rustfmt::skip]
 pub(crate) fn map_sum_in_place<I: Isa>(isa: I, xs: &mut [f32], f: impl Fn(I::V) -> I::V) -> f32 {
     let mut sums = [isa.splat(0.0); 4];
     let mut fours = xs.chunks_exact_mut(4 * I::LANES);
@@ -90,11 +89,15 @@ pub(crate) fn map_sum_in_place<I: Isa>(isa: I, xs: &mut [f32], f: impl Fn(I::V) 
         }
     }
     for (part, sum) in fours.into_remainder().chunks_mut(I::LANES).zip(&mut sums) {
-        map_in_place(isa, part, #[inline(always)] |x| f(x));
         let y = if part.len() == I::LANES {
             // SAFETY: the part holds LANES floats.
-            unsafe { isa.load(part.as_ptr()) }
+            unsafe {
+                let y = f(isa.load(part.as_ptr()));
+                isa.store(part.as_mut_ptr(), y);
+                y
+            }
         } else {
+            isa.store_first(part, f(isa.load_first(part, 0.0)));
             isa.load_first(part, 0.0)
         };
         *sum = isa.add(*sum, y);
