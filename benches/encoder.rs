@@ -55,7 +55,11 @@ fn ids() -> Vec<i64> {
 
 fn forward(encoder: &Encoder, threads: usize, batch: &Batch) -> Vec<f32> {
     let cancel = Cancel::new(&|| false);
-    encoder.forward(threads, batch, Want::default(), &cancel).expect("a forward pass").last_hidden_state
+    encoder
+        .forward(threads, batch, Want::default(), &cancel)
+        .expect("a forward pass")
+        .last_hidden_state
+        .unwrap_or_default()
 }
 
 /// Of the products: four times hidden^2 for attention and eight for the feed-forward part, and the scores.

@@ -20,8 +20,16 @@ if TYPE_CHECKING:
     from .batch_encoding import BatchEncoding as BatchEncoding
     from .models.auto import AutoConfig as AutoConfig
     from .models.auto import AutoModel as AutoModel
+    from .models.auto import AutoModelForMultipleChoice as AutoModelForMultipleChoice
+    from .models.auto import AutoModelForNextSentencePrediction as AutoModelForNextSentencePrediction
+    from .models.auto import AutoModelForSequenceClassification as AutoModelForSequenceClassification
+    from .models.auto import AutoModelForTokenClassification as AutoModelForTokenClassification
     from .models.auto_tokenizer import AutoTokenizer as AutoTokenizer
     from .models.bert import BertConfig as BertConfig
+    from .models.bert import BertForMultipleChoice as BertForMultipleChoice
+    from .models.bert import BertForNextSentencePrediction as BertForNextSentencePrediction
+    from .models.bert import BertForSequenceClassification as BertForSequenceClassification
+    from .models.bert import BertForTokenClassification as BertForTokenClassification
     from .models.bert import BertModel as BertModel
     from .models.bert_tokenizer import BertTokenizer as BertTokenizer
     from .models.bert_tokenizer import BertTokenizerFast as BertTokenizerFast
@@ -36,9 +44,17 @@ if TYPE_CHECKING:
 _MODULES = {
     "AutoConfig": "models.auto",
     "AutoModel": "models.auto",
+    "AutoModelForMultipleChoice": "models.auto",
+    "AutoModelForNextSentencePrediction": "models.auto",
+    "AutoModelForSequenceClassification": "models.auto",
+    "AutoModelForTokenClassification": "models.auto",
     "AutoTokenizer": "models.auto_tokenizer",
     "BatchEncoding": "batch_encoding",
     "BertConfig": "models.bert",
+    "BertForMultipleChoice": "models.bert",
+    "BertForNextSentencePrediction": "models.bert",
+    "BertForSequenceClassification": "models.bert",
+    "BertForTokenClassification": "models.bert",
     "BertModel": "models.bert",
     "BertTokenizer": "models.bert_tokenizer",
     "BertTokenizerFast": "models.bert_tokenizer",
@@ -53,9 +69,17 @@ _MODULES = {
 __all__ = [
     "AutoConfig",
     "AutoModel",
+    "AutoModelForMultipleChoice",
+    "AutoModelForNextSentencePrediction",
+    "AutoModelForSequenceClassification",
+    "AutoModelForTokenClassification",
     "AutoTokenizer",
     "BatchEncoding",
     "BertConfig",
+    "BertForMultipleChoice",
+    "BertForNextSentencePrediction",
+    "BertForSequenceClassification",
+    "BertForTokenClassification",
     "BertModel",
     "BertTokenizer",
     "BertTokenizerFast",

@@ -85,12 +85,14 @@ class Encoder:
         output_hidden_states: bool,
         output_attentions: bool,
     ) -> tuple[
-        NDArray[np.float32],
+        NDArray[np.float32] | None,
+        NDArray[np.float32] | None,
         NDArray[np.float32] | None,
         list[NDArray[np.float32]] | None,
         list[NDArray[np.float32]] | None,
     ]:
-        """(B, T) ids or (B, T, H) embeddings -> last hidden state (B, T, H), pooled (B, H), hidden states, attentions."""
+        """(B, T) ids or (B, T, H) embeddings -> last hidden state (B, T, H) and pooled (B, H) of a model without a head, logits
+        (B, N) or (B, T, N) of one with a head, hidden states, attentions."""
 
     def embed(
         self,

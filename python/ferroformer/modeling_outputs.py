@@ -10,7 +10,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["BaseModelOutputWithPooling", "ModelOutput"]
+__all__ = [
+    "BaseModelOutputWithPooling",
+    "ModelOutput",
+    "MultipleChoiceModelOutput",
+    "NextSentencePredictorOutput",
+    "SequenceClassifierOutput",
+    "TokenClassifierOutput",
+]
 
 
 class ModelOutput(OrderedDict[str, Any]):
@@ -63,3 +70,29 @@ class BaseModelOutputWithPooling(ModelOutput):
     pooler_output: NDArray[np.float32] | None = None
     hidden_states: tuple[NDArray[np.float32], ...] | None = None
     attentions: tuple[NDArray[np.float32], ...] | None = None
+
+
+@dataclass(eq=False, repr=False)
+class _HeadOutput(ModelOutput):
+    """What a model with a head returns; hidden_states and attentions as in BaseModelOutputWithPooling."""
+
+    loss: np.float32 | None = None
+    logits: NDArray[np.float32] | None = None
+    hidden_states: tuple[NDArray[np.float32], ...] | None = None
+    attentions: tuple[NDArray[np.float32], ...] | None = None
+
+
+class SequenceClassifierOutput(_HeadOutput):
+    """logits (B, num_labels): before the softmax; loss: with `labels`."""
+
+
+class TokenClassifierOutput(_HeadOutput):
+    """logits (B, T, num_labels): before the softmax, zeros where the mask is zero; loss: with `labels`."""
+
+
+class MultipleChoiceModelOutput(_HeadOutput):
+    """logits (B, choices): before the softmax; loss: with `labels`."""
+
+
+class NextSentencePredictorOutput(_HeadOutput):
+    """logits (B, 2): that the second sentence follows the first, that it does not; loss: with `labels`."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from .config_values import dtype_name
@@ -73,7 +73,7 @@ class PreTrainedModel:
         self.training = False
         text = json.dumps(blueprint)
         slots = [(slot, tuple(shape)) for slot, shape in Encoder.slots(text)]
-        self.tensor_names = {slot: checkpoint_name(slot, self.tensor_table) for slot, _ in slots}
+        self.tensor_names = {slot: self._saved_name(slot) for slot, _ in slots}
         self.match = TensorMatch()
         if _weights.checkpoint is not None:
             self.match = match_tensors(
@@ -114,14 +114,41 @@ class PreTrainedModel:
         """The forward pass of an encoder; an option that is None is what the configuration says."""
         from .modeling_outputs import BaseModelOutputWithPooling
 
+        last, pooled, _, *rest = self._run(inputs, output_hidden_states, output_attentions)
+        return self._answer(BaseModelOutputWithPooling(last, pooled, *rest), return_dict)
+
+    def judge(
+        self,
+        output_class: Any,
+        inputs: dict[str, Any],
+        loss: Callable[[Any], Any] | None,
+        *,
+        output_hidden_states: bool | None,
+        output_attentions: bool | None,
+        return_dict: bool | None,
+    ) -> Any:
+        """The forward pass of an encoder with a head; `loss`: of the logits, where there are labels."""
+        _, _, logits, *rest = self._run(inputs, output_hidden_states, output_attentions)
+        return self._answer(output_class(loss and loss(logits), logits, *rest), return_dict)
+
+    def _run(self, inputs: dict[str, Any], output_hidden_states: bool | None, output_attentions: bool | None) -> Any:
+        """Last hidden state, pooled vectors, logits, hidden states, attentions; None for what there is not."""
         config = self.config
-        last, pooled, hidden, attentions = self.core.forward(
+        *arrays, hidden, attentions = self.core.forward(
             **encoder_inputs(inputs, config.hidden_size),
             output_hidden_states=bool(_first(output_hidden_states, config.output_hidden_states)),
             output_attentions=bool(_first(output_attentions, config.output_attentions)),
         )
-        output = BaseModelOutputWithPooling(last, pooled, _tuple(hidden), _tuple(attentions))
-        return output if _first(return_dict, config.return_dict) else output.to_tuple()
+        return *arrays, _tuple(hidden), _tuple(attentions)
+
+    def _answer(self, output: Any, return_dict: bool | None) -> Any:
+        return output if _first(return_dict, self.config.return_dict) else output.to_tuple()
+
+    def _saved_name(self, slot: str) -> str:
+        """The name in a checkpoint of this class: what is not the head's belongs to the model inside."""
+        name = checkpoint_name(slot, self.tensor_table)
+        inside = "head" in self.tensor_table and not slot.startswith("head.")
+        return f"{self.base_model_prefix}.{name}" if inside else name
 
     # --- load ---------------------------------------------------------------------------------
     @classmethod

@@ -1,4 +1,4 @@
-"""`AutoConfig` and `AutoModel`: the class that a checkpoint's `model_type` asks for.
+"""`AutoConfig`, `AutoModel` and `AutoModelFor...`: the class that a checkpoint's `model_type` asks for.
 
 `MODELS` is the one table of what is supported; a class is imported when it is asked for.
 """
@@ -7,12 +7,20 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from ..configuration_utils import PreTrainedConfig
 from ..errors import ConfigError
 
-__all__ = ["MODELS", "AutoConfig", "AutoModel"]
+__all__ = [
+    "MODELS",
+    "AutoConfig",
+    "AutoModel",
+    "AutoModelForMultipleChoice",
+    "AutoModelForNextSentencePrediction",
+    "AutoModelForSequenceClassification",
+    "AutoModelForTokenClassification",
+]
 
 
 class ModelType(NamedTuple):
@@ -20,10 +28,21 @@ class ModelType(NamedTuple):
 
     config: str | type[PreTrainedConfig]
     model: str | type | None
+    # the task in the name of its class, "SequenceClassification" -> class
+    heads: dict[str, str | type] = {}
 
 
 MODELS: dict[str, ModelType] = {
-    "bert": ModelType("bert:BertConfig", "bert:BertModel"),
+    "bert": ModelType(
+        "bert:BertConfig",
+        "bert:BertModel",
+        {
+            "MultipleChoice": "bert:BertForMultipleChoice",
+            "NextSentencePrediction": "bert:BertForNextSentencePrediction",
+            "SequenceClassification": "bert:BertForSequenceClassification",
+            "TokenClassification": "bert:BertForTokenClassification",
+        },
+    ),
 }
 
 
@@ -77,14 +96,17 @@ class AutoConfig:
         if config.model_type != model_type:
             raise ValueError(f"{config.__name__}.model_type is {config.model_type!r}, not {model_type!r}")
         known = MODELS.get(model_type)
-        MODELS[model_type] = ModelType(config, known.model if known else None)
+        MODELS[model_type] = known._replace(config=config) if known else ModelType(config, None)
 
 
 class AutoModel:
     """Finds the model class of a checkpoint. Not to be instantiated."""
 
+    _task: ClassVar[str | None] = None
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise TypeError("use AutoModel.from_pretrained(path) or AutoModel.from_config(config)")
+        name = type(self).__name__
+        raise TypeError(f"use {name}.from_pretrained(path) or {name}.from_config(config)")
 
     @classmethod
     def from_pretrained(
@@ -101,27 +123,60 @@ class AutoModel:
 
             where = {key: kwargs[key] for key in (*HUB_ARGUMENTS, "subfolder") if key in kwargs}
             config = AutoConfig.from_pretrained(config or pretrained_model_name_or_path, **where)
-        return _model_class(config).from_pretrained(pretrained_model_name_or_path, config=config, **kwargs)
+        return cls._model_class(config).from_pretrained(pretrained_model_name_or_path, config=config, **kwargs)
 
     @classmethod
     def from_config(cls, config: PreTrainedConfig, **kwargs: Any) -> Any:
         """A model of this configuration with random weights."""
-        return _model_class(config)(config, **kwargs)
+        return cls._model_class(config)(config, **kwargs)
 
     @classmethod
     def register(cls, config_class: type[PreTrainedConfig], model_class: type, exist_ok: bool = False) -> None:
         """Name the model class of a configuration class that is registered with AutoConfig."""
         known = entry(config_class.model_type)
-        if known.model is not None and not exist_ok:
+        if cls._place(known) is not None and not exist_ok:
             raise ValueError(f"{config_class.model_type!r} has a model class; exist_ok=True replaces it")
-        MODELS[config_class.model_type] = known._replace(model=model_class)
+        if cls._task is None:
+            known = known._replace(model=model_class)
+        else:
+            known = known._replace(heads=known.heads | {cls._task: model_class})
+        MODELS[config_class.model_type] = known
+
+    @classmethod
+    def _place(cls, known: ModelType) -> str | type | None:
+        return known.model if cls._task is None else known.heads.get(cls._task)
+
+    @classmethod
+    def _model_class(cls, config: Any) -> Any:
+        place = cls._place(entry(config.model_type))
+        if place is None:
+            kind = f"{config.model_type!r} has no model class for {cls.__name__}"
+            raise ConfigError(f"model_type {kind}; {cls.__name__}.register adds one")
+        return load_class(place)
 
 
-def _model_class(config: Any) -> Any:
-    known = entry(config.model_type)
-    if known.model is None:
-        raise ConfigError(f"model_type {config.model_type!r} has no model class; AutoModel.register adds one")
-    return load_class(known.model)
+class AutoModelForMultipleChoice(AutoModel):
+    """`AutoModel` for models that choose between rows."""
+
+    _task = "MultipleChoice"
+
+
+class AutoModelForNextSentencePrediction(AutoModel):
+    """`AutoModel` for models that say whether a sentence follows another."""
+
+    _task = "NextSentencePrediction"
+
+
+class AutoModelForSequenceClassification(AutoModel):
+    """`AutoModel` for models that label rows."""
+
+    _task = "SequenceClassification"
+
+
+class AutoModelForTokenClassification(AutoModel):
+    """`AutoModel` for models that label tokens."""
+
+    _task = "TokenClassification"
 
 
 def _refuse_remote_code(kwargs: dict[str, Any]) -> None:

@@ -2,20 +2,35 @@
 layer norm after each residual sum, and a tanh pooler on the first token.
 
 In this file, from top to bottom: the configuration; the blueprint that it implies; where each tensor of a
-checkpoint belongs; the model.
+checkpoint belongs; the model, alone and under its heads.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from .. import losses
 from ..config_values import check_choice, check_positive, check_probability
 from ..configuration_utils import PreTrainedConfig
 from ..errors import ConfigError
+from ..model_inputs import merge_choices
+from ..modeling_outputs import (
+    MultipleChoiceModelOutput,
+    NextSentencePredictorOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
+)
 from ..modeling_utils import PreTrainedModel
 from ..tensor_match import TensorTable
 
-__all__ = ["BertConfig", "BertModel"]
+__all__ = [
+    "BertConfig",
+    "BertForMultipleChoice",
+    "BertForNextSentencePrediction",
+    "BertForSequenceClassification",
+    "BertForTokenClassification",
+    "BertModel",
+]
 
 # transformers has several spellings of GELU's tanh formula, which differ by rounding only.
 ACTIVATIONS = {
@@ -96,7 +111,7 @@ def check_supported(config: BertConfig) -> None:
         )
 
 
-def blueprint(config: BertConfig, pooler: bool) -> dict[str, Any]:
+def blueprint(config: BertConfig, pooler: bool, head: dict[str, Any] | None = None) -> dict[str, Any]:
     """The ingredients of this BERT in the compiled core's words."""
     norm = {"eps": config.layer_norm_eps}
     return {
@@ -115,6 +130,7 @@ def blueprint(config: BertConfig, pooler: bool) -> dict[str, Any]:
         "feed_forward": {"size": config.intermediate_size, "activation": ACTIVATIONS[config.hidden_act]},
         "norm": norm | {"kind": "layer_norm", "placement": "post"},
         "pooler": {"activation": "tanh"} if pooler else None,
+        "head": head,
     }
 
 
@@ -179,13 +195,147 @@ class BertModel(PreTrainedModel):
         their table, TypeError for arrays of the wrong dtype.
         """
         return self.encode(
-            {
-                "input_ids": input_ids,
-                "attention_mask": attention_mask,
-                "token_type_ids": token_type_ids,
-                "position_ids": position_ids,
-                "inputs_embeds": inputs_embeds,
-            },
+            _inputs(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds),
+            output_hidden_states=output_hidden_states,
+            output_attentions=output_attentions,
+            return_dict=return_dict,
+        )
+
+
+def _inputs(
+    input_ids: Any, attention_mask: Any, token_type_ids: Any, position_ids: Any, inputs_embeds: Any
+) -> dict[str, Any]:
+    return {
+        "input_ids": input_ids,
+        "attention_mask": attention_mask,
+        "token_type_ids": token_type_ids,
+        "position_ids": position_ids,
+        "inputs_embeds": inputs_embeds,
+    }
+
+
+class _BertWithHead(PreTrainedModel):
+    """BERT and one linear layer, on the pooled vector of each row or on each token."""
+
+    config_class = BertConfig
+    base_model_prefix = "bert"
+    optional_slots = ("pooler.", "head.")
+    config: BertConfig
+    reads = "pooled"
+    output_class: Any = SequenceClassifierOutput
+
+    def __init__(self, config: BertConfig, **kwargs: Any) -> None:
+        config.validate()
+        check_supported(config)
+        head = {"reads": self.reads, "outputs": self.num_outputs(config)}
+        super().__init__(config, blueprint(config, self.reads == "pooled", head), **kwargs)
+
+    def num_outputs(self, config: BertConfig) -> int:
+        """The outputs of the head."""
+        return config.num_labels
+
+    def loss(self, logits: Any, labels: Any, attention_mask: Any) -> Any:
+        """Of the logits that `forward` returns."""
+        return losses.cross_entropy(logits, labels)
+
+    def forward(
+        self,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        token_type_ids: Any = None,
+        position_ids: Any = None,
+        inputs_embeds: Any = None,
+        labels: Any = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        """Run the model on B rows of T tokens: inputs, options and errors as in BertModel; `labels` as the class says.
+
+        Returns the class's `output_class`, or with `return_dict=False` the tuple of its values.
+        """
+        return self.judge(
+            self.output_class,
+            _inputs(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds),
+            None if labels is None else lambda logits: self.loss(logits, labels, attention_mask),
+            output_hidden_states=output_hidden_states,
+            output_attentions=output_attentions,
+            return_dict=return_dict,
+        )
+
+
+class BertForSequenceClassification(_BertWithHead):
+    """A label, several, or numbers for each row: a linear layer on the pooled vector.
+
+    labels: (B,) integers in 0..num_labels-1 (cross-entropy); floats (B, num_labels) for several labels a row (binary
+    cross-entropy) or, as `config.problem_type` "regression" and where num_labels is 1, numbers (mean squared error).
+    """
+
+    tensor_table = TENSORS | {"head": ("classifier", ("num_labels", "hidden_size"))}
+
+    def loss(self, logits: Any, labels: Any, attention_mask: Any) -> Any:
+        return losses.classification(self.config, logits, labels)
+
+
+class BertForTokenClassification(_BertWithHead):
+    """A label for each token: a linear layer on the last hidden states.
+
+    labels: (B, T) integers in 0..num_labels-1, and -100 for tokens that do not count, among them all that are masked.
+    """
+
+    tensor_table = TENSORS | {"head": ("classifier", ("num_labels", "hidden_size"))}
+    reads = "tokens"
+    output_class = TokenClassifierOutput
+
+    def loss(self, logits: Any, labels: Any, attention_mask: Any) -> Any:
+        losses.check_masked(labels, attention_mask)
+        return losses.cross_entropy(logits, labels)
+
+
+class BertForNextSentencePrediction(_BertWithHead):
+    """Whether the second sentence of a pair follows the first: two numbers for each row.
+
+    labels: (B,) integers, 0 if it follows and 1 if it does not.
+    """
+
+    tensor_table = TENSORS | {"head": ("cls.seq_relationship", ())}
+    output_class = NextSentencePredictorOutput
+
+    def num_outputs(self, config: BertConfig) -> int:
+        return 2
+
+
+class BertForMultipleChoice(_BertWithHead):
+    """Which of several rows fits best: one number for each, from its pooled vector.
+
+    Inputs have one axis more, of choices: input_ids (B, choices, T). labels: (B,) integers in 0..choices-1.
+    """
+
+    tensor_table = TENSORS | {"head": ("classifier", ())}
+    output_class = MultipleChoiceModelOutput
+
+    def num_outputs(self, config: BertConfig) -> int:
+        return 1
+
+    def forward(
+        self,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        token_type_ids: Any = None,
+        position_ids: Any = None,
+        inputs_embeds: Any = None,
+        labels: Any = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        """As in the other classes, with logits (B, choices); hidden states and attentions have B * choices rows."""
+        inputs = _inputs(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+        inputs, choices = merge_choices(inputs)
+        return self.judge(
+            lambda loss, logits, *rest: MultipleChoiceModelOutput(loss, logits.reshape(-1, choices), *rest),
+            inputs,
+            None if labels is None else lambda logits: losses.cross_entropy(logits.reshape(-1, choices), labels),
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
             return_dict=return_dict,

@@ -4,7 +4,9 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use ferroformer_model::{self as model, Batch, Blueprint, Padded, Pooling, Precision, SentencePooling, Source, Want};
+use ferroformer_model::{
+    self as model, Batch, Blueprint, HeadInput, Padded, Pooling, Precision, SentencePooling, Source, Want,
+};
 use numpy::ndarray::{Array, Dimension, IntoDimension};
 use numpy::{Element, IntoPyArray, PyArray, PyArray2, PyArray3, PyArrayDyn, PyReadonlyArray};
 use pyo3::prelude::*;
@@ -20,8 +22,9 @@ pub(crate) struct Encoder(model::Encoder);
 type Ids<'py> = Option<PyReadonlyArray<'py, i64, numpy::Ix2>>;
 type List<'py, T> = Option<Vec<Bound<'py, T>>>;
 type Outputs<'py> = (
-    Bound<'py, PyArray3<f32>>,
+    Option<Bound<'py, PyArray3<f32>>>,
     Option<Bound<'py, PyArray2<f32>>>,
+    Option<Bound<'py, PyArrayDyn<f32>>>,
     List<'py, PyArray3<f32>>,
     List<'py, PyArray<f32, numpy::Ix4>>,
 );
@@ -95,9 +98,14 @@ impl Encoder {
         let states = |states: Vec<Vec<f32>>| states.into_iter().map(|x| array(py, x, (rows, width, hidden))).collect();
         let attentions =
             |all: Vec<Vec<f32>>| all.into_iter().map(|x| array(py, x, (rows, heads, width, width))).collect();
+        let logits = blueprint.head.map_or(vec![], |head| match head.reads {
+            HeadInput::Pooled => vec![rows, head.outputs],
+            HeadInput::Tokens => vec![rows, width, head.outputs],
+        });
         Ok((
-            array(py, out.last_hidden_state, (rows, width, hidden))?,
+            out.last_hidden_state.map(|x| array(py, x, (rows, width, hidden))).transpose()?,
             out.pooled.map(|x| array(py, x, (rows, hidden))).transpose()?,
+            out.logits.map(|x| array(py, x, logits)).transpose()?,
             output_hidden_states.then(|| states(out.hidden_states)).transpose()?,
             output_attentions.then(|| attentions(out.attentions)).transpose()?,
         ))

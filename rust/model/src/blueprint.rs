@@ -15,6 +15,7 @@ pub struct Blueprint {
     pub feed_forward: FeedForwardSpec,
     pub norm: NormSpec,
     pub pooler: Option<PoolerSpec>,
+    pub head: Option<HeadSpec>,
 }
 
 /// The sum of a token's, a position's and a token type's vector, normalised.
@@ -74,6 +75,23 @@ pub struct PoolerSpec {
     pub activation: ActivationName,
 }
 
+/// The last layer of a task: a linear one.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeadSpec {
+    pub outputs: usize,
+    pub reads: HeadInput,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadInput {
+    /// The pooled vector of each sequence.
+    Pooled,
+    /// The last hidden state of each token.
+    Tokens,
+}
+
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ActivationName {
@@ -116,11 +134,17 @@ impl Blueprint {
             ("attention.heads", self.attention.heads),
             ("attention.head_dim", self.attention.head_dim),
             ("feed_forward.size", self.feed_forward.size),
+            ("head.outputs", self.head.map_or(1, |head| head.outputs)),
         ];
         for (name, size) in sizes {
             if size == 0 || size > LIMIT {
                 return Err(ModelError::Blueprint(format!("{name} is {size}; expected 1 <= {name} <= {LIMIT}")));
             }
+        }
+        if self.pooler.is_none() && self.head.is_some_and(|head| head.reads == HeadInput::Pooled) {
+            return Err(ModelError::Blueprint(
+                "a head reads the pooled vectors of a model without a pooler".to_owned(),
+            ));
         }
         for (name, eps) in [("embeddings.norm.eps", self.embeddings.norm.eps), ("norm.eps", self.norm.eps)] {
             if !(eps >= 0.0 && eps.is_finite()) {
@@ -135,11 +159,12 @@ impl Blueprint {
         let EmbeddingsSpec { vocab_size, positions, token_types, .. } = &self.embeddings;
         format!(
             "hidden_size {}, num_layers {}, vocab_size {vocab_size}, positions {positions}, token_types {token_types}, \
-             attention {}, feed_forward {}",
+             attention {}, feed_forward {}{}",
             self.hidden_size,
             self.num_layers,
             self.attention_size(),
-            self.feed_forward.size
+            self.feed_forward.size,
+            self.head.map_or(String::new(), |head| format!(", head {}", head.outputs))
         )
     }
 
@@ -157,6 +182,9 @@ impl Blueprint {
         let block = [linear(h, a).saturating_mul(3), linear(a, h), linear(h, f), linear(f, h), 4 * h];
         let block = block.into_iter().fold(0, u64::saturating_add);
         let pooler = if self.pooler.is_some() { linear(h, h) } else { 0 };
-        [tables, 2 * h, block.saturating_mul(self.num_layers as u64), pooler].into_iter().fold(0, u64::saturating_add)
+        let head = self.head.map_or(0, |head| linear(h, head.outputs as u64));
+        [tables, 2 * h, block.saturating_mul(self.num_layers as u64), pooler, head]
+            .into_iter()
+            .fold(0, u64::saturating_add)
     }
 }

@@ -9,14 +9,14 @@ use ferroformer_kernels::{Arena, Form, Level, Mat, MatMut, Precision, Threads, n
 
 use crate::batch::{Batch, Part};
 use crate::block::Block;
-use crate::blueprint::Blueprint;
+use crate::blueprint::{Blueprint, HeadInput};
 use crate::cancel::Cancel;
 use crate::error::{ModelError, Result};
 use crate::export::{self, Export};
-use crate::ingredients::{Embeddings, Pooler};
+use crate::ingredients::{Embeddings, Head, Pooler};
 use crate::loader::{From, Loader, Slot, Source};
 use crate::memory;
-use crate::outputs::{Outputs, PartOutputs, Want, cut, unpad};
+use crate::outputs::{Outputs, PartOutputs, Want, cut, of_sequences, unpad};
 use crate::packed_file::{self, PackedFile, Piece};
 use crate::pooling::{Pooling, normalize};
 use crate::workspace::{Room, Workspace};
@@ -28,6 +28,7 @@ pub struct Encoder {
     embeddings: Embeddings,
     blocks: Vec<Block>,
     pooler: Option<Pooler>,
+    head: Option<Head>,
     /// Where the weights lie if they are mapped.
     file: Option<PackedFile>,
     /// Rooms that no call is working in.
@@ -50,6 +51,7 @@ impl Encoder {
         let mut slots = Embeddings::slots(blueprint);
         slots.extend((0..blueprint.num_layers).flat_map(|i| Block::slots(blueprint, &format!("layers.{i}"))));
         slots.extend(blueprint.pooler.iter().flat_map(|_| Pooler::slots(blueprint)));
+        slots.extend(blueprint.head.iter().flat_map(|spec| Head::slots(blueprint, *spec)));
         Ok(slots)
     }
 
@@ -93,6 +95,7 @@ impl Encoder {
             embeddings: Embeddings::load(loader, &blueprint)?,
             blocks,
             pooler: blueprint.pooler.map(|spec| Pooler::load(loader, &blueprint, spec)).transpose()?,
+            head: blueprint.head.map(|spec| Head::load(loader, &blueprint, spec)).transpose()?,
             level: loader.level,
             precision: loader.precision,
             blueprint,
@@ -118,6 +121,7 @@ impl Encoder {
         let mut pieces = self.embeddings.pieces();
         pieces.extend(self.blocks.iter().flat_map(Block::pieces));
         pieces.extend(self.pooler.iter().flat_map(Pooler::pieces));
+        pieces.extend(self.head.iter().flat_map(Head::pieces));
         pieces
     }
 
@@ -126,9 +130,15 @@ impl Encoder {
         let mut outputs = Outputs::new(batch, &self.blueprint, want)?;
         let parts = batch.parts(threads);
         let shares = outputs.split(&parts, batch.sequences());
-        self.run(threads, batch, &parts, shares, cancel, |threads, part, ws, mut out| {
-            unpad(part, ws.hidden.mat(), out.last_hidden_state);
-            out.pooled.take().map_or(Ok(()), |pooled| self.pool_first(threads, part, ws, pooled))
+        self.run(threads, batch, &parts, shares, cancel, |threads, part, ws, out| {
+            if let Some(last) = out.last_hidden_state {
+                unpad(part, ws.hidden.mat(), last);
+            }
+            self.pool_first(threads, part, ws)?;
+            if let Some(pooled) = out.pooled {
+                of_sequences(part, ws.pooled.mat(), pooled);
+            }
+            out.logits.map_or(Ok(()), |logits| self.judge(threads, part, ws, logits))
         })?;
         Ok(outputs)
     }
@@ -268,8 +278,9 @@ impl Encoder {
         failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
-    /// The first token of each sequence through the pooler, to `out` (S, H); zeros for an empty sequence.
-    fn pool_first(&self, threads: &Threads, part: &Part, ws: &mut Workspace, out: &mut [f32]) -> Result<()> {
+    /// The first token of each sequence through the pooler, if there is one, to `ws.pooled` (S, H). What stands there for an
+    /// empty sequence means nothing.
+    fn pool_first(&self, threads: &Threads, part: &Part, ws: &mut Workspace) -> Result<()> {
         let Some(pooler) = &self.pooler else { return Ok(()) };
         for (s, range) in part.ranges().enumerate() {
             if !range.is_empty() {
@@ -281,10 +292,18 @@ impl Encoder {
         room.narrow.resize(pooler.form(), first.rows(), first.cols())?;
         narrow(self.level, threads, first, &mut room.narrow);
         pooler.forward(threads, first, &room.narrow, ws.pooled.mat_mut());
-        for ((s, range), out) in part.ranges().enumerate().zip(out.chunks_exact_mut(self.blueprint.hidden_size)) {
-            if !range.is_empty() {
-                out.copy_from_slice(ws.pooled.mat().row(s));
-            }
+        Ok(())
+    }
+
+    /// What the head says of each token or sequence, to `out`, padded; zeros where there is no token.
+    fn judge(&self, threads: &Threads, part: &Part, ws: &mut Workspace, out: &mut [f32]) -> Result<()> {
+        let Some(head) = &self.head else { return Ok(()) };
+        let x = if head.reads() == HeadInput::Pooled { ws.pooled.mat() } else { ws.hidden.mat() };
+        ws.logits.resize(x.rows(), head.outputs())?;
+        head.forward(threads, x, &mut lock(&ws.rooms[0]).narrow, ws.logits.mat_mut())?;
+        match head.reads() {
+            HeadInput::Pooled => of_sequences(part, ws.logits.mat(), out),
+            HeadInput::Tokens => unpad(part, ws.logits.mat(), out),
         }
         Ok(())
     }
@@ -328,7 +347,8 @@ impl Encoder {
     fn exports(&self) -> impl Iterator<Item = Export<'_>> {
         let blocks = self.blocks.iter().flat_map(Block::exports);
         let pooler = self.pooler.iter().flat_map(Pooler::exports);
-        self.embeddings.exports().chain(blocks).chain(pooler)
+        let head = self.head.iter().flat_map(Head::exports);
+        self.embeddings.exports().chain(blocks).chain(pooler).chain(head)
     }
 }
 

@@ -25,7 +25,7 @@ mod pooling;
 mod workspace;
 
 pub use batch::{Batch, Padded};
-pub use blueprint::Blueprint;
+pub use blueprint::{Blueprint, HeadInput};
 pub use cancel::Cancel;
 pub use checkpoint::{Checkpoint, Tensor};
 pub use encoder::{Encoder, SentencePooling};

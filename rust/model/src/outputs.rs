@@ -5,7 +5,7 @@ use std::ops::Range;
 use ferroformer_kernels::Mat;
 
 use crate::batch::{Batch, Part};
-use crate::blueprint::Blueprint;
+use crate::blueprint::{Blueprint, HeadInput};
 use crate::error::Result;
 use crate::memory::{require, zeroed_vec};
 
@@ -18,10 +18,12 @@ pub struct Want {
 
 /// Padded arrays, zero where the mask was zero.
 pub struct Outputs {
-    /// (B, W, H)
-    pub last_hidden_state: Vec<f32>,
-    /// (B, H), where the model has a pooler.
+    /// (B, W, H), where the model has no head.
+    pub last_hidden_state: Option<Vec<f32>>,
+    /// (B, H), where the model has a pooler and no head.
     pub pooled: Option<Vec<f32>>,
+    /// (B, outputs) or (B, W, outputs), where the model has a head.
+    pub logits: Option<Vec<f32>>,
     /// The embeddings' and each block's output, (B, W, H) each, where wanted; the last is `last_hidden_state`.
     pub hidden_states: Vec<Vec<f32>>,
     /// Each block's probabilities, (B, heads, W, W), where wanted.
@@ -37,31 +39,40 @@ impl Outputs {
         let attention = square.and_then(|n| n.checked_mul(sequences));
         let copies = |wanted: bool, count| if wanted { count as u64 } else { 0 };
         let floats = |len: Option<usize>, copies: u64| len.map_or(u64::MAX, |len| len as u64).saturating_mul(copies);
+        let logits = blueprint.head.map(|head| {
+            let each = if head.reads == HeadInput::Pooled { Some(sequences) } else { sequences.checked_mul(width) };
+            each.and_then(|n| n.checked_mul(head.outputs))
+        });
         let states = floats(hidden, 1 + copies(want.hidden_states, blueprint.num_layers + 1));
+        let states = states.saturating_add(logits.map_or(0, |len| floats(len, 1)));
         let all = states.saturating_add(floats(attention, copies(want.attentions, blueprint.num_layers)));
         require(WHAT, all.saturating_mul(4))?;
         let layers = |wanted: bool, count, len| {
             (0..if wanted { count } else { 0 }).map(|_| zeroed_vec(WHAT, len)).collect::<Result<Vec<_>>>()
         };
-        let pooled = blueprint.pooler.as_ref().map(|_| zeroed_vec(WHAT, sequences.checked_mul(blueprint.hidden_size)));
+        let vector = |wanted: bool, len| if wanted { zeroed_vec(WHAT, len).map(Some) } else { Ok(None) };
+        let pooled = sequences.checked_mul(blueprint.hidden_size);
         Ok(Self {
-            last_hidden_state: zeroed_vec(WHAT, hidden)?,
-            pooled: pooled.transpose()?,
+            last_hidden_state: vector(logits.is_none(), hidden)?,
+            pooled: vector(logits.is_none() && blueprint.pooler.is_some(), pooled)?,
+            logits: logits.map(|len| zeroed_vec(WHAT, len)).transpose()?,
             hidden_states: layers(want.hidden_states, blueprint.num_layers + 1, hidden)?,
             attentions: layers(want.attentions, blueprint.num_layers, attention)?,
         })
     }
 
     /// Cuts the outputs at the borders of the parts, so that each can be written by its own thread.
-    pub(crate) fn split(&mut self, parts: &[Range<usize>], sequences: usize) -> Vec<PartOutputs<'_>> {
-        let cut = |xs| cut(xs, parts, sequences);
-        let mut last = cut(&mut self.last_hidden_state).into_iter();
-        let mut pooled = self.pooled.as_mut().map(|xs| cut(xs).into_iter());
+    pub(crate) fn split<'a>(&'a mut self, parts: &[Range<usize>], sequences: usize) -> Vec<PartOutputs<'a>> {
+        let cut = |xs: &'a mut [f32]| cut(xs, parts, sequences);
+        let single = |xs: &'a mut Option<Vec<f32>>| xs.as_mut().map(|xs| cut(xs).into_iter());
+        let (mut last, mut pooled, mut logits) =
+            (single(&mut self.last_hidden_state), single(&mut self.pooled), single(&mut self.logits));
         let mut hidden: Vec<_> = self.hidden_states.iter_mut().map(|xs| cut(xs).into_iter()).collect();
         let mut attentions: Vec<_> = self.attentions.iter_mut().map(|xs| cut(xs).into_iter()).collect();
         let part = |_: &Range<usize>| PartOutputs {
-            last_hidden_state: last.next().unwrap_or_default(),
+            last_hidden_state: last.as_mut().and_then(Iterator::next),
             pooled: pooled.as_mut().and_then(Iterator::next),
+            logits: logits.as_mut().and_then(Iterator::next),
             hidden_states: hidden.iter_mut().filter_map(Iterator::next).collect(),
             attentions: attentions.iter_mut().filter_map(Iterator::next).collect(),
         };
@@ -71,8 +82,9 @@ impl Outputs {
 
 /// One part's share of [`Outputs`].
 pub(crate) struct PartOutputs<'a> {
-    pub(crate) last_hidden_state: &'a mut [f32],
+    pub(crate) last_hidden_state: Option<&'a mut [f32]>,
     pub(crate) pooled: Option<&'a mut [f32]>,
+    pub(crate) logits: Option<&'a mut [f32]>,
     pub(crate) hidden_states: Vec<&'a mut [f32]>,
     pub(crate) attentions: Vec<&'a mut [f32]>,
 }
@@ -82,6 +94,15 @@ pub(crate) fn cut<'a>(mut xs: &'a mut [f32], parts: &[Range<usize>], sequences: 
     let each = xs.len() / sequences.max(1);
     let next = |part: &Range<usize>| xs.split_off_mut(..part.len() * each).unwrap_or_default();
     parts.iter().map(next).collect()
+}
+
+/// The rows of a part's sequences (S, N) to their places in (S, N); what belongs to no token stays as it is.
+pub(crate) fn of_sequences(part: &Part, rows: Mat, out: &mut [f32]) {
+    for ((s, range), out) in part.ranges().enumerate().zip(out.chunks_exact_mut(rows.cols())) {
+        if !range.is_empty() {
+            out.copy_from_slice(rows.row(s));
+        }
+    }
 }
 
 /// The rows of a part's tokens (T, H) to their places in the padded (S, W, H).

@@ -17,7 +17,7 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    fn resize(&mut self, rows: usize, cols: usize) -> Result<()> {
+    pub(crate) fn resize(&mut self, rows: usize, cols: usize) -> Result<()> {
         (self.rows, self.cols) = (rows, cols);
         let len = rows.saturating_mul(padded_stride(cols));
         self.buffer.resize(len).map_err(|_| memory::refused("the workspace", len))
@@ -44,6 +44,8 @@ pub(crate) struct Workspace {
     /// (S, H): the first tokens and what the pooler makes of them.
     pub(crate) first: Rows,
     pub(crate) pooled: Rows,
+    /// What the head makes of each token or sequence.
+    pub(crate) logits: Rows,
     /// Of each thread that works on attention.
     pub(crate) scratch: Buffer,
     /// One for each thread that works on some tokens of the part.

@@ -67,7 +67,8 @@ impl Rows {
     /// The bits of the real tokens of row `r`, then of its pooled vector.
     fn bits(&self, r: usize, outputs: &Outputs, hidden: usize) -> Vec<u32> {
         let real = (0..self.width).filter(|c| self.mask[r * self.width + c] == 1);
-        let tokens = real.flat_map(|c| &outputs.last_hidden_state[(r * self.width + c) * hidden..][..hidden]);
+        let tokens =
+            real.flat_map(|c| &outputs.last_hidden_state.as_ref().unwrap()[(r * self.width + c) * hidden..][..hidden]);
         let pooled = &outputs.pooled.as_ref().unwrap()[r * hidden..][..hidden];
         tokens.chain(pooled).map(|x| x.to_bits()).collect()
     }
@@ -116,7 +117,7 @@ fn the_same_bits_in_any_company() {
 /// The last hidden states of a batch in one precision and level, all of them.
 fn states(level: Level, precision: Precision) -> Vec<f32> {
     let rows = Rows::new(&sequences(), 200, false);
-    rows.forward(&in_precision(level, precision), 2, Want::default()).last_hidden_state
+    rows.forward(&in_precision(level, precision), 2, Want::default()).last_hidden_state.unwrap()
 }
 
 /// |a - b| / |b|, Euclidean.
@@ -154,13 +155,13 @@ fn padding_comes_back_as_zeros() {
     let encoder = encoder(Level::best());
     let rows = Rows::new(&[vec![1, 2, 3], vec![], vec![4]], 5, false);
     let outputs = rows.forward(&encoder, 2, Want { hidden_states: true, attentions: true });
-    for states in outputs.hidden_states.iter().chain([&outputs.last_hidden_state]) {
+    for states in outputs.hidden_states.iter().chain(&outputs.last_hidden_state) {
         for (i, vector) in states.chunks(52).enumerate() {
             assert_eq!(vector.iter().all(|x| *x == 0.0), rows.mask[i] == 0, "token {i}");
         }
     }
     assert_eq!(outputs.hidden_states.len(), 3);
-    assert_eq!(outputs.hidden_states[2], outputs.last_hidden_state);
+    assert_eq!(Some(&outputs.hidden_states[2]), outputs.last_hidden_state.as_ref());
     assert!(outputs.pooled.as_ref().unwrap()[52..104].iter().all(|x| *x == 0.0), "an empty row pools to zeros");
     for attention in &outputs.attentions {
         for (i, row) in attention.chunks(5).enumerate() {
@@ -192,7 +193,7 @@ fn embedded_sentences_are_pooled_hidden_states() {
     for threads in [1, 2, 3] {
         let vectors = encoder.embed(threads, &batch, &pooling, &Cancel::new(&|| false)).unwrap();
         let rows = Rows::new(&sequences, 200, false);
-        let hidden = rows.forward(&encoder, 1, Want::default()).last_hidden_state;
+        let hidden = rows.forward(&encoder, 1, Want::default()).last_hidden_state.unwrap();
         for (r, vector) in vectors.chunks(104).enumerate() {
             let tokens = &hidden[r * 200 * 52..][..sequences[r].len() * 52];
             assert!(tokens.is_empty() || vector[..52] == tokens[..52]);

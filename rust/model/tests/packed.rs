@@ -65,7 +65,7 @@ fn forward(encoder: &Encoder) -> Result<Vec<u32>, ModelError> {
     let ids: Vec<i64> = (0..40).map(|i| i * 31 % 97).collect();
     let batch = Batch::from_ragged(&ids, None, &[1, 3, 16, 20], encoder.blueprint()).unwrap();
     let out = encoder.forward(2, &batch, Want::default(), &Cancel::new(&|| false))?;
-    Ok(out.last_hidden_state.iter().chain(out.pooled.iter().flatten()).map(|x| x.to_bits()).collect())
+    Ok(out.last_hidden_state.iter().chain(&out.pooled).flatten().map(|x| x.to_bits()).collect())
 }
 
 #[test]

@@ -6,6 +6,7 @@
 mod attention;
 mod embeddings;
 mod feed_forward;
+mod head;
 mod linear;
 mod norm;
 mod pooler;
@@ -13,6 +14,7 @@ mod pooler;
 pub(crate) use attention::{AttentionOutput, SelfAttention};
 pub(crate) use embeddings::Embeddings;
 pub(crate) use feed_forward::FeedForward;
+pub(crate) use head::Head;
 pub(crate) use linear::Linear;
 pub(crate) use norm::LayerNorm;
 pub(crate) use pooler::Pooler;
