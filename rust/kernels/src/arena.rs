@@ -1,24 +1,22 @@
-//! Room for all weights of a model in a few large mappings.
+//! Room for all weights of a model in one large mapping.
 //!
 //! Huge pages cover whole, aligned pieces of a mapping only: were each matrix a mapping of its own, half of a small model would
 //! lie on small pages, and a product that reads all weights would wait for the look-ups (3 % of bert-base in f32, 7 % in int8).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use memmap2::MmapMut;
 
 use crate::buffer::{Buffer, Element, NoMemory, map};
 
-/// Bytes of a mapping at least. What is never touched costs addresses alone.
-const BLOCK: usize = 64 << 20;
-/// Where the system starts huge pages, and what it wants a mapping's length to be a multiple of.
-const HUGE: usize = 2 << 20;
 const LINE: usize = 64;
 
 /// Hands out room from the front of its newest mapping to the back; nothing comes back before all pieces of a mapping do.
 #[derive(Default)]
 pub struct Arena {
+    /// Bytes that the first mapping has at least.
+    expected: Cell<usize>,
     newest: RefCell<Option<Rest>>,
 }
 
@@ -28,6 +26,12 @@ struct Rest {
 }
 
 impl Arena {
+    /// For so many bytes in all, each piece in whole lines of 64 bytes. What is not handed out of them is never touched, and
+    /// costs addresses alone; a piece beyond them gets a mapping of its own, and so it is with none expected.
+    pub fn expecting(bytes: usize) -> Self {
+        Arena { expected: Cell::new(bytes), newest: RefCell::default() }
+    }
+
     /// Zeros.
     pub fn zeroed<T: Element>(&self, len: usize) -> Result<Buffer<T>, NoMemory> {
         let bytes =
@@ -35,7 +39,7 @@ impl Arena {
         let mut newest = self.newest.borrow_mut();
         let rest = match newest.take_if(|rest| rest.block.bytes - rest.next >= bytes) {
             Some(rest) => rest,
-            None => Rest { block: Block::new(bytes)?, next: 0 },
+            None => Rest { block: Block::new(bytes.max(self.expected.take()))?, next: 0 },
         };
         let piece = Piece { block: Arc::clone(&rest.block), start: rest.next, bytes };
         *newest = Some(Rest { next: rest.next + bytes, ..rest });
@@ -55,8 +59,9 @@ unsafe impl Send for Block {}
 unsafe impl Sync for Block {}
 
 impl Block {
-    fn new(least: usize) -> Result<Arc<Self>, NoMemory> {
-        let mut mapping = map(least.max(BLOCK).checked_next_multiple_of(HUGE).ok_or(NoMemory)?)?;
+    fn new(bytes: usize) -> Result<Arc<Self>, NoMemory> {
+        // There is no mapping of nothing.
+        let mut mapping = map(bytes.max(LINE))?;
         Ok(Arc::new(Block { start: mapping.as_mut_ptr(), bytes: mapping.len(), _mapping: mapping }))
     }
 }
@@ -88,17 +93,19 @@ mod tests {
 
     #[test]
     fn pieces_are_apart_aligned_and_outlive_the_arena() {
-        let arena = Arena::default();
-        let mut pieces: Vec<Buffer<u32>> =
-            [5, 0, 17, BLOCK / 4, 100, BLOCK / 2, 3].map(|len| arena.zeroed(len).unwrap()).into();
-        drop(arena);
-        for (i, piece) in pieces.iter_mut().enumerate() {
-            assert_eq!(piece.as_ptr() as usize % LINE, 0);
-            assert!(piece.iter().all(|x| *x == 0));
-            piece.fill(i as u32 + 1);
-        }
-        for (i, piece) in pieces.iter().enumerate() {
-            assert!(piece.iter().all(|x| *x == i as u32 + 1));
+        for expected in [0, 100, 5000, 1 << 23] {
+            let arena = Arena::expecting(expected);
+            let mut pieces: Vec<Buffer<u32>> =
+                [5, 0, 17, 1 << 20, 100, 1 << 18, 3].map(|len| arena.zeroed(len).unwrap()).into();
+            drop(arena);
+            for (i, piece) in pieces.iter_mut().enumerate() {
+                assert_eq!(piece.as_ptr() as usize % LINE, 0);
+                assert!(piece.iter().all(|x| *x == 0));
+                piece.fill(i as u32 + 1);
+            }
+            for (i, piece) in pieces.iter().enumerate() {
+                assert!(piece.iter().all(|x| *x == i as u32 + 1));
+            }
         }
     }
 

@@ -63,12 +63,13 @@ impl Encoder {
         source: &Source,
         threads: usize,
     ) -> Result<Self> {
-        Loader::check(source, &Self::slots(&blueprint)?)?;
+        let slots = Self::slots(&blueprint)?;
+        Loader::check(source, &slots)?;
         let threads = &Threads::new(threads);
-        Self::build(
-            blueprint,
-            &Loader { level, precision, threads, from: From::Source(source), arena: Arena::default() },
-        )
+        // What is not in `precision` makes it more: the last tables then have mappings of their own.
+        let expected = blueprint.parameters() as usize * 4 / precision.per_word() + 64 * slots.len();
+        let arena = Arena::expecting(expected);
+        Self::build(blueprint, &Loader { level, precision, threads, from: From::Source(source), arena })
     }
 
     /// Maps a file of [`save_packed`](Self::save_packed), whose weights must be of this precision, if one is asked for. They

@@ -49,8 +49,8 @@ impl Precision {
         Self::ALL.into_iter().find(|precision| precision.name() == name)
     }
 
-    /// Weights in a word.
-    pub(crate) fn per_word(self) -> usize {
+    /// Weights in a word of 32 bits.
+    pub fn per_word(self) -> usize {
         match self {
             Precision::Float32 => 1,
             Precision::BFloat16 => 2,
