@@ -1,5 +1,6 @@
 """One set of weights, and a workspace that does not grow with what has been."""
 
+import json
 import subprocess
 import sys
 import textwrap
@@ -57,48 +58,41 @@ def test_a_tokenizer_is_a_few_megabytes():
     run(code, str(Path(__file__).parent / "data" / "tokenizers" / "minilm"))
 
 
-def test_memory_is_flat_over_calls_of_any_shape():
+SMALL = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+TINY = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 64,
+}
+
+
+@pytest.mark.parametrize("sizes, dtype, rows, width, largest, warm, count, most", [
+    pytest.param(SMALL, "float32", 8, 120, (12, 512), 50, 200, 8e6, id="calls of any shape"),
+    pytest.param(TINY, "int8", 6, 64, (6, 64), 1000, 10_000, 2e6, id="ten thousand calls"),
+])
+def test_memory_is_flat(sizes, dtype, rows, width, largest, warm, count, most):
     code = """
+        import json, sys
         import numpy as np
         from ferroformer import BertConfig, BertModel
-        config = BertConfig(vocab_size=100, hidden_size=128, num_hidden_layers=2, num_attention_heads=4)
-        model = BertModel(config)
+        sizes, dtype, rows, width, largest, warm, count, most = json.loads(sys.argv[1])
+        model = BertModel(BertConfig(vocab_size=100, **sizes), dtype=dtype)
         rng = np.random.default_rng(0)
 
         def calls(count):
             for _ in range(count):
-                model(rng.integers(0, 100, (rng.integers(1, 8), rng.integers(1, 120))))
+                model(rng.integers(0, 100, (rng.integers(1, rows), rng.integers(1, width))))
 
-        model(np.ones((12, 512), int))
-        calls(50)
+        model(np.ones(largest, int))
+        calls(warm)
         before = status("VmRSS")
-        calls(200)
+        calls(count)
         grown = status("VmRSS") - before
-        assert grown < 8e6, grown
+        assert grown < most, grown
     """
-    run(code)
-
-
-def test_memory_is_flat_over_ten_thousand_calls():
-    code = """
-        import numpy as np
-        from ferroformer import BertConfig, BertModel
-        sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-        model = BertModel(BertConfig(vocab_size=100, max_position_embeddings=64, **sizes), dtype="int8")
-        rng = np.random.default_rng(0)
-
-        def calls(count):
-            for _ in range(count):
-                model(rng.integers(0, 100, (rng.integers(1, 6), rng.integers(1, 64))))
-
-        model(np.ones((6, 64), int))
-        calls(1000)
-        before = status("VmRSS")
-        calls(10_000)
-        grown = status("VmRSS") - before
-        assert grown < 2e6, grown
-    """
-    run(code)
+    run(code, json.dumps([sizes, dtype, rows, width, largest, warm, count, most]))
 
 
 @pytest.mark.parametrize("dtype, packed, most", [

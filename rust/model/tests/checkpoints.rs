@@ -1,8 +1,13 @@
 //! Files as they should be, and as they should not be: each bad one is an error that says what is wrong.
 
+mod common {
+    pub(crate) mod folder;
+}
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use common::folder::Folder;
 use ferroformer_kernels::Level;
 use ferroformer_model::{Blueprint, Checkpoint, Encoder, Precision, Slot, Source};
 use half::{bf16, f16};
@@ -16,26 +21,10 @@ const BLUEPRINT: &str = r#"{
     "pooler": null
 }"#;
 
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("ferroformer-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Folder(path)
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
-        let path = self.0.join(name);
-        std::fs::write(&path, bytes).unwrap();
-        path
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+fn write(folder: &Folder, name: &str, bytes: &[u8]) -> PathBuf {
+    let path = folder.0.join(name);
+    std::fs::write(&path, bytes).unwrap();
+    path
 }
 
 fn file(header: &str, data: &[u8]) -> Vec<u8> {
@@ -77,7 +66,7 @@ fn every_dtype_and_slot_comes_back_as_stored() {
         ("F64", |x| f64::from(x).to_le_bytes().into()),
     ];
     for (dtype, encode) in dtypes {
-        let encoder = load(&folder.write("model.safetensors", &whole(&slots(), dtype, encode))).unwrap();
+        let encoder = load(&write(&folder, "model.safetensors", &whole(&slots(), dtype, encode))).unwrap();
         for slot in slots() {
             let (shape, values) = encoder.tensor(&slot.name).unwrap();
             let expected: Vec<_> = (0..values.len()).map(|i| i as f32 / 8.0).collect();
@@ -90,7 +79,7 @@ fn every_dtype_and_slot_comes_back_as_stored() {
 fn what_is_saved_loads_the_same_and_leaves_nothing_beside() {
     let folder = Folder::new("saved");
     let first =
-        load(&folder.write("a.safetensors", &whole(&slots(), "F32", |x| (x - 3.0).to_le_bytes().into()))).unwrap();
+        load(&write(&folder, "a.safetensors", &whole(&slots(), "F32", |x| (x - 3.0).to_le_bytes().into()))).unwrap();
     let names = slots().into_iter().map(|slot| (slot.name.clone(), slot.name)).collect();
     let path = folder.0.join("b.safetensors");
     first.save(&path, &names).unwrap();
@@ -132,7 +121,7 @@ fn damaged_files_say_what_is_wrong() {
         (file(&tensor("F32", "[1099511627776]", "[0,4398046511104]"), &[0; 4]), "the file holds 4"),
     ];
     for (bytes, expected) in cases {
-        let path = folder.write("model.safetensors", &bytes);
+        let path = write(&folder, "model.safetensors", &bytes);
         let message = load(&path).err().unwrap_or_else(|| panic!("no error where {expected:?} was expected"));
         assert!(message.contains(expected) && message.contains("model.safetensors"), "{expected:?}: {message}");
     }
@@ -142,7 +131,7 @@ fn damaged_files_say_what_is_wrong() {
 fn overlapping_tensors_are_refused() {
     let folder = Folder::new("overlap");
     let header = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}"#;
-    assert!(load(&folder.write("model.safetensors", &file(header, &[0; 12]))).is_err());
+    assert!(load(&write(&folder, "model.safetensors", &file(header, &[0; 12]))).is_err());
 }
 
 #[test]
@@ -160,7 +149,7 @@ fn tensors_that_do_not_fit_are_named() {
         (whole(&slots(), "I32", |x| (x as i32).to_le_bytes().into()), "dtype I32"),
     ];
     for (bytes, expected) in cases {
-        let message = load(&folder.write("model.safetensors", &bytes)).err().unwrap();
+        let message = load(&write(&folder, "model.safetensors", &bytes)).err().unwrap();
         assert!(message.contains(expected) && message.contains("embeddings.word.weight"), "{message}");
     }
 }
@@ -172,8 +161,8 @@ fn shards_agree_with_their_index() {
     let (front, back) = slots.split_at(5);
     let encode: fn(f32) -> Vec<u8> = |x| x.to_le_bytes().into();
     let files = [
-        folder.write("1.safetensors", &whole(front, "F32", encode)),
-        folder.write("2.safetensors", &whole(back, "F32", encode)),
+        write(&folder, "1.safetensors", &whole(front, "F32", encode)),
+        write(&folder, "2.safetensors", &whole(back, "F32", encode)),
     ];
     let map = |flip: usize| {
         let at = |(i, slot): (usize, &Slot)| (slot.name.clone(), usize::from(i >= 5 && i != flip));
@@ -199,7 +188,7 @@ fn shards_agree_with_their_index() {
 fn a_file_cut_short_after_it_was_opened_is_an_error() {
     let folder = Folder::new("shrunk");
     let bytes = whole(&slots(), "F32", |x| x.to_le_bytes().into());
-    let path = folder.write("model.safetensors", &bytes);
+    let path = write(&folder, "model.safetensors", &bytes);
     let checkpoint = Checkpoint::open(std::slice::from_ref(&path), None).unwrap();
     std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(bytes.len() as u64 / 2).unwrap();
     let names: HashMap<_, _> = slots().into_iter().map(|slot| (slot.name.clone(), slot.name)).collect();

@@ -1,41 +1,18 @@
 //! Packed files: the same bits as what was packed, and never anything else.
 
-use std::collections::HashMap;
+mod common {
+    pub(crate) mod folder;
+    pub(crate) mod model;
+}
 use std::path::{Path, PathBuf};
 
+use common::folder::Folder;
+use common::model::{BLUEPRINT, PRECISIONS, initial};
 use ferroformer_kernels::Level;
-use ferroformer_model::{Batch, Blueprint, Cancel, Encoder, ModelError, Precision, Source, Want};
+use ferroformer_model::{Batch, Blueprint, Cancel, Encoder, ModelError, Precision, Want};
 
-/// Sizes that divide no vector and no tile.
-const BLUEPRINT: &str = r#"{
-    "hidden_size": 52, "num_layers": 2,
-    "embeddings": {"vocab_size": 97, "positions": 30, "token_types": 2, "norm": {"eps": 1e-12}},
-    "attention": {"heads": 4, "head_dim": 13},
-    "feed_forward": {"size": 71, "activation": "gelu"},
-    "norm": {"kind": "layer_norm", "eps": 1e-12, "placement": "post"},
-    "pooler": {"activation": "tanh"}
-}"#;
-
-const PRECISIONS: [Precision; 3] = [Precision::Float32, Precision::BFloat16, Precision::Int8];
-
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("ferroformer-packed-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Folder(path)
-    }
-
-    fn file(&self) -> PathBuf {
-        self.0.join("model.packed.safetensors")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+fn file(folder: &Folder) -> PathBuf {
+    folder.0.join("model.packed.safetensors")
 }
 
 fn blueprint() -> Blueprint {
@@ -43,14 +20,13 @@ fn blueprint() -> Blueprint {
 }
 
 fn packed(level: Level, precision: Precision) -> Encoder {
-    let source = Source { checkpoint: None, tensor_names: &HashMap::new(), initializer_range: 0.3, seed: 1 };
-    Encoder::load(blueprint(), level, precision, &source, 3).unwrap()
+    initial(BLUEPRINT, level, precision)
 }
 
 /// A good file of the best level in int8, and its bytes.
 fn good(folder: &Folder) -> Vec<u8> {
-    packed(Level::best(), Precision::Int8).save_packed(&folder.file()).unwrap();
-    std::fs::read(folder.file()).unwrap()
+    packed(Level::best(), Precision::Int8).save_packed(&file(folder)).unwrap();
+    std::fs::read(file(folder)).unwrap()
 }
 
 fn map(path: &Path) -> Result<Encoder, ModelError> {
@@ -70,12 +46,12 @@ fn forward(encoder: &Encoder) -> Result<Vec<u32>, ModelError> {
 
 #[test]
 fn a_mapped_model_has_the_same_bits_on_every_level_that_shares_the_layout() {
-    let folder = Folder::new("bits");
+    let folder = Folder::new("packed-bits");
     for (level, precision) in Level::available().flat_map(|level| PRECISIONS.map(|precision| (level, precision))) {
         let own = packed(level, precision);
-        own.save_packed(&folder.file()).unwrap();
+        own.save_packed(&file(&folder)).unwrap();
         for other in Level::available() {
-            let mapped = Encoder::map(blueprint(), other, None, &folder.file(), 2);
+            let mapped = Encoder::map(blueprint(), other, None, &file(&folder), 2);
             if precision.layout(level) != precision.layout(other) {
                 assert!(message(mapped).contains("layout is \"panels"), "{level:?}, {other:?}, {precision:?}");
                 continue;
@@ -91,7 +67,7 @@ fn a_mapped_model_has_the_same_bits_on_every_level_that_shares_the_layout() {
 
 #[test]
 fn every_tensor_starts_a_cache_line_of_a_sound_safetensors_file() {
-    let folder = Folder::new("lines");
+    let folder = Folder::new("packed-lines");
     let bytes = good(&folder);
     let (header, metadata) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
     assert_eq!((8 + header) % 64, 0);
@@ -101,23 +77,23 @@ fn every_tensor_starts_a_cache_line_of_a_sound_safetensors_file() {
 
 #[test]
 fn a_mapped_model_can_be_saved_over_its_own_file() {
-    let folder = Folder::new("again");
+    let folder = Folder::new("packed-again");
     let bytes = good(&folder);
-    let mapped = map(&folder.file()).unwrap();
+    let mapped = map(&file(&folder)).unwrap();
     let before = forward(&mapped).unwrap();
-    mapped.save_packed(&folder.file()).unwrap();
-    assert_eq!(std::fs::read(folder.file()).unwrap(), bytes);
+    mapped.save_packed(&file(&folder)).unwrap();
+    assert_eq!(std::fs::read(file(&folder)).unwrap(), bytes);
     assert!(forward(&mapped).unwrap() == before, "the old pages stay");
 }
 
 #[test]
 fn a_model_without_pooler_reads_a_file_with_one_and_not_the_other_way_round() {
-    let folder = Folder::new("pooler");
+    let folder = Folder::new("packed-pooler");
     let without = || Blueprint::from_json(&BLUEPRINT.replace(r#"{"activation": "tanh"}"#, "null")).unwrap();
     good(&folder);
-    let mapped = Encoder::map(without(), Level::best(), None, &folder.file(), 1).unwrap();
-    mapped.save_packed(&folder.file()).unwrap();
-    assert!(message(map(&folder.file())).contains("no tensor \"pooler\""));
+    let mapped = Encoder::map(without(), Level::best(), None, &file(&folder), 1).unwrap();
+    mapped.save_packed(&file(&folder)).unwrap();
+    assert!(message(map(&file(&folder))).contains("no tensor \"pooler\""));
 }
 
 /// The same bytes with another text, of the same length, in the header.
@@ -130,7 +106,7 @@ fn edited(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
 
 #[test]
 fn what_does_not_fit_is_named_with_what_was_found_and_expected() {
-    let folder = Folder::new("misfits");
+    let folder = Folder::new("packed-misfits");
     let bytes = good(&folder);
     let cases = [
         (r#""format":"ferroformer-packed""#, r#""format":"ferroformer-PACKED""#, "expected \"ferroformer-packed\""),
@@ -144,56 +120,56 @@ fn what_does_not_fit_is_named_with_what_was_found_and_expected() {
         (r#""dtype":"U32""#, r#""dtype":"F32""#, "dtype is F32; expected U32"),
     ];
     for (from, to, expected) in cases {
-        std::fs::write(folder.file(), edited(&bytes, from, to)).unwrap();
-        let message = message(map(&folder.file()));
+        std::fs::write(file(&folder), edited(&bytes, from, to)).unwrap();
+        let message = message(map(&file(&folder)));
         assert!(message.contains(expected) && message.contains("model.packed.safetensors"), "{to}: {message}");
     }
-    std::fs::write(folder.file(), &bytes).unwrap();
-    let asked = Encoder::map(blueprint(), Level::best(), Some(Precision::BFloat16), &folder.file(), 1);
+    std::fs::write(file(&folder), &bytes).unwrap();
+    let asked = Encoder::map(blueprint(), Level::best(), Some(Precision::BFloat16), &file(&folder), 1);
     assert!(message(asked).contains("precision is \"int8\"; expected \"bfloat16\""));
 }
 
 #[test]
 fn a_header_that_is_not_aligned_is_refused() {
-    let folder = Folder::new("unaligned");
+    let folder = Folder::new("packed-unaligned");
     let bytes = good(&folder);
     let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let longer = [&(length as u64 + 4).to_le_bytes(), &bytes[8..8 + length], b"    ", &bytes[8 + length..]].concat();
-    std::fs::write(folder.file(), longer).unwrap();
-    assert!(message(map(&folder.file())).contains("not at multiples of 64"));
+    std::fs::write(file(&folder), longer).unwrap();
+    assert!(message(map(&file(&folder))).contains("not at multiples of 64"));
 }
 
 #[test]
 fn every_byte_of_the_weights_is_summed() {
-    let folder = Folder::new("flips");
+    let folder = Folder::new("packed-flips");
     let bytes = good(&folder);
     let data = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     for i in (data..bytes.len()).step_by(997) {
         let mut damaged = bytes.clone();
         damaged[i] ^= 1 << (i % 8);
-        std::fs::write(folder.file(), damaged).unwrap();
-        assert!(message(map(&folder.file())).contains("checksum"), "byte {i}");
+        std::fs::write(file(&folder), damaged).unwrap();
+        assert!(message(map(&file(&folder))).contains("checksum"), "byte {i}");
     }
 }
 
 #[test]
 fn a_file_of_any_length_is_refused() {
-    let folder = Folder::new("cut");
+    let folder = Folder::new("packed-cut");
     let bytes = good(&folder);
     for len in (0..200).chain((200..bytes.len()).step_by(4099)).chain([bytes.len() - 1]) {
-        std::fs::write(folder.file(), &bytes[..len]).unwrap();
-        assert!(matches!(map(&folder.file()), Err(ModelError::Corrupt { .. })), "{len} bytes");
+        std::fs::write(file(&folder), &bytes[..len]).unwrap();
+        assert!(matches!(map(&file(&folder)), Err(ModelError::Corrupt { .. })), "{len} bytes");
     }
-    std::fs::write(folder.file(), [&bytes[..], &[0; 64]].concat()).unwrap();
-    assert!(matches!(map(&folder.file()), Err(ModelError::Corrupt { .. })));
+    std::fs::write(file(&folder), [&bytes[..], &[0; 64]].concat()).unwrap();
+    assert!(matches!(map(&file(&folder)), Err(ModelError::Corrupt { .. })));
 }
 
 /// Whatever a header says: an error, or a model with the bits that were saved.
 #[test]
 fn a_damaged_header_is_never_misread() {
-    let folder = Folder::new("header");
+    let folder = Folder::new("packed-header");
     let bytes = good(&folder);
-    let expected = forward(&map(&folder.file()).unwrap()).unwrap();
+    let expected = forward(&map(&file(&folder)).unwrap()).unwrap();
     let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let mut state = 1_u64;
     let mut random = |below: usize| {
@@ -209,8 +185,8 @@ fn a_damaged_header_is_never_misread() {
                 _ => b"[]{},:\" -"[random(9)],
             };
         }
-        std::fs::write(folder.file(), damaged).unwrap();
-        if let Ok(mapped) = map(&folder.file()) {
+        std::fs::write(file(&folder), damaged).unwrap();
+        if let Ok(mapped) = map(&file(&folder)) {
             assert!(forward(&mapped).unwrap() == expected);
         }
     }
@@ -218,11 +194,11 @@ fn a_damaged_header_is_never_misread() {
 
 #[test]
 fn a_file_that_changes_under_a_model_is_noticed() {
-    let folder = Folder::new("changes");
+    let folder = Folder::new("packed-changes");
     let bytes = good(&folder);
-    let (cut, written) = (map(&folder.file()).unwrap(), map(&folder.file()).unwrap());
+    let (cut, written) = (map(&file(&folder)).unwrap(), map(&file(&folder)).unwrap());
     forward(&cut).unwrap();
-    let file = std::fs::OpenOptions::new().write(true).open(folder.file()).unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(file(&folder)).unwrap();
     file.set_len(bytes.len() as u64 / 2).unwrap();
     assert!(forward(&cut).unwrap_err().to_string().contains("was changed after the model was loaded"));
     file.set_len(bytes.len() as u64).unwrap();
@@ -232,11 +208,11 @@ fn a_file_that_changes_under_a_model_is_noticed() {
 
 #[test]
 fn a_file_that_is_replaced_under_a_model_leaves_it_as_it_was() {
-    let folder = Folder::new("replaced");
+    let folder = Folder::new("packed-replaced");
     good(&folder);
-    let mapped = map(&folder.file()).unwrap();
+    let mapped = map(&file(&folder)).unwrap();
     let before = forward(&mapped).unwrap();
-    packed(Level::best(), Precision::Float32).save_packed(&folder.file()).unwrap();
+    packed(Level::best(), Precision::Float32).save_packed(&file(&folder)).unwrap();
     assert!(forward(&mapped).unwrap() == before);
-    assert_eq!(map(&folder.file()).unwrap().precision(), Precision::Float32);
+    assert_eq!(map(&file(&folder)).unwrap().precision(), Precision::Float32);
 }

@@ -1,0 +1,23 @@
+//! A small model with initial weights.
+
+use std::collections::HashMap;
+
+use ferroformer_kernels::Level;
+use ferroformer_model::{Blueprint, Encoder, Precision, Source};
+
+/// Sizes that divide no vector and no tile; heads are odd, which bf16 has no pairs for.
+pub(crate) const BLUEPRINT: &str = r#"{
+    "hidden_size": 52, "num_layers": 2,
+    "embeddings": {"vocab_size": 97, "positions": 300, "token_types": 2, "norm": {"eps": 1e-12}},
+    "attention": {"heads": 4, "head_dim": 13},
+    "feed_forward": {"size": 71, "activation": "gelu"},
+    "norm": {"kind": "layer_norm", "eps": 1e-12, "placement": "post"},
+    "pooler": {"activation": "tanh"}
+}"#;
+
+pub(crate) const PRECISIONS: [Precision; 3] = [Precision::Float32, Precision::BFloat16, Precision::Int8];
+
+pub(crate) fn initial(blueprint: &str, level: Level, precision: Precision) -> Encoder {
+    let source = Source { checkpoint: None, tensor_names: &HashMap::new(), initializer_range: 0.3, seed: 1 };
+    Encoder::load(Blueprint::from_json(blueprint).unwrap(), level, precision, &source, 3).unwrap()
+}
