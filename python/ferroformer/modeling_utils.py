@@ -119,17 +119,23 @@ class PreTrainedModel:
 
     def judge(
         self,
-        output_class: Any,
+        output_class: str,
         inputs: dict[str, Any],
         loss: Callable[[Any], Any] | None,
+        shape: tuple[int, ...] | None,
         *,
         output_hidden_states: bool | None,
         output_attentions: bool | None,
         return_dict: bool | None,
     ) -> Any:
-        """The forward pass of an encoder with a head; `loss`: of the logits, where there are labels."""
+        """The forward pass of an encoder with a head, as one of `modeling_outputs`; `loss`: of the logits, where there are labels;
+        `shape`: that of the logits, where it is not the head's."""
+        from . import modeling_outputs
+
         _, _, logits, *rest = self._run(inputs, output_hidden_states, output_attentions)
-        return self._answer(output_class(loss and loss(logits), logits, *rest), return_dict)
+        logits = logits if shape is None else logits.reshape(shape)
+        output = getattr(modeling_outputs, output_class)(loss and loss(logits), logits, *rest)
+        return self._answer(output, return_dict)
 
     def _run(self, inputs: dict[str, Any], output_hidden_states: bool | None, output_attentions: bool | None) -> Any:
         """Last hidden state, pooled vectors, logits, hidden states, attentions; None for what there is not."""

@@ -14,12 +14,6 @@ from ..config_values import check_choice, check_positive, check_probability
 from ..configuration_utils import PreTrainedConfig
 from ..errors import ConfigError
 from ..model_inputs import merge_choices
-from ..modeling_outputs import (
-    MultipleChoiceModelOutput,
-    NextSentencePredictorOutput,
-    SequenceClassifierOutput,
-    TokenClassifierOutput,
-)
 from ..modeling_utils import PreTrainedModel
 from ..tensor_match import TensorTable
 
@@ -222,7 +216,7 @@ class _BertWithHead(PreTrainedModel):
     optional_slots = ("pooler.", "head.")
     config: BertConfig
     reads = "pooled"
-    output_class: Any = SequenceClassifierOutput
+    output_class = "SequenceClassifierOutput"
 
     def __init__(self, config: BertConfig, **kwargs: Any) -> None:
         config.validate()
@@ -233,6 +227,10 @@ class _BertWithHead(PreTrainedModel):
     def num_outputs(self, config: BertConfig) -> int:
         """The outputs of the head."""
         return config.num_labels
+
+    def prepared(self, inputs: dict[str, Any]) -> tuple[dict[str, Any], tuple[int, ...] | None]:
+        """The arrays that the core takes, and the shape of the logits if they get another."""
+        return inputs, None
 
     def loss(self, logits: Any, labels: Any, attention_mask: Any) -> Any:
         """Of the logits that `forward` returns."""
@@ -254,10 +252,13 @@ class _BertWithHead(PreTrainedModel):
 
         Returns the class's `output_class`, or with `return_dict=False` the tuple of its values.
         """
+        given = _inputs(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+        inputs, shape = self.prepared(given)
         return self.judge(
             self.output_class,
-            _inputs(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds),
+            inputs,
             None if labels is None else lambda logits: self.loss(logits, labels, attention_mask),
+            shape,
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
             return_dict=return_dict,
@@ -285,7 +286,7 @@ class BertForTokenClassification(_BertWithHead):
 
     tensor_table = TENSORS | {"head": ("classifier", ("num_labels", "hidden_size"))}
     reads = "tokens"
-    output_class = TokenClassifierOutput
+    output_class = "TokenClassifierOutput"
 
     def loss(self, logits: Any, labels: Any, attention_mask: Any) -> Any:
         losses.check_masked(labels, attention_mask)
@@ -299,7 +300,7 @@ class BertForNextSentencePrediction(_BertWithHead):
     """
 
     tensor_table = TENSORS | {"head": ("cls.seq_relationship", ())}
-    output_class = NextSentencePredictorOutput
+    output_class = "NextSentencePredictorOutput"
 
     def num_outputs(self, config: BertConfig) -> int:
         return 2
@@ -308,35 +309,16 @@ class BertForNextSentencePrediction(_BertWithHead):
 class BertForMultipleChoice(_BertWithHead):
     """Which of several rows fits best: one number for each, from its pooled vector.
 
-    Inputs have one axis more, of choices: input_ids (B, choices, T). labels: (B,) integers in 0..choices-1.
+    Inputs have one axis more, of choices: input_ids (B, choices, T); logits are (B, choices), hidden states and attentions have
+    B * choices rows. labels: (B,) integers in 0..choices-1.
     """
 
     tensor_table = TENSORS | {"head": ("classifier", ())}
-    output_class = MultipleChoiceModelOutput
+    output_class = "MultipleChoiceModelOutput"
 
     def num_outputs(self, config: BertConfig) -> int:
         return 1
 
-    def forward(
-        self,
-        input_ids: Any = None,
-        attention_mask: Any = None,
-        token_type_ids: Any = None,
-        position_ids: Any = None,
-        inputs_embeds: Any = None,
-        labels: Any = None,
-        output_hidden_states: bool | None = None,
-        output_attentions: bool | None = None,
-        return_dict: bool | None = None,
-    ) -> Any:
-        """As in the other classes, with logits (B, choices); hidden states and attentions have B * choices rows."""
-        inputs = _inputs(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+    def prepared(self, inputs: dict[str, Any]) -> tuple[dict[str, Any], tuple[int, ...] | None]:
         inputs, choices = merge_choices(inputs)
-        return self.judge(
-            lambda loss, logits, *rest: MultipleChoiceModelOutput(loss, logits.reshape(-1, choices), *rest),
-            inputs,
-            None if labels is None else lambda logits: losses.cross_entropy(logits.reshape(-1, choices), labels),
-            output_hidden_states=output_hidden_states,
-            output_attentions=output_attentions,
-            return_dict=return_dict,
-        )
+        return inputs, (-1, choices)
