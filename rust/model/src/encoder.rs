@@ -68,8 +68,8 @@ impl Encoder {
         let threads = &Threads::new(threads);
         // What is not in `precision` makes it more: the last tables then have mappings of their own.
         let expected = blueprint.parameters() as usize * 4 / precision.per_word() + 64 * slots.len();
-        let arena = Arena::expecting(expected);
-        Self::build(blueprint, &Loader { level, precision, threads, from: From::Source(source), arena })
+        let from = From::Source(source, Arena::expecting(expected));
+        Self::build(blueprint, &Loader { level, precision, threads, from })
     }
 
     /// Maps a file of [`save_packed`](Self::save_packed), whose weights must be of this precision, if one is asked for. They
@@ -83,8 +83,7 @@ impl Encoder {
     ) -> Result<Self> {
         let threads = &Threads::new(threads);
         let file = PackedFile::open(path, &blueprint, level, precision, threads)?;
-        let from = From::Packed(&file);
-        let loader = Loader { level, precision: file.precision(), threads, from, arena: Arena::default() };
+        let loader = Loader { level, precision: file.precision(), threads, from: From::Packed(&file) };
         let encoder = Self::build(blueprint, &loader)?;
         Ok(Self { file: Some(file), ..encoder })
     }

@@ -44,13 +44,12 @@ pub(crate) struct Loader<'a> {
     pub(crate) precision: Precision,
     pub(crate) threads: &'a Threads,
     pub(crate) from: From<'a>,
-    /// For weights that are packed.
-    pub(crate) arena: Arena,
 }
 
 /// Weights to be packed, or packed ones.
 pub(crate) enum From<'a> {
-    Source(&'a Source<'a>),
+    /// With the room where they go.
+    Source(&'a Source<'a>, Arena),
     Packed(&'a PackedFile),
 }
 
@@ -68,7 +67,7 @@ impl Loader<'_> {
     /// A vector as it is.
     pub(crate) fn vector(&self, slot: &Slot) -> Result<Stored> {
         let mut vector = self.place(&slot.name, slot.shape.iter().product())?;
-        if let From::Source(source) = self.from {
+        if let From::Source(source, _) = &self.from {
             fill(source, slot, 0, vector.own_mut())?;
         }
         Ok(vector)
@@ -80,7 +79,7 @@ impl Loader<'_> {
         let [words, scales] = Table::lens(self.precision, rows, cols);
         let (words, scales) = (self.place(&slot.name, words)?, self.place(&scales_of(&slot.name), scales)?);
         let mut table = Table::of(self.precision, [rows, cols], words, scales);
-        if let From::Source(source) = self.from {
+        if let From::Source(source, _) = &self.from {
             table.fill(self.level, self.threads, |first, rows| fill(source, slot, first * cols, rows))?;
         }
         Ok(table)
@@ -92,7 +91,7 @@ impl Loader<'_> {
         let outputs = parts.iter().map(|[weight, _]| weight.shape[0]).sum();
         let words = self.place(name, PackedLinear::len(level, precision, inputs, outputs))?;
         let mut packed = PackedLinear::of(level, precision, [inputs, outputs], words);
-        let From::Source(source) = self.from else { return Ok(packed) };
+        let From::Source(source, _) = &self.from else { return Ok(packed) };
         let mut first = 0;
         for [weight, bias] in parts {
             let outputs = first..first + weight.shape[0];
@@ -107,10 +106,10 @@ impl Loader<'_> {
 
     /// Where weights lie ready, or where they are to be written.
     fn place<T: Element>(&self, name: &str, len: usize) -> Result<Stored<T>> {
-        match self.from {
+        match &self.from {
             _ if len == 0 => Ok(Stored::default()),
             From::Packed(file) => file.take(name, len),
-            From::Source(_) => self.arena.zeroed(len).map(Stored::own).map_err(|_| memory::refused("the model", len)),
+            From::Source(_, arena) => arena.zeroed(len).map(Stored::own).map_err(|_| memory::refused("the model", len)),
         }
     }
 }
