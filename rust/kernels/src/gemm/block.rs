@@ -151,7 +151,7 @@ fn panels_at_once<I: Isa>(rows: usize) -> usize {
 /// `rows` cut evenly into tiles of at most `most` rows.
 #[inline(always)]
 #[rustfmt::skip]
-fn tiles(rows: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn tiles(rows: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
     let count = rows.len().div_ceil(most);
     (0..count).map(#[inline(always)] move |i| {
         rows.start + rows.len() * i / count..rows.start + rows.len() * (i + 1) / count

@@ -6,6 +6,9 @@ mod contract;
 mod format;
 #[cfg(test)]
 mod narrow_contract;
+mod outer;
+#[cfg(test)]
+mod outer_contract;
 mod pack;
 mod packed;
 mod tile;
@@ -13,6 +16,8 @@ mod tile;
 pub(crate) use block::{Panels, Rows, multiply};
 use format::WidenedBf16;
 pub(crate) use format::{Bf16, Float32, Format, Int8};
+pub(crate) use outer::outer;
+pub use outer::weight_gradient;
 pub(crate) use pack::Pair;
 pub use packed::{LAYOUT_VERSION, PackedLinear, Precision};
 

@@ -18,10 +18,11 @@ use super::Panels;
 use super::pack::{PanelsMut, Spread};
 use crate::buffer::NoMemory;
 use crate::isa::{Level, dispatch_floats};
+use crate::mat::MatMut;
 use crate::narrow::Form;
 use crate::pieces::by_pieces;
 use crate::stored::Stored;
-use crate::threads::Threads;
+use crate::threads::{Disjoint, Threads};
 
 /// To be raised by whatever changes how weights lie in memory: files hold them so.
 pub const LAYOUT_VERSION: u32 = 1;
@@ -212,6 +213,34 @@ impl PackedLinear {
         unsafe { self.panels_mut().set(first, rows) }
     }
 
+    /// Becomes the transpose of `other`, whose outputs are the inputs here, without its biases: what takes the gradient of a
+    /// layer's outputs to that of its inputs. Both in f32.
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    pub fn transpose(&mut self, threads: &Threads, other: &PackedLinear) {
+        let panel = self.level.panel();
+        let fit = (self.inputs, self.outputs, self.level) == (other.outputs, other.inputs, other.level);
+        let floats = self.precision == Precision::Float32 && other.precision == Precision::Float32;
+        assert!(fit && floats, "transpose: shapes and precisions");
+        let (rows, theirs) = (self.panel_words() / panel, other.panel_words());
+        let panels = Disjoint::new(MatMut::dense(self.data.own_mut(), self.outputs.div_ceil(panel) * rows, panel));
+        threads.for_each_block(self.outputs.div_ceil(panel), self.inputs * panel, |range| {
+            for p in range {
+                let columns = p * panel..self.outputs.min((p + 1) * panel);
+                // SAFETY: each panel is written once.
+                let mut body = unsafe { panels.block(p * rows + 1..(p + 1) * rows, 0..columns.len()) };
+                for n in (0..self.inputs).step_by(panel) {
+                    let square = other.data[n / panel * theirs + (1 + columns.start) * panel..].chunks_exact(panel);
+                    for i in 0..panel.min(self.inputs - n) {
+                        let out = body.row_mut(n + i).iter_mut();
+                        out.zip(square.clone()).for_each(|(out, row)| *out = row[i]);
+                    }
+                }
+            }
+        });
+    }
+
     fn panels_mut(&mut self) -> PanelsMut<'_> {
         PanelsMut::new(self.data.own_mut(), self.level, self.precision, self.inputs)
     }
@@ -273,6 +302,31 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_transpose_has_the_weights_and_no_biases() {
+        for level in Level::available() {
+            for (inputs, outputs) in [(1, 1), (5, 31), (17, 33), (40, 96), (65, 2)] {
+                let weight: Vec<f32> = (0..inputs * outputs).map(|i| i as f32 + 1.0).collect();
+                let packed =
+                    PackedLinear::new(level, Precision::Float32, &weight, Some(&vec![7.0; outputs]), inputs).unwrap();
+                let mut transposed = PackedLinear::zeroed(level, Precision::Float32, outputs, inputs).unwrap();
+                transposed.transpose(&Threads::new(2), &packed);
+                for k in 0..inputs {
+                    let column: Vec<f32> = weight.iter().skip(k).step_by(inputs).copied().collect();
+                    assert_eq!(transposed.weights_of(k), column);
+                    assert_eq!(transposed.bias_of(k), 0.0);
+                }
+                let other = PackedLinear::new(level, Precision::Float32, &column_major(&weight, inputs), None, outputs)
+                    .unwrap();
+                assert_eq!(transposed.words(), other.words(), "padding included");
+            }
+        }
+    }
+
+    fn column_major(weight: &[f32], inputs: usize) -> Vec<f32> {
+        (0..inputs).flat_map(|k| weight.iter().skip(k).step_by(inputs).copied()).collect()
     }
 
     #[test]
