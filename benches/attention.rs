@@ -2,7 +2,7 @@
 #![expect(clippy::print_stdout, reason = "the table is the purpose")]
 
 use criterion::{Criterion, Throughput};
-use ferroformer_kernels::{Level, Mat, MatMut, Precision, Qkv, Threads, attention, attention_scratch, naive};
+use ferroformer_kernels::{Heads, Level, Mat, MatMut, Precision, Qkv, Threads, attention, attention_scratch, naive};
 use report::{Contest, floats, prove};
 
 /// (heads, D)
@@ -49,9 +49,7 @@ impl Problem {
             self.level,
             &Threads::serial(),
             Qkv::Floats(qkv),
-            self.heads,
-            &[0, length],
-            scale,
+            Heads::new(self.heads, &[0, length], scale),
             scratch,
             None,
             out,

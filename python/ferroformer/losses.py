@@ -1,8 +1,8 @@
-"""Losses as torch defines them, of arrays that are small beside a model's: summed in float64, returned as float32."""
+"""Losses as torch defines them, and their gradients. Sums are taken in float64 and returned as float32."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import InputError
 
@@ -13,26 +13,100 @@ if TYPE_CHECKING:
 IGNORED = -100
 
 
-def cross_entropy(logits: NDArray[np.float32], labels: Any) -> np.float32:
-    """The mean of -log softmax(logits)[label] over the labels that are not -100; NaN if there is none.
+class Loss(NamedTuple):
+    """A loss, and its gradient by the logits, of their shape."""
 
-    logits (.., C), labels (..) integers in 0..C-1 or -100. Raises InputError, TypeError.
+    value: np.float32
+    gradient: NDArray[np.float32]
+
+
+class LossOptions(NamedTuple):
+    """What a trainer says of a loss; each model takes what fits it.
+
+    num_items: what a sum over labels is divided by, where it is not the number (or the weight) of the batch's own labels.
+    label_smoothing, class_weights: of cross-entropy, as torch has them.
+    """
+
+    num_items: float | None = None
+    label_smoothing: float = 0.0
+    class_weights: Any = None
+
+
+def cross_entropy(
+    logits: NDArray[np.float32], labels: Any, options: LossOptions = LossOptions(), ignored: int = IGNORED
+) -> Loss:
+    """The mean of -log softmax(logits)[label] over the labels that are not `ignored`; NaN if there is none.
+
+    logits (.., C), labels (..) integers in 0..C-1 or `ignored`. Class weights (C,) weight each label's share of the mean.
+    With label smoothing e the target is (1 - e) of the label and e / C of every class (Szegedy et al. 2016).
+    Raises InputError, TypeError.
     """
     import numpy as np
 
     classes = logits.shape[-1]
     wanted = _array(labels, logits.shape[:-1], "iu").astype(np.int64)
-    wrong = (wanted != IGNORED) & ((wanted < 0) | (wanted >= classes))
+    _check_range(wanted, classes, ignored)
+    counted = wanted != ignored
+    target = wanted[counted]
+    weights = _class_weights(options.class_weights, classes)
+    rows = np.ascontiguousarray(logits[counted])
+    losses = _native_cross_entropy(rows, target, weights, options.label_smoothing)
+    total = options.num_items
+    if total is None:
+        total = float(len(target) if weights is None else weights[target].sum())
+    gradient = np.zeros(logits.shape, np.float32)
+    if not total:
+        return Loss(_float32(np.nan), gradient)
+    rows *= np.float32(1 / total)
+    gradient[counted] = rows
+    return Loss(_float32(losses.sum() / total), gradient)
+
+
+def _check_range(labels: NDArray[np.int64], classes: int, ignored: int) -> None:
+    import numpy as np
+
+    wrong = (labels != ignored) & ((labels < 0) | (labels >= classes))
     if wrong.any():
         place = tuple(int(i) for i in np.argwhere(wrong)[0])
-        found = f"labels[{', '.join(map(str, place))}] is {wanted[place]}"
-        raise InputError(f"{found}: allowed are 0 to {classes - 1}, and {IGNORED} for what does not count")
-    counted = wanted != IGNORED
-    x, target = logits[counted].astype(np.float64), wanted[counted]
-    if not len(target):
-        return _float32(np.nan)
-    x -= x.max(axis=-1, keepdims=True)
-    return _float32(np.mean(np.log(np.exp(x).sum(axis=-1)) - x[np.arange(len(target)), target]))
+        found = f"labels[{', '.join(map(str, place))}] is {labels[place]}"
+        raise InputError(f"{found}: allowed are 0 to {classes - 1}, and {ignored} for what does not count")
+
+
+def _class_weights(weights: Any, classes: int) -> NDArray[np.float32] | None:
+    import numpy as np
+
+    if weights is None:
+        return None
+    array = np.ascontiguousarray(weights, np.float32)
+    if array.shape != (classes,) or not (array >= 0).all():
+        raise InputError(f"class_weights must be {classes} numbers >= 0, got the shape {array.shape}: {weights!r:.100}")
+    return array
+
+
+def _native_cross_entropy(
+    rows: NDArray[np.float32], labels: NDArray[np.int64], weights: NDArray[np.float32] | None, smoothing: float
+) -> NDArray[np.float64]:
+    """The loss of each of the rows (M, C), which become its gradients."""
+    import numpy as np
+
+    if not 0 <= smoothing <= 1:
+        raise InputError(f"label_smoothing is {smoothing}; expected a number from 0 to 1")
+    x = rows.astype(np.float64)
+    x -= x.max(axis=-1, keepdims=True, initial=-np.inf)
+    logs = x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
+    scales = np.ones(x.shape[-1]) if weights is None else weights.astype(np.float64)
+    targets = np.broadcast_to(scales * (smoothing / x.shape[-1]), x.shape).copy()
+    targets[np.arange(len(labels)), labels] += (1 - smoothing) * scales[labels]
+    rows[...] = np.exp(logs) * targets.sum(axis=-1, keepdims=True) - targets
+    losses: NDArray[np.float64] = -(targets * logs).sum(axis=-1)
+    return losses
+
+
+def count_labels(labels: Any) -> int:
+    """Labels that are not -100."""
+    import numpy as np
+
+    return int((np.asarray(labels) != IGNORED).sum())
 
 
 def check_masked(labels: Any, attention_mask: Any) -> None:
@@ -50,38 +124,64 @@ def check_masked(labels: Any, attention_mask: Any) -> None:
         )
 
 
-def binary_cross_entropy(logits: NDArray[np.float32], labels: Any) -> np.float32:
+def binary_cross_entropy(logits: NDArray[np.float32], labels: Any, options: LossOptions = LossOptions()) -> Loss:
     """The mean of -(y log p + (1 - y) log(1 - p)), p = sigmoid(logit); labels: floats of the shape of logits."""
     import numpy as np
 
     x, y = logits.astype(np.float64), _array(labels, logits.shape, "f").astype(np.float64)
-    return _float32(np.mean(np.maximum(x, 0) - x * y + np.log1p(np.exp(-np.abs(x)))))
+    terms = np.maximum(x, 0) - x * y + np.log1p(np.exp(-np.abs(x)))
+    return _mean(terms, np.where(x >= 0, 1, np.exp(-np.abs(x))) / (1 + np.exp(-np.abs(x))) - y, options)
 
 
-def mean_squared_error(predictions: NDArray[np.float32], labels: Any) -> np.float32:
+def mean_squared_error(predictions: NDArray[np.float32], labels: Any, options: LossOptions = LossOptions()) -> Loss:
     """The mean of (prediction - label)^2; labels: numbers of the shape of predictions."""
     import numpy as np
 
     y = _array(labels, predictions.shape, "fiu").astype(np.float64)
-    return _float32(np.mean((predictions.astype(np.float64) - y) ** 2))
+    error = predictions.astype(np.float64) - y
+    return _mean(error**2, 2 * error, options)
 
 
-def classification(config: Any, logits: NDArray[np.float32], labels: Any) -> np.float32:
-    """Of logits (B, num_labels), by `config.problem_type` as transformers reads it: "regression" if it is None and there is one
-    label, "single_label_classification" if the labels are integers, else "multi_label_classification"."""
+def _mean(terms: NDArray[np.float64], gradients: NDArray[np.float64], options: LossOptions) -> Loss:
+    """Over all terms; `num_items` counts rows."""
     import numpy as np
 
-    kind = config.problem_type
-    if kind is None:
-        integers = np.asarray(labels).dtype.kind in "iu"
-        kind = "single_label_classification" if integers else "multi_label_classification"
-        kind = "regression" if config.num_labels == 1 else kind
-    if kind == "regression":
-        one = config.num_labels == 1
-        return mean_squared_error(logits[:, 0] if one else logits, np.reshape(labels, -1) if one else labels)
+    count = terms.size if options.num_items is None else options.num_items * (terms.size / max(len(terms), 1))
+    if not count:
+        return Loss(_float32(np.nan), np.zeros(terms.shape, np.float32))
+    return Loss(_float32(terms.sum() / count), (gradients / count).astype(np.float32))
+
+
+def problem_type(config: Any, labels: Any) -> str:
+    """As transformers reads `config.problem_type`: where it is None, "regression" if there is one label,
+    "single_label_classification" if the labels are integers, else "multi_label_classification"."""
+    import numpy as np
+
+    if config.problem_type is not None:
+        return str(config.problem_type)
+    if config.num_labels == 1:
+        return "regression"
+    integers = np.asarray(labels).dtype.kind in "iu"
+    return "single_label_classification" if integers else "multi_label_classification"
+
+
+def classification(
+    config: Any, logits: NDArray[np.float32], labels: Any, options: LossOptions = LossOptions()
+) -> Loss:
+    """Of logits (B, num_labels), by `problem_type`. Raises InputError for options that its loss does not have."""
+    import numpy as np
+
+    kind = problem_type(config, labels)
     if kind == "single_label_classification":
-        return cross_entropy(logits, np.reshape(labels, -1))
-    return binary_cross_entropy(logits, labels)
+        return cross_entropy(logits, np.reshape(labels, -1), options)
+    if options.label_smoothing or options.class_weights is not None:
+        raise InputError(f"label_smoothing and class_weights are for cross-entropy, not for the loss of {kind}")
+    if kind == "multi_label_classification":
+        return binary_cross_entropy(logits, labels, options)
+    if config.num_labels > 1:
+        return mean_squared_error(logits, labels, options)
+    loss = mean_squared_error(logits[:, 0], np.reshape(labels, -1), options)
+    return loss._replace(gradient=loss.gradient[:, None])
 
 
 def _float32(value: Any) -> np.float32:

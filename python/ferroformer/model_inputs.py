@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids", "position_ids", "inputs_embeds")
+
+
 def encoder_inputs(inputs: dict[str, Any], hidden_size: int) -> dict[str, NDArray[Any] | None]:
     """The arrays of an encoder's call, ready for the compiled core; absent ones are None.
 

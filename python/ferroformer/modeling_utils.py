@@ -5,16 +5,18 @@ An architecture's own file (models/bert.py) says what it is made of: a blueprint
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from .config_values import dtype_name
 from .configuration_utils import PreTrainedConfig
-from .errors import CorruptModelError, WeightMismatchError
+from .errors import CorruptModelError, InputError, WeightMismatchError
 from .hub import HUB_ARGUMENTS
-from .model_inputs import encoder_inputs
+from .losses import Loss, LossOptions
+from .model_inputs import INPUT_NAMES, encoder_inputs
 from .tensor_match import TensorMatch, TensorTable, checkpoint_name, match_tensors, report
 from .weight_files import PACKED_NAME, WEIGHTS_NAME, find_packed, has_checkpoint, open_checkpoint
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ._native import Checkpoint, Encoder
+    from ._native import Checkpoint, Encoder, Recording
 
 __all__ = ["PreTrainedModel"]
 
@@ -42,7 +44,7 @@ class Weights(NamedTuple):
 
 
 class PreTrainedModel:
-    """A model: a configuration, and weights in the compiled core. Immutable, so threads may share it.
+    """A model: a configuration, and weights in the compiled core. Calls change nothing, so threads may share it.
 
     `model(...)` is `forward`; `Model(config, seed=0)` has random weights, `Model.from_pretrained(path)` a
     checkpoint's. Weights may be stored in any float dtype. `dtype` says how they are held and multiplied: "float32"
@@ -74,6 +76,8 @@ class PreTrainedModel:
         text = json.dumps(blueprint)
         slots = [(slot, tuple(shape)) for slot, shape in Encoder.slots(text)]
         self.tensor_names = {slot: self._saved_name(slot) for slot, _ in slots}
+        # slots that are not trained
+        self.frozen_slots: set[str] = set()
         self.match = TensorMatch()
         if _weights.checkpoint is not None:
             self.match = match_tensors(
@@ -103,39 +107,118 @@ class PreTrainedModel:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)
 
-    def encode(
+    def run(
         self,
         inputs: dict[str, Any],
+        labels: dict[str, Any],
         *,
         output_hidden_states: bool | None,
         output_attentions: bool | None,
         return_dict: bool | None,
     ) -> Any:
-        """The forward pass of an encoder; an option that is None is what the configuration says."""
+        """The forward pass, with a loss if there are labels; an option that is None is what the configuration says."""
+        arrays, shape = self.prepared(inputs)
+        *outputs, hidden, attentions = self._run(arrays, output_hidden_states, output_attentions)
+        output = self.outputs(*outputs, shape, hidden, attentions)
+        if any(label is not None for label in labels.values()):
+            output = with_loss(output, self.loss(output, labels, inputs, LossOptions()).value)
+        return self._answer(output, return_dict)
+
+    # what a model with a head says differently
+    label_names: ClassVar[tuple[str, ...]] = ()
+
+    def prepared(self, inputs: dict[str, Any]) -> tuple[dict[str, Any], tuple[int, ...] | None]:
+        """The arrays that the core takes, and the shape of the logits if they get another."""
+        return inputs, None
+
+    def outputs(self, last: Any, pooled: Any, logits: Any, shape: Any, hidden: Any, attentions: Any) -> Any:
+        """What the core returns, as one of `modeling_outputs`."""
         from .modeling_outputs import BaseModelOutputWithPooling
 
-        last, pooled, _, *rest = self._run(inputs, output_hidden_states, output_attentions)
-        return self._answer(BaseModelOutputWithPooling(last, pooled, *rest), return_dict)
+        return BaseModelOutputWithPooling(last, pooled, hidden, attentions)
 
-    def judge(
-        self,
-        output_class: str,
-        inputs: dict[str, Any],
-        loss: Callable[[Any], Any] | None,
-        shape: tuple[int, ...] | None,
-        *,
-        output_hidden_states: bool | None,
-        output_attentions: bool | None,
-        return_dict: bool | None,
-    ) -> Any:
-        """The forward pass of an encoder with a head, as one of `modeling_outputs`; `loss`: of the logits, where there are labels;
-        `shape`: that of the logits, where it is not the head's."""
-        from . import modeling_outputs
+    def loss(self, outputs: Any, labels: dict[str, Any], inputs: dict[str, Any], options: LossOptions) -> Loss:
+        """Of what `outputs` returned."""
+        raise NotImplementedError(f"{type(self).__name__} has no loss")
 
-        _, _, logits, *rest = self._run(inputs, output_hidden_states, output_attentions)
-        logits = logits if shape is None else logits.reshape(shape)
-        output = getattr(modeling_outputs, output_class)(loss and loss(logits), logits, *rest)
-        return self._answer(output, return_dict)
+    def loss_gradients(self, gradient: NDArray[np.float32]) -> dict[str, Any]:
+        """The gradient of `loss` as `training.Recording.backward` takes it."""
+        return {"logits": gradient}
+
+    def num_items(self, labels: dict[str, Any]) -> int:
+        """How many labels `loss` takes the mean of."""
+        raise NotImplementedError(f"{type(self).__name__} has no loss")
+
+    # --- train --------------------------------------------------------------------------------
+    def record(
+        self, inputs: dict[str, Any], *, dropout_seed: int | None, gradient_checkpointing: bool
+    ) -> tuple[Any, Recording]:
+        """`forward` without labels, and what the core needs for the way back: see `training.record`."""
+        accepted = inspect.signature(self.forward).parameters
+        unknown = [name for name in inputs if name not in accepted]
+        if unknown:
+            raise TypeError(f"{type(self).__name__}.forward has no argument {', '.join(map(repr, unknown))}")
+        given = {name: inputs.get(name) for name in INPUT_NAMES}
+        arrays, shape = self.prepared(given)
+        arrays = encoder_inputs(arrays, self.config.hidden_size)
+        if arrays.pop("inputs_embeds") is not None:
+            raise NotImplementedError("a model learns from input_ids, not from inputs_embeds")
+        dropout = None if dropout_seed is None else (dropout_seed % 2**64, *self.dropout_rates())
+        *outputs, recording = self.core.record(
+            **arrays, dropout=dropout, gradient_checkpointing=gradient_checkpointing
+        )
+        return self.outputs(*outputs, shape, None, None), recording
+
+    def dropout_rates(self) -> tuple[float, float, float]:
+        """Of hidden states, of attention's probabilities, of what the head reads."""
+        raise NotImplementedError(f"{type(self).__name__} has no dropout")
+
+    def freeze(self, *patterns: str) -> None:
+        """Parameters whose names match (as file names do: "bert.embeddings.*") are no longer trained.
+
+        They cost neither gradient nor optimizer state; layers below the lowest that is trained are not gone back through.
+        Freeze before the optimizer is made. Raises ValueError for a pattern that matches nothing.
+        """
+        self.frozen_slots |= self._matching(patterns)
+
+    def unfreeze(self, *patterns: str) -> None:
+        """Parameters whose names match are trained again."""
+        self.frozen_slots -= self._matching(patterns)
+
+    def _matching(self, patterns: tuple[str, ...]) -> set[str]:
+        from fnmatch import fnmatchcase
+
+        found: set[str] = set()
+        for pattern in patterns:
+            matches = {slot for slot, name in self.tensor_names.items() if fnmatchcase(name, pattern)}
+            if not matches:
+                raise InputError(f"no parameter of this {type(self).__name__} matches {pattern!r}")
+            found |= matches
+        return found
+
+    def load_weights(self, directory: str | os.PathLike[str]) -> None:
+        """Read the weights of a checkpoint of this very model again, in place: what `save_pretrained` wrote.
+
+        Raises FileNotFoundError, CorruptModelError, WeightMismatchError (before anything is changed).
+        """
+        self.core.refill(open_checkpoint(directory), self.tensor_names)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Set all weights, in place, from arrays under the names that `state_dict()` has."""
+        import numpy as np
+
+        slots = {name: slot for slot, name in self.tensor_names.items()}
+        wrong = sorted(set(slots) ^ set(state_dict))
+        if wrong:
+            problem = "is missing" if wrong[0] in slots else "is no weight of this model"
+            raise WeightMismatchError(f"state_dict: {wrong[0]!r} {problem}")
+        arrays = {name: np.ascontiguousarray(array, np.float32) for name, array in state_dict.items()}
+        for name, array in arrays.items():
+            shape = self.core.tensor(slots[name]).shape
+            if array.shape != shape:
+                raise WeightMismatchError(f"state_dict: {name!r} has the shape {array.shape}; the model's is {shape}")
+        for name, array in arrays.items():
+            self.core.set(slots[name], array)
 
     def _run(self, inputs: dict[str, Any], output_hidden_states: bool | None, output_attentions: bool | None) -> Any:
         """Last hidden state, pooled vectors, logits, hidden states, attentions; None for what there is not."""
@@ -323,12 +406,20 @@ class PreTrainedModel:
         return self.train(False)
 
     def train(self: Self, mode: bool = True) -> Self:
-        """Set training mode, which has no effect on `forward`: there is no dropout; returns the model."""
+        """Set training mode, in which `ferroformer.training` drops what the configuration says; returns the model.
+
+        A plain call never drops anything.
+        """
         self.training = mode
         return self
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.num_parameters():,} parameters, {self.name_or_path or 'random weights'!r})"
+
+
+def with_loss(output: Any, loss: Any) -> Any:
+    """The output, beginning with a loss."""
+    return type(output)(**{"loss": loss} | {name: output[name] for name in output if name != "loss"})
 
 
 def _reload(cls: type[PreTrainedModel], path: str, options: dict[str, Any], config: PreTrainedConfig) -> Any:

@@ -13,6 +13,7 @@ from .. import losses
 from ..config_values import check_choice, check_positive, check_probability
 from ..configuration_utils import PreTrainedConfig
 from ..errors import ConfigError
+from ..losses import Loss, LossOptions
 from ..model_inputs import merge_choices
 from ..modeling_utils import PreTrainedModel
 from ..tensor_match import TensorTable
@@ -164,6 +165,9 @@ class BertModel(PreTrainedModel):
         check_supported(config)
         super().__init__(config, blueprint(config, add_pooling_layer), **kwargs)
 
+    def dropout_rates(self) -> tuple[float, float, float]:
+        return dropout_rates(self.config)
+
     def forward(
         self,
         input_ids: Any = None,
@@ -188,12 +192,19 @@ class BertModel(PreTrainedModel):
         Raises InputError (a ValueError) for shapes and values, TokenIdError (an IndexError too) for ids outside
         their table, TypeError for arrays of the wrong dtype.
         """
-        return self.encode(
+        return self.run(
             _inputs(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds),
+            {},
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
             return_dict=return_dict,
         )
+
+
+def dropout_rates(config: BertConfig) -> tuple[float, float, float]:
+    """Of hidden states, of attention's probabilities, of what a classifier reads."""
+    head = config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
+    return config.hidden_dropout_prob, config.attention_probs_dropout_prob, head
 
 
 def _inputs(
@@ -215,6 +226,7 @@ class _BertWithHead(PreTrainedModel):
     base_model_prefix = "bert"
     optional_slots = ("pooler.", "head.")
     config: BertConfig
+    label_names = ("labels",)
     reads = "pooled"
     output_class = "SequenceClassifierOutput"
 
@@ -228,13 +240,20 @@ class _BertWithHead(PreTrainedModel):
         """The outputs of the head."""
         return config.num_labels
 
-    def prepared(self, inputs: dict[str, Any]) -> tuple[dict[str, Any], tuple[int, ...] | None]:
-        """The arrays that the core takes, and the shape of the logits if they get another."""
-        return inputs, None
+    def outputs(self, last: Any, pooled: Any, logits: Any, shape: Any, hidden: Any, attentions: Any) -> Any:
+        from .. import modeling_outputs
 
-    def loss(self, logits: Any, labels: Any, attention_mask: Any) -> Any:
-        """Of the logits that `forward` returns."""
-        return losses.cross_entropy(logits, labels)
+        logits = logits if shape is None else logits.reshape(shape)
+        return getattr(modeling_outputs, self.output_class)(None, logits, hidden, attentions)
+
+    def loss(self, outputs: Any, labels: dict[str, Any], inputs: dict[str, Any], options: LossOptions) -> Loss:
+        return losses.cross_entropy(outputs.logits, labels["labels"], options)
+
+    def num_items(self, labels: dict[str, Any]) -> int:
+        return len(labels["labels"])
+
+    def dropout_rates(self) -> tuple[float, float, float]:
+        return dropout_rates(self.config)
 
     def forward(
         self,
@@ -252,13 +271,9 @@ class _BertWithHead(PreTrainedModel):
 
         Returns the class's `output_class`, or with `return_dict=False` the tuple of its values.
         """
-        given = _inputs(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
-        inputs, shape = self.prepared(given)
-        return self.judge(
-            self.output_class,
-            inputs,
-            None if labels is None else lambda logits: self.loss(logits, labels, attention_mask),
-            shape,
+        return self.run(
+            _inputs(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds),
+            {"labels": labels},
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
             return_dict=return_dict,
@@ -274,8 +289,8 @@ class BertForSequenceClassification(_BertWithHead):
 
     tensor_table = TENSORS | {"head": ("classifier", ("num_labels", "hidden_size"))}
 
-    def loss(self, logits: Any, labels: Any, attention_mask: Any) -> Any:
-        return losses.classification(self.config, logits, labels)
+    def loss(self, outputs: Any, labels: dict[str, Any], inputs: dict[str, Any], options: LossOptions) -> Loss:
+        return losses.classification(self.config, outputs.logits, labels["labels"], options)
 
 
 class BertForTokenClassification(_BertWithHead):
@@ -288,9 +303,12 @@ class BertForTokenClassification(_BertWithHead):
     reads = "tokens"
     output_class = "TokenClassifierOutput"
 
-    def loss(self, logits: Any, labels: Any, attention_mask: Any) -> Any:
-        losses.check_masked(labels, attention_mask)
-        return losses.cross_entropy(logits, labels)
+    def loss(self, outputs: Any, labels: dict[str, Any], inputs: dict[str, Any], options: LossOptions) -> Loss:
+        losses.check_masked(labels["labels"], inputs.get("attention_mask"))
+        return losses.cross_entropy(outputs.logits, labels["labels"], options)
+
+    def num_items(self, labels: dict[str, Any]) -> int:
+        return losses.count_labels(labels["labels"])
 
 
 class BertForNextSentencePrediction(_BertWithHead):

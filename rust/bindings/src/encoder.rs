@@ -3,21 +3,55 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError, RwLock, TryLockError};
 
 use ferroformer_model::{
-    self as model, Batch, Blueprint, HeadInput, Padded, Pooling, Precision, SentencePooling, Source, Want,
+    self as model, Batch, Blueprint, Cotangents, Dropout, HeadInput, ModelError, Padded, Pooling, Precision, Recipe,
+    SentencePooling, Source, Want,
 };
-use numpy::ndarray::{Array, Dimension, IntoDimension};
-use numpy::{Element, IntoPyArray, PyArray, PyArray2, PyArray3, PyArrayDyn, PyReadonlyArray};
+use numpy::{PyArray, PyArray2, PyArray3, PyArrayDyn, PyReadonlyArray, PyReadonlyArrayDyn};
 use pyo3::prelude::*;
+
+use crate::arrays::{array, copy, shape};
 
 use crate::checkpoint::Checkpoint;
 use crate::enter::{enter, enter_long};
-use crate::errors::{internal, model_error, named};
+use crate::errors::{model_error, named};
 use crate::runtime::{level, threads};
+use crate::training::{Gradients, Recording, lock, take};
 
+/// Calls read the weights side by side; an optimiser's step writes them and has to be alone.
 #[pyclass(frozen, module = "ferroformer._native")]
-pub(crate) struct Encoder(model::Encoder);
+pub(crate) struct Encoder {
+    encoder: RwLock<model::Encoder>,
+    blueprint: Blueprint,
+    precision: Precision,
+}
+
+impl Encoder {
+    fn of(encoder: model::Encoder) -> Self {
+        let (blueprint, precision) = (encoder.blueprint().clone(), encoder.precision());
+        Encoder { encoder: RwLock::new(encoder), blueprint, precision }
+    }
+
+    /// To be called without the GIL: who writes may need it to be done.
+    pub(crate) fn read<T>(&self, work: impl FnOnce(&model::Encoder) -> T) -> T {
+        work(&self.encoder.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn write<T>(
+        &self,
+        work: impl FnOnce(&mut model::Encoder) -> Result<T, ModelError>,
+    ) -> Result<T, ModelError> {
+        match self.encoder.try_write() {
+            Ok(mut encoder) => work(&mut encoder),
+            Err(TryLockError::Poisoned(poisoned)) => work(&mut poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => {
+                Err(ModelError::Input("the weights cannot change while another call uses the model".to_owned()))
+            }
+        }
+    }
+}
 
 type Ids<'py> = Option<PyReadonlyArray<'py, i64, numpy::Ix2>>;
 type List<'py, T> = Option<Vec<Bound<'py, T>>>;
@@ -27,6 +61,13 @@ type Outputs<'py> = (
     Option<Bound<'py, PyArrayDyn<f32>>>,
     List<'py, PyArray3<f32>>,
     List<'py, PyArray<f32, numpy::Ix4>>,
+);
+
+type Recorded<'py> = (
+    Option<Bound<'py, PyArray3<f32>>>,
+    Option<Bound<'py, PyArray2<f32>>>,
+    Option<Bound<'py, PyArrayDyn<f32>>>,
+    Recording,
 );
 
 #[pymethods]
@@ -45,7 +86,7 @@ impl Encoder {
         let checkpoint = checkpoint.map(|checkpoint| &*checkpoint.0);
         let source = Source { checkpoint, tensor_names: &tensor_names, initializer_range, seed };
         let load = || model::Encoder::load(Blueprint::from_json(blueprint)?, level, precision, &source, threads);
-        Ok(Self(enter(py, load, model_error)?))
+        Ok(Self::of(enter(py, load, model_error)?))
     }
 
     /// From a packed file, which is mapped.
@@ -53,7 +94,7 @@ impl Encoder {
     fn map(py: Python<'_>, blueprint: &str, path: PathBuf, dtype: Option<&str>) -> PyResult<Self> {
         let (level, precision, threads) = (level()?, dtype.map(precision).transpose()?, threads()?);
         let map = || model::Encoder::map(Blueprint::from_json(blueprint)?, level, precision, &path, threads);
-        Ok(Self(enter(py, map, model_error)?))
+        Ok(Self::of(enter(py, map, model_error)?))
     }
 
     #[staticmethod]
@@ -89,19 +130,16 @@ impl Encoder {
             positions: positions.as_deref(),
         };
         let want = Want { hidden_states: output_hidden_states, attentions: output_attentions };
-        let (threads, blueprint) = (threads()?, self.0.blueprint());
+        let (threads, blueprint) = (threads()?, &self.blueprint);
         let out = enter_long(py, |cancel| {
             let batch = Batch::from_padded(padded, blueprint)?;
-            self.0.forward(threads, &batch, want, cancel)
+            self.read(|encoder| encoder.forward(threads, &batch, want, cancel))
         })?;
         let (hidden, heads) = (blueprint.hidden_size, blueprint.attention.heads);
         let states = |states: Vec<Vec<f32>>| states.into_iter().map(|x| array(py, x, (rows, width, hidden))).collect();
         let attentions =
             |all: Vec<Vec<f32>>| all.into_iter().map(|x| array(py, x, (rows, heads, width, width))).collect();
-        let logits = blueprint.head.map_or(vec![], |head| match head.reads {
-            HeadInput::Pooled => vec![rows, head.outputs],
-            HeadInput::Tokens => vec![rows, width, head.outputs],
-        });
+        let logits = self.logits_shape(rows, width);
         Ok((
             out.last_hidden_state.map(|x| array(py, x, (rows, width, hidden))).transpose()?,
             out.pooled.map(|x| array(py, x, (rows, hidden))).transpose()?,
@@ -109,6 +147,82 @@ impl Encoder {
             output_hidden_states.then(|| states(out.hidden_states)).transpose()?,
             output_attentions.then(|| attentions(out.attentions)).transpose()?,
         ))
+    }
+
+    /// A forward pass of a training step: last hidden states, pooled vectors, logits, and what `backward` needs.
+    /// dropout: (seed, rates of hidden states, of attention's probabilities, of what the head reads).
+    #[expect(clippy::too_many_arguments, reason = "the arguments of transformers' forward")]
+    fn record<'py>(
+        &self,
+        py: Python<'py>,
+        input_ids: PyReadonlyArray<'py, i64, numpy::Ix2>,
+        attention_mask: Ids<'py>,
+        token_type_ids: Ids<'py>,
+        position_ids: Ids<'py>,
+        dropout: Option<(u64, f32, f32, f32)>,
+        gradient_checkpointing: bool,
+    ) -> PyResult<Recorded<'py>> {
+        let shape = shape(&input_ids);
+        let (rows, width) = (shape[0], shape[1]);
+        let [ids, mask, types, positions] =
+            [copy(Some(input_ids))?, copy(attention_mask)?, copy(token_type_ids)?, copy(position_ids)?];
+        let padded = Padded {
+            rows,
+            width,
+            ids: ids.as_deref(),
+            embeds: None,
+            mask: mask.as_deref(),
+            types: types.as_deref(),
+            positions: positions.as_deref(),
+        };
+        let dropout = dropout.map(|(seed, hidden, attention, head)| Dropout { seed, hidden, attention, head });
+        let recipe = Recipe { dropout, checkpointing: gradient_checkpointing };
+        let threads = threads()?;
+        let (out, recording) = enter_long(py, |cancel| {
+            let batch = Batch::from_ids(padded, &self.blueprint)?;
+            self.read(|encoder| encoder.record(threads, batch, recipe, cancel))
+        })?;
+        let hidden = self.blueprint.hidden_size;
+        Ok((
+            out.last_hidden_state.map(|x| array(py, x, (rows, width, hidden))).transpose()?,
+            out.pooled.map(|x| array(py, x, (rows, hidden))).transpose()?,
+            out.logits.map(|x| array(py, x, self.logits_shape(rows, width))).transpose()?,
+            Recording(Mutex::new(Some(recording))),
+        ))
+    }
+
+    /// Adds the gradients of all weights to `gradients`, from those of what `record` returned.
+    fn backward<'py>(
+        &self,
+        py: Python<'py>,
+        recording: &Recording,
+        last_hidden_state: Option<PyReadonlyArray<'py, f32, numpy::Ix3>>,
+        pooled: Option<PyReadonlyArray<'py, f32, numpy::Ix2>>,
+        logits: Option<PyReadonlyArrayDyn<'py, f32>>,
+        gradients: &Gradients,
+    ) -> PyResult<()> {
+        let (recording, threads) = (take(recording)?, threads()?);
+        let (last_hidden_state, pooled, logits) = (copy(last_hidden_state)?, copy(pooled)?, copy(logits)?);
+        enter_long(py, |cancel| {
+            let (last_hidden_state, pooled) = (last_hidden_state.as_deref(), pooled.as_deref());
+            let d = Cotangents { last_hidden_state, pooled, logits: logits.as_deref() };
+            self.read(|encoder| encoder.backward(threads, recording, d, &mut lock(&gradients.0), cancel))
+        })
+    }
+
+    /// Gives back the memory that training keeps from one step for the next.
+    fn release(&self, py: Python<'_>) -> PyResult<()> {
+        enter(py, || self.write(|encoder| Ok(encoder.release_tape())), model_error)
+    }
+
+    /// Reads all weights again, in place.
+    fn refill(&self, py: Python<'_>, checkpoint: &Checkpoint, tensor_names: HashMap<String, String>) -> PyResult<()> {
+        enter(py, || self.write(|encoder| encoder.refill(&checkpoint.0, &tensor_names)), model_error)
+    }
+
+    fn set(&self, py: Python<'_>, slot: &str, values: PyReadonlyArrayDyn<'_, f32>) -> PyResult<()> {
+        let values = copy(Some(values))?.unwrap_or_default();
+        enter(py, || self.write(|encoder| encoder.set(slot, &values)), model_error)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the ragged batch and how it is pooled")]
@@ -129,56 +243,49 @@ impl Encoder {
         let pooling = SentencePooling { modes: &modes, skip: skip.as_deref(), normalize };
         let threads = threads()?;
         let vectors = enter_long(py, |cancel| {
-            let batch = Batch::from_ragged(&ids, types.as_deref(), &lengths, self.0.blueprint())?;
-            self.0.embed(threads, &batch, &pooling, cancel)
+            let batch = Batch::from_ragged(&ids, types.as_deref(), &lengths, &self.blueprint)?;
+            self.read(|encoder| encoder.embed(threads, &batch, &pooling, cancel))
         })?;
-        array(py, vectors, (lengths.len(), modes.len() * self.0.blueprint().hidden_size))
+        array(py, vectors, (lengths.len(), modes.len() * self.blueprint.hidden_size))
     }
 
     fn tensor<'py>(&self, py: Python<'py>, slot: &str) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
-        let (shape, values) = enter(py, || self.0.tensor(slot), model_error)?;
+        let (shape, values) = enter(py, || self.read(|encoder| encoder.tensor(slot)), model_error)?;
         array(py, values, shape)
     }
 
     fn num_parameters(&self) -> u64 {
-        self.0.blueprint().parameters()
+        self.blueprint.parameters()
     }
 
     #[getter]
     fn dtype(&self) -> &'static str {
-        self.0.precision().name()
+        self.precision.name()
     }
 
-    fn memory_footprint(&self) -> usize {
-        self.0.bytes()
+    fn memory_footprint(&self, py: Python<'_>) -> usize {
+        py.detach(|| self.read(model::Encoder::bytes))
     }
 
     fn save(&self, py: Python<'_>, path: PathBuf, tensor_names: HashMap<String, String>) -> PyResult<()> {
-        enter(py, || self.0.save(&path, &tensor_names), model_error)
+        enter(py, || self.read(|encoder| encoder.save(&path, &tensor_names)), model_error)
     }
 
     fn save_packed(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        enter(py, || self.0.save_packed(&path), model_error)
+        enter(py, || self.read(|encoder| encoder.save_packed(&path)), model_error)
+    }
+}
+
+impl Encoder {
+    fn logits_shape(&self, rows: usize, width: usize) -> Vec<usize> {
+        self.blueprint.head.map_or(vec![], |head| match head.reads {
+            HeadInput::Pooled => vec![rows, head.outputs],
+            HeadInput::Tokens => vec![rows, width, head.outputs],
+        })
     }
 }
 
 fn precision(dtype: &str) -> PyResult<Precision> {
     let unknown = || named("InputError", format!("dtype={dtype:?}; expected float32, bfloat16 or int8"));
     Precision::by_name(dtype).ok_or_else(unknown)
-}
-
-fn shape<T: Element, D: Dimension>(array: &PyReadonlyArray<'_, T, D>) -> Vec<usize> {
-    array.as_array().shape().to_vec()
-}
-
-fn copy<T: Element + Copy, D: Dimension>(array: Option<PyReadonlyArray<'_, T, D>>) -> PyResult<Option<Vec<T>>> {
-    let slice = |array: PyReadonlyArray<'_, T, D>| Ok(array.as_slice()?.to_vec());
-    let not_contiguous = |_: numpy::AsSliceError| named("InputError", "an array is not C-contiguous".to_owned());
-    array.map(slice).transpose().map_err(not_contiguous)
-}
-
-/// Moves the values into an array of the given shape.
-fn array<S: IntoDimension>(py: Python<'_>, values: Vec<f32>, shape: S) -> PyResult<Bound<'_, PyArray<f32, S::Dim>>> {
-    let array = Array::from_shape_vec(shape, values).map_err(|e| internal(e.to_string()))?;
-    Ok(array.into_pyarray(py))
 }

@@ -2,12 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+mod arrays;
 mod checkpoint;
 mod encoder;
 mod enter;
 mod errors;
 mod runtime;
 mod tokenizer;
+mod training;
 
 use pyo3::prelude::*;
 
@@ -19,6 +21,9 @@ mod _native {
     use super::encoder::Encoder;
     #[pymodule_export]
     use super::runtime::{_panic, available_isas, get_num_threads, isa, num_threads_reason, set_num_threads};
+
+    #[pymodule_export]
+    use super::training::{Gradients, Optimizer, Recording};
 
     use super::*;
 

@@ -153,6 +153,17 @@ pub(crate) fn words_of_mut<T: Element>(xs: &mut [T]) -> &mut [u32] {
     unsafe { std::slice::from_raw_parts_mut(xs.as_mut_ptr().cast(), xs.len()) }
 }
 
+/// Words as the floats that they are the bits of.
+pub fn floats_of(words: &[u32]) -> &[f32] {
+    // SAFETY: a float is as large as a word and aligned alike, and any bits are one.
+    unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), words.len()) }
+}
+
+pub fn floats_of_mut(words: &mut [u32]) -> &mut [f32] {
+    // SAFETY: as above, and any float is a word.
+    unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), words.len()) }
+}
+
 /// The elements' bytes.
 pub fn bytes_of<T: Element>(xs: &[T]) -> &[u8] {
     // SAFETY: an element is four bytes, all of which are set.

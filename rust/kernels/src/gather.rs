@@ -1,6 +1,7 @@
 //! Embedding look-up: the sum of one row from each of several tables.
 
-use crate::buffer::{NoMemory, words_of};
+use crate::add::add;
+use crate::buffer::{NoMemory, floats_of_mut, words_of};
 use crate::gemm::{Pair, Precision};
 use crate::isa::{Isa, Kernel, Level, dispatch_floats};
 use crate::mat::{Mat, MatMut};
@@ -52,6 +53,11 @@ impl Table {
     /// What it holds: words, and the scales' bits.
     pub fn words(&self) -> [&[u32]; 2] {
         [&self.words, self.scales.words()]
+    }
+
+    /// To be changed in place.
+    pub fn words_mut(&mut self) -> &mut [u32] {
+        self.words.own_mut()
     }
 
     /// Sets all rows: `read(r, rows)` writes the rows `r..` (.., H), and is called for pieces side by side on all threads.
@@ -125,6 +131,28 @@ pub fn gather_add<const N: usize>(level: Level, sources: [(Lookup, &[u32]); N], 
             dispatch_floats(level, Look { source: *source, r: ids[t] as usize, out: out.row_mut(t), add: i > 0 });
         }
     }
+}
+
+/// `table[ids[t]] += rows[t]` for every token t in order: the gradient of a look-up. Rows (T, H), table (V, H) in f32.
+///
+/// Each element of the table is one sum in the order of the tokens, on any number of threads.
+///
+/// # Panics
+/// If the shapes disagree, an id has no row, or the table is not in f32.
+pub fn scatter_add(level: Level, threads: &Threads, rows: Mat, ids: &[u32], table: &mut Table) {
+    const COLUMNS: usize = 64;
+    assert_eq!((rows.rows(), rows.cols()), (ids.len(), table.cols), "scatter_add: rows and ids");
+    assert_eq!(table.precision, Precision::Float32, "scatter_add: the table");
+    let (count, cols) = (table.rows, table.cols);
+    let table = Disjoint::new(MatMut::dense(floats_of_mut(table.words.own_mut()), count, cols));
+    threads.for_each_block(cols.div_ceil(COLUMNS), rows.rows() * COLUMNS, |blocks| {
+        let columns = blocks.start * COLUMNS..cols.min(blocks.end * COLUMNS);
+        for (t, id) in ids.iter().enumerate() {
+            // SAFETY: the blocks of columns do not overlap.
+            let row = unsafe { table.block(*id as usize..*id as usize + 1, columns.clone()) };
+            add(level, rows.block(t..t + 1, columns.clone()), row);
+        }
+    });
 }
 
 /// One row, written or added.
@@ -263,5 +291,25 @@ mod tests {
     fn an_id_without_a_row_is_refused() {
         let table = Lookup::Floats(Mat::dense(&[0.0; 6], 2, 3));
         gather_add(Level::best(), [(table, &[2])], MatMut::dense(&mut [0.0; 3], 1, 3));
+    }
+
+    #[test]
+    fn scattered_rows_add_up_in_order() {
+        let mut random = Random(3);
+        for_every_level(|level| {
+            for (tokens, rows, cols) in [(0, 3, 5), (40, 7, 1), (300, 5, 130)] {
+                let ids: Vec<u32> = (0..tokens).map(|_| (random.next() % rows as u64) as u32).collect();
+                let x = random.floats(tokens * cols);
+                let mut exact = vec![0f32; rows * cols];
+                for (t, id) in ids.iter().enumerate() {
+                    (0..cols).for_each(|c| exact[*id as usize * cols + c] += x[t * cols + c]);
+                }
+                for threads in [1, 3] {
+                    let mut table = Table::zeroed(Precision::Float32, rows, cols).unwrap();
+                    scatter_add(level, &Threads::new(threads), Mat::dense(&x, tokens, cols), &ids, &mut table);
+                    assert_eq!(crate::buffer::floats_of(table.words()[0]), exact);
+                }
+            }
+        });
     }
 }

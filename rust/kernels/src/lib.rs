@@ -4,6 +4,7 @@
 //! one door, `isa::dispatch`, into code compiled for the [`Level`]. Below the door there is one algorithm, generic over
 //! the ISA's token, on one thread, without allocation. What each kernel computes is defined by its twin in [`naive`].
 
+mod add;
 mod arena;
 mod attention;
 mod buffer;
@@ -17,6 +18,7 @@ mod mat;
 mod math;
 pub mod naive;
 mod narrow;
+mod optimizer;
 pub mod peak;
 mod pieces;
 mod quota;
@@ -28,18 +30,22 @@ mod stored;
 mod testing;
 mod threads;
 
+pub use add::add;
 pub use arena::Arena;
-pub use attention::{Probabilities, Qkv, attention, attention_scratch};
-pub use buffer::{Buffer, Element, NoMemory, bytes_of, bytes_of_mut, zeroed_vec};
+pub use attention::{
+    Heads, Probabilities, Qkv, attention, attention_backward, attention_backward_scratch, attention_scratch,
+};
+pub use buffer::{Buffer, Element, NoMemory, bytes_of, bytes_of_mut, floats_of, floats_of_mut, zeroed_vec};
 pub use dropout::Dropout;
-pub use gather::{Lookup, Table, gather_add};
-pub use gemm::{Epilogue, Input, LAYOUT_VERSION, Output, PackedLinear, Precision, linear};
+pub use gather::{Lookup, Table, gather_add, scatter_add};
+pub use gemm::{Epilogue, Input, LAYOUT_VERSION, Output, PackedLinear, Precision, linear, weight_gradient};
 pub use isa::{IsaError, Level};
 pub use layer_norm::layer_norm;
 pub use layer_norm_backward::layer_norm_backward;
 pub use mat::{Mat, MatMut, padded_stride};
 pub use math::{Activation, activation_backward};
 pub use narrow::{Form, Narrow, narrow};
+pub use optimizer::{AdamW, Sgd, adamw, scale, sgd, sum_of_squares};
 pub use quota::{ThreadsError, checked_threads, default_threads};
 pub use softmax::softmax;
 pub use stored::{MappedFile, Stored};

@@ -146,6 +146,26 @@ impl<'a, T: Copy> MatMut<'a, T> {
         Mat { data, rows: self.rows, cols: self.cols, stride: self.stride }
     }
 
+    /// The first `rows` rows, and the others.
+    pub fn split_rows(self, rows: usize) -> (MatMut<'a, T>, MatMut<'a, T>) {
+        let (all, cols) = (self.rows, self.cols);
+        // SAFETY: the two have no row in common.
+        let first = MatMut { ..unsafe { std::ptr::read(&self) } };
+        (first.into_block(0..rows, 0..cols), self.into_block(rows..all, 0..cols))
+    }
+
+    /// The first `cols` columns, and the others.
+    pub fn split_cols(self, cols: usize) -> (MatMut<'a, T>, MatMut<'a, T>) {
+        let (rows, all) = (self.rows, self.cols);
+        // SAFETY: the two have no column in common.
+        let first = MatMut { ..unsafe { std::ptr::read(&self) } };
+        (first.into_block(0..rows, 0..cols), self.into_block(0..rows, cols..all))
+    }
+
+    pub fn fill(&mut self, value: T) {
+        (0..self.rows).for_each(|r| self.row_mut(r).fill(value));
+    }
+
     pub fn into_block(self, rows: Range<usize>, cols: Range<usize>) -> MatMut<'a, T> {
         assert!(rows.start <= rows.end && rows.end <= self.rows);
         assert!(cols.start <= cols.end && cols.end <= self.cols);
@@ -192,6 +212,20 @@ mod tests {
         let mut data = vec![0.0; 12];
         MatMut::new(&mut data, 3, 4, 4).into_block(0..3, 2..4).row_mut(1).fill(5.0);
         assert_eq!(data, [0., 0., 0., 0., 0., 0., 5., 5., 0., 0., 0., 0.]);
+    }
+
+    #[test]
+    fn rows_may_be_split() {
+        let mut data = vec![0.0; 11];
+        let (mut first, mut rest) = MatMut::new(&mut data, 3, 3, 4).split_rows(1);
+        first.fill(1.0);
+        rest.fill(2.0);
+        assert_eq!((first.rows(), rest.rows(), first.view().rows()), (1, 2, 1));
+        assert_eq!(data, [1., 1., 1., 0., 2., 2., 2., 0., 2., 2., 2.]);
+        let (none, all) = MatMut::new(&mut data, 3, 3, 4).split_rows(0);
+        assert_eq!((none.rows(), all.rows()), (0, 3));
+        let (all, none) = all.split_rows(3);
+        assert_eq!((all.rows(), none.rows()), (3, 0));
     }
 
     #[test]

@@ -180,6 +180,39 @@ pub fn attention(q: &[f32], k: &[f32], v: &[f32], d: usize, e: usize, scale: f32
     (probabilities, out)
 }
 
+/// The gradients of q, k and v from that of out, dout (l, e); `mask` (l, n) multiplies the probabilities.
+#[expect(clippy::too_many_arguments, reason = "the operands of attention and their shapes")]
+pub fn attention_backward(
+    q: &[f64],
+    k: &[f64],
+    v: &[f64],
+    dout: &[f64],
+    mask: &[f64],
+    d: usize,
+    e: usize,
+    scale: f64,
+) -> [Vec<f64>; 3] {
+    let (l, n) = (q.len() / d, k.len() / d);
+    let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]);
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    for i in 0..l {
+        let (q, dout) = (&q[i * d..][..d], &dout[i * e..][..e]);
+        let scores: Vec<f64> = (0..n).map(|j| scale * dot(q, &k[j * d..][..d])).collect();
+        let max = scores.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b));
+        let sum: f64 = scores.iter().map(|s| (s - max).exp()).sum();
+        let p: Vec<f64> = scores.iter().map(|s| (s - max).exp() / sum).collect();
+        let dp: Vec<f64> = (0..n).map(|j| mask[i * n + j] * dot(dout, &v[j * e..][..e])).collect();
+        let mean = dot(&p, &dp);
+        for j in 0..n {
+            let ds = scale * p[j] * (dp[j] - mean);
+            (0..d).for_each(|c| dq[i * d + c] += ds * k[j * d + c]);
+            (0..d).for_each(|c| dk[j * d + c] += ds * q[c]);
+            (0..e).for_each(|c| dv[j * e + c] += p[j] * mask[i * n + j] * dout[c]);
+        }
+    }
+    [dq, dk, dv]
+}
+
 pub fn gather_add(tables: &[(&[f32], &[u32])], width: usize) -> Vec<f64> {
     let tokens = tables.first().map_or(0, |(_, ids)| ids.len());
     let element = |t: usize, j: usize| tables.iter().map(|(x, ids)| f64::from(x[ids[t] as usize * width + j])).sum();

@@ -24,7 +24,7 @@ pub fn softmax(level: Level, row: &mut [f32], scale: f32) {
 
 #[inline(always)]
 #[rustfmt::skip]
-fn softmax_row<I: Isa>(isa: I, row: &mut [f32], scale: f32) {
+pub(crate) fn softmax_row<I: Isa>(isa: I, row: &mut [f32], scale: f32) {
     let inverse = isa.splat(1.0 / exp_row(isa, row, scale));
     map_in_place(isa, row, #[inline(always)] |x| isa.mul(x, inverse));
 }

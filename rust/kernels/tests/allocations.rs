@@ -4,8 +4,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use ferroformer_kernels::{
-    Activation, Epilogue, Level, Lookup, Mat, MatMut, Narrow, PackedLinear, Precision, Probabilities, Qkv, Threads,
-    attention, attention_scratch, gather_add, layer_norm, linear, softmax,
+    Activation, Epilogue, Heads, Level, Lookup, Mat, MatMut, Narrow, PackedLinear, Precision, Probabilities, Qkv,
+    Threads, attention, attention_scratch, gather_add, layer_norm, linear, softmax,
 };
 
 /// The system's allocator, with a count for each thread: the test harness has threads of its own.
@@ -68,9 +68,7 @@ fn no_kernel_allocates() {
                 level,
                 &Threads::serial(),
                 Qkv::Floats([mat(H); 3]),
-                HEADS,
-                &[0, T],
-                0.2,
+                Heads::new(HEADS, &[0, T], 0.2),
                 &mut scratch,
                 Some(Probabilities { out: &mut probabilities, width: T, columns: &columns }),
                 MatMut::dense(&mut out, T, H),

@@ -114,6 +114,15 @@ impl<'a> Batch<'a> {
         Ok(batch)
     }
 
+    /// Of ids alone, so that nothing is borrowed.
+    pub fn from_ids(padded: Padded, blueprint: &Blueprint) -> Result<Batch<'static>> {
+        if padded.embeds.is_some() {
+            return Err(ModelError::Input("a batch to be learned from has input_ids, not inputs_embeds".to_owned()));
+        }
+        let Batch { ids, types, positions, columns, starts, width, .. } = Batch::from_padded(padded, blueprint)?;
+        Ok(Batch { ids, types, positions, columns, starts, width, embeds: None })
+    }
+
     /// Sequences end to end: `lengths[s]` tokens each.
     pub fn from_ragged(ids: &[i64], types: Option<&[i64]>, lengths: &[i64], blueprint: &Blueprint) -> Result<Self> {
         let limits = &blueprint.embeddings;

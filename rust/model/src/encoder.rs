@@ -11,28 +11,29 @@ use crate::batch::{Batch, Part};
 use crate::block::Block;
 use crate::blueprint::{Blueprint, HeadInput};
 use crate::cancel::Cancel;
+use crate::checkpoint::Checkpoint;
 use crate::error::{ModelError, Result};
-use crate::export::{self, Export};
-use crate::ingredients::{Embeddings, Head, Pooler};
+use crate::export;
 use crate::loader::{From, Loader, Slot, Source};
 use crate::memory;
 use crate::outputs::{Outputs, PartOutputs, Want, cut, of_sequences, unpad};
-use crate::packed_file::{self, PackedFile, Piece};
+use crate::packed_file::{self, PackedFile};
 use crate::pooling::{Pooling, normalize};
+use crate::training::Tape;
+use crate::weights::Weights;
 use crate::workspace::{Room, Workspace};
 
 pub struct Encoder {
-    blueprint: Blueprint,
-    level: Level,
-    precision: Precision,
-    embeddings: Embeddings,
-    blocks: Vec<Block>,
-    pooler: Option<Pooler>,
-    head: Option<Head>,
+    pub(crate) blueprint: Blueprint,
+    pub(crate) level: Level,
+    pub(crate) precision: Precision,
+    pub(crate) weights: Weights,
     /// Where the weights lie if they are mapped.
-    file: Option<PackedFile>,
+    pub(crate) file: Option<PackedFile>,
     /// Rooms that no call is working in.
     workspaces: Mutex<Vec<Workspace>>,
+    /// The room of a training step that no step is working in.
+    pub(crate) tapes: Mutex<Option<Tape>>,
 }
 
 /// How sentences become vectors.
@@ -48,11 +49,7 @@ impl Encoder {
     /// Every slot with its shape, in the order of a checkpoint; an error where they would not fit the memory that is left.
     pub fn slots(blueprint: &Blueprint) -> Result<Vec<Slot>> {
         memory::require("the model", blueprint.parameters().saturating_mul(4))?;
-        let mut slots = Embeddings::slots(blueprint);
-        slots.extend((0..blueprint.num_layers).flat_map(|i| Block::slots(blueprint, &format!("layers.{i}"))));
-        slots.extend(blueprint.pooler.iter().flat_map(|_| Pooler::slots(blueprint)));
-        slots.extend(blueprint.head.iter().flat_map(|spec| Head::slots(blueprint, *spec)));
-        Ok(slots)
+        Ok(Weights::slots(blueprint))
     }
 
     /// Checks all shapes against the checkpoint and the size against the memory that is left, then loads and packs.
@@ -89,18 +86,14 @@ impl Encoder {
     }
 
     fn build(blueprint: Blueprint, loader: &Loader) -> Result<Self> {
-        let block = |i| Block::load(loader, &blueprint, &format!("layers.{i}"));
-        let blocks = (0..blueprint.num_layers).map(block).collect::<Result<_>>()?;
         Ok(Self {
-            embeddings: Embeddings::load(loader, &blueprint)?,
-            blocks,
-            pooler: blueprint.pooler.map(|spec| Pooler::load(loader, &blueprint, spec)).transpose()?,
-            head: blueprint.head.map(|spec| Head::load(loader, &blueprint, spec)).transpose()?,
+            weights: Weights::load(loader, &blueprint)?,
             level: loader.level,
             precision: loader.precision,
             blueprint,
             file: None,
             workspaces: Mutex::default(),
+            tapes: Mutex::default(),
         })
     }
 
@@ -114,15 +107,7 @@ impl Encoder {
 
     /// Bytes of the weights, in memory or in a mapped file.
     pub fn bytes(&self) -> usize {
-        self.pieces().iter().map(|piece| size_of_val(piece.words)).sum()
-    }
-
-    fn pieces(&self) -> Vec<Piece<'_>> {
-        let mut pieces = self.embeddings.pieces();
-        pieces.extend(self.blocks.iter().flat_map(Block::pieces));
-        pieces.extend(self.pooler.iter().flat_map(Pooler::pieces));
-        pieces.extend(self.head.iter().flat_map(Head::pieces));
-        pieces
+        self.weights.pieces().iter().map(|piece| size_of_val(piece.words)).sum()
     }
 
     /// A padded batch to padded outputs.
@@ -225,18 +210,18 @@ impl Encoder {
         check()?;
         ws.resize(self.level, threads, &self.blueprint, [part.sequences(), part.tokens(), part.longest()])?;
         self.each_chunk(threads, ws, |team, tokens, _, mut hidden, qkv, room| {
-            let first = &self.blocks[0];
+            let first = &self.weights.blocks[0];
             room.narrow.resize(first.form(), hidden.rows(), hidden.cols())?;
             let Room { sum, narrow, .. } = room;
-            self.embeddings.forward(team, part, tokens, sum.mat_mut(), hidden.reborrow(), narrow);
+            self.weights.embeddings.forward(team, part, tokens, sum.mat_mut(), hidden.reborrow(), narrow);
             first.project(team, hidden.view(), narrow, qkv);
             Ok(())
         })?;
         share.hidden_state(0, part, ws);
-        for (i, block) in self.blocks.iter().enumerate() {
+        for (i, block) in self.weights.blocks.iter().enumerate() {
             check()?;
             block.attend(threads, part, ws, share.attention(i));
-            let next = self.blocks.get(i + 1);
+            let next = self.weights.blocks.get(i + 1);
             self.each_chunk(threads, ws, |team, _, context, mut hidden, qkv, room| {
                 block.finish(team, context, &mut hidden, next.map_or(Form::Floats, Block::form), room)?;
                 if let Some(next) = next {
@@ -281,7 +266,7 @@ impl Encoder {
     /// The first token of each sequence through the pooler, if there is one, to `ws.pooled` (S, H). What stands there for an
     /// empty sequence means nothing.
     fn pool_first(&self, threads: &Threads, part: &Part, ws: &mut Workspace) -> Result<()> {
-        let Some(pooler) = &self.pooler else { return Ok(()) };
+        let Some(pooler) = &self.weights.pooler else { return Ok(()) };
         for (s, range) in part.ranges().enumerate() {
             if !range.is_empty() {
                 ws.first.mat_mut().row_mut(s).copy_from_slice(ws.hidden.mat().row(range.start));
@@ -297,7 +282,7 @@ impl Encoder {
 
     /// What the head says of each token or sequence, to `out`, padded; zeros where there is no token.
     fn judge(&self, threads: &Threads, part: &Part, ws: &mut Workspace, out: &mut [f32]) -> Result<()> {
-        let Some(head) = &self.head else { return Ok(()) };
+        let Some(head) = &self.weights.head else { return Ok(()) };
         let x = if head.reads() == HeadInput::Pooled { ws.pooled.mat() } else { ws.hidden.mat() };
         ws.logits.resize(x.rows(), head.outputs())?;
         head.forward(threads, x, &mut lock(&ws.rooms[0]).narrow, ws.logits.mat_mut())?;
@@ -325,9 +310,31 @@ impl Encoder {
 
     /// The values of a slot, row-major, with its shape.
     pub fn tensor(&self, slot: &str) -> Result<(Vec<usize>, Vec<f32>)> {
-        let export = self.exports().find(|export| export.slot == slot);
-        let export = export.ok_or_else(|| ModelError::Input(format!("the model has no slot {slot:?}")))?;
-        Ok((export.shape, export.values.to_vec()))
+        self.weights.tensor(slot)
+    }
+
+    /// Reads every slot again, in place, from what a checkpoint holds under its name.
+    pub fn refill(&mut self, checkpoint: &Checkpoint, tensor_names: &HashMap<String, String>) -> Result<()> {
+        self.check_trainable()?;
+        let slots = Weights::slots(&self.blueprint);
+        let tensor = |slot: &Slot| {
+            let missing = || ModelError::Input(format!("tensor_names has no name for the slot {:?}", slot.name));
+            checkpoint.tensor(tensor_names.get(&slot.name).ok_or_else(missing)?)
+        };
+        slots.iter().try_for_each(|slot| tensor(slot)?.expect(&slot.shape))?;
+        for slot in &slots {
+            let mut values = memory::zeroed("a tensor", slot.shape.iter().product())?;
+            tensor(slot)?.read(0, &mut values)?;
+            self.weights.slot_mut(&slot.name)?.set(&values);
+        }
+        Ok(())
+    }
+
+    /// Writes a slot, row-major.
+    pub fn set(&mut self, slot: &str, values: &[f32]) -> Result<()> {
+        self.check_trainable()?;
+        self.weights.slot_mut(slot)?.set(values);
+        Ok(())
     }
 
     /// Writes every slot under its name in `tensor_names`: in float32, or in bfloat16 where it is held so.
@@ -336,19 +343,12 @@ impl Encoder {
         if self.precision == Precision::Int8 {
             return Err(ModelError::Input("weights in int8 cannot be written as a plain checkpoint".to_owned()));
         }
-        export::save(&self.exports().collect::<Vec<_>>(), path, tensor_names)
+        export::save(&self.weights.exports().collect::<Vec<_>>(), path, tensor_names)
     }
 
     /// Writes the weights as they lie in memory, for [`map`](Self::map).
     pub fn save_packed(&self, path: &Path) -> Result<()> {
-        packed_file::write(path, &self.blueprint, self.level, self.precision, &self.pieces())
-    }
-
-    fn exports(&self) -> impl Iterator<Item = Export<'_>> {
-        let blocks = self.blocks.iter().flat_map(Block::exports);
-        let pooler = self.pooler.iter().flat_map(Pooler::exports);
-        let head = self.head.iter().flat_map(Head::exports);
-        self.embeddings.exports().chain(blocks).chain(pooler).chain(head)
+        packed_file::write(path, &self.blueprint, self.level, self.precision, &self.weights.pieces())
     }
 }
 

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
-use ferroformer_kernels::{Level, PackedLinear, Precision, Table};
+use ferroformer_kernels::{Level, PackedLinear, Precision, Table, floats_of_mut};
 use half::bf16;
 use safetensors::{Dtype, View};
 
@@ -36,6 +36,27 @@ impl Values<'_> {
             Values::Table(table, level) => (0..table.rows()).flat_map(|r| table.row(*level, r)).collect(),
             Values::Weights(packed, outputs) => outputs.clone().flat_map(|n| packed.weights_of(n)).collect(),
             Values::Biases(packed, outputs) => outputs.clone().map(|n| packed.bias_of(n)).collect(),
+        }
+    }
+}
+
+/// A slot's place.
+pub(crate) enum ValuesMut<'a> {
+    Vector(&'a mut [f32]),
+    /// In f32.
+    Table(&'a mut Table),
+    Weights(&'a mut PackedLinear, Range<usize>),
+    Biases(&'a mut PackedLinear, Range<usize>),
+}
+
+impl ValuesMut<'_> {
+    /// Writes all values, row-major.
+    pub(crate) fn set(self, values: &[f32]) {
+        match self {
+            ValuesMut::Vector(place) => place.copy_from_slice(values),
+            ValuesMut::Table(table) => floats_of_mut(table.words_mut()).copy_from_slice(values),
+            ValuesMut::Weights(packed, outputs) => packed.set_weights(outputs.start, values),
+            ValuesMut::Biases(packed, outputs) => packed.set_bias(outputs.start, values),
         }
     }
 }

@@ -22,6 +22,9 @@ mod memory;
 mod outputs;
 mod packed_file;
 mod pooling;
+mod training;
+
+mod weights;
 mod workspace;
 
 pub use batch::{Batch, Padded};
@@ -34,3 +37,4 @@ pub use ferroformer_kernels::Precision;
 pub use loader::{Slot, Source};
 pub use outputs::{Outputs, Want};
 pub use pooling::Pooling;
+pub use training::{AdamW, Cotangents, Dropout, Gradients, Optimizer, Recipe, Recording, Rule, Sgd};

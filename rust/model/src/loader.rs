@@ -4,7 +4,7 @@
 //! kilobytes, converted and packed, on all threads, so that no second copy of the weights ever exists. Weights that were packed
 //! before are taken as they lie in their file.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ferroformer_kernels::{Arena, Element, Level, PackedLinear, Precision, Stored, Table, Threads};
 
@@ -51,6 +51,8 @@ pub(crate) enum From<'a> {
     /// With the room where they go.
     Source(&'a Source<'a>, Arena),
     Packed(&'a PackedFile),
+    /// Zeros, and nothing at all for pieces whose slots are all named.
+    Zeros(Arena, &'a HashSet<String>),
 }
 
 impl Loader<'_> {
@@ -66,6 +68,9 @@ impl Loader<'_> {
 
     /// A vector as it is.
     pub(crate) fn vector(&self, slot: &Slot) -> Result<Stored> {
+        if self.leaves_out(&[slot]) {
+            return Ok(Stored::default());
+        }
         let mut vector = self.place(&slot.name, slot.shape.iter().product())?;
         if let From::Source(source, _) = &self.from {
             fill(source, slot, 0, vector.own_mut())?;
@@ -75,7 +80,7 @@ impl Loader<'_> {
 
     /// (rows, H), one row for each id.
     pub(crate) fn table(&self, slot: &Slot) -> Result<Table> {
-        let (rows, cols) = (slot.shape[0], slot.shape[1]);
+        let (rows, cols) = if self.leaves_out(&[slot]) { (0, 0) } else { (slot.shape[0], slot.shape[1]) };
         let [words, scales] = Table::lens(self.precision, rows, cols);
         let (words, scales) = (self.place(&slot.name, words)?, self.place(&scales_of(&slot.name), scales)?);
         let mut table = Table::of(self.precision, [rows, cols], words, scales);
@@ -88,6 +93,9 @@ impl Loader<'_> {
     /// Layers with the same inputs side by side in one, under one name: (weight (N, K), bias (N,)) each.
     pub(crate) fn linear(&self, name: &str, parts: &[[Slot; 2]]) -> Result<PackedLinear> {
         let (level, precision, inputs) = (self.level, self.precision, parts[0][0].shape[1]);
+        if self.leaves_out(&parts.iter().flatten().collect::<Vec<_>>()) {
+            return Ok(PackedLinear::of(level, precision, [0, 0], Stored::default()));
+        }
         let outputs = parts.iter().map(|[weight, _]| weight.shape[0]).sum();
         let words = self.place(name, PackedLinear::len(level, precision, inputs, outputs))?;
         let mut packed = PackedLinear::of(level, precision, [inputs, outputs], words);
@@ -104,12 +112,18 @@ impl Loader<'_> {
         Ok(packed)
     }
 
+    fn leaves_out(&self, slots: &[&Slot]) -> bool {
+        matches!(self.from, From::Zeros(_, out) if slots.iter().all(|slot| out.contains(&slot.name)))
+    }
+
     /// Where weights lie ready, or where they are to be written.
     fn place<T: Element>(&self, name: &str, len: usize) -> Result<Stored<T>> {
         match &self.from {
             _ if len == 0 => Ok(Stored::default()),
             From::Packed(file) => file.take(name, len),
-            From::Source(_, arena) => arena.zeroed(len).map(Stored::own).map_err(|_| memory::refused("the model", len)),
+            From::Source(_, arena) | From::Zeros(arena, _) => {
+                arena.zeroed(len).map(Stored::own).map_err(|_| memory::refused("the model", len))
+            }
         }
     }
 }

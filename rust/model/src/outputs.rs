@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use ferroformer_kernels::Mat;
+use ferroformer_kernels::{Mat, MatMut};
 
 use crate::batch::{Batch, Part};
 use crate::blueprint::{Blueprint, HeadInput};
@@ -101,6 +101,17 @@ pub(crate) fn of_sequences(part: &Part, rows: Mat, out: &mut [f32]) {
     for ((s, range), out) in part.ranges().enumerate().zip(out.chunks_exact_mut(rows.cols())) {
         if !range.is_empty() {
             out.copy_from_slice(rows.row(s));
+        }
+    }
+}
+
+/// The padded (S, W, N) to the rows of a part's tokens (T, N).
+pub(crate) fn pad(part: &Part, padded: &[f32], mut rows: MatMut) {
+    let cols = rows.cols();
+    for (s, range) in part.ranges().enumerate() {
+        for t in range {
+            let place = (s * part.width + part.columns[t]) * cols;
+            rows.row_mut(t).copy_from_slice(&padded[place..place + cols]);
         }
     }
 }

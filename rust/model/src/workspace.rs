@@ -32,6 +32,18 @@ impl Rows {
     }
 }
 
+impl Rows {
+    /// The first rows.
+    pub(crate) fn first(&self, rows: usize) -> Mat<'_> {
+        self.mat().rows_of(0..rows)
+    }
+
+    pub(crate) fn first_mut(&mut self, rows: usize) -> MatMut<'_> {
+        let cols = self.cols;
+        self.mat_mut().into_block(0..rows, 0..cols)
+    }
+}
+
 /// What a part works in.
 #[derive(Default)]
 pub(crate) struct Workspace {

@@ -10,14 +10,21 @@
 //! padding and no mask. A query's row does not depend on the block that it falls into.
 //! (Vaswani et al. 2017, arXiv 1706.03762.)
 
+mod backward;
+#[cfg(test)]
+mod backward_contract;
 #[cfg(test)]
 mod contract;
 mod operands;
 
+pub use backward::{attention_backward, attention_backward_scratch};
 use operands::Operands;
 
 use crate::buffer::words_of_mut;
+use crate::dropout::Dropout;
 use crate::gemm::{Bf16, Float32, Panels, Rows, multiply};
+use std::ops::Range;
+
 use crate::isa::{Isa, Kernel, Level, dispatch, dispatch_floats};
 use crate::mat::{Mat, MatMut, padded_stride};
 use crate::rows::map_in_place;
@@ -36,6 +43,48 @@ pub struct Probabilities<'a> {
     pub columns: &'a [usize],
 }
 
+/// Whose attention it is.
+#[derive(Clone, Copy)]
+pub struct Heads<'a> {
+    pub heads: usize,
+    /// Sequence s has the rows `starts[s] - starts[0]..starts[s + 1] - starts[0]`.
+    pub starts: &'a [usize],
+    /// (S,): how many rows of each sequence, the first ones, can be attended to; all where it is None.
+    pub keys: Option<&'a [usize]>,
+    pub scale: f32,
+    /// Of the probabilities: row number (starts[s] + query) heads + head, column key.
+    pub dropout: Option<Dropout>,
+}
+
+impl<'a> Heads<'a> {
+    /// Every row a key, without dropout.
+    pub fn new(heads: usize, starts: &'a [usize], scale: f32) -> Self {
+        Heads { heads, starts, keys: None, scale, dropout: None }
+    }
+
+    /// The rows of sequence s, and how many of them are keys.
+    fn rows(&self, s: usize) -> (Range<usize>, usize) {
+        let rows = self.starts[s] - self.starts[0]..self.starts[s + 1] - self.starts[0];
+        let keys = self.keys.map_or(rows.len(), |keys| keys[s]);
+        (rows, keys)
+    }
+
+    /// The longest sequence, for matrices of so many tokens.
+    fn longest(&self, tokens: usize) -> usize {
+        let (starts, sequences) = (self.starts, self.starts.len() - 1);
+        assert!(starts.is_sorted() && starts[sequences] - starts[0] == tokens, "attention: starts");
+        let fit = self
+            .keys
+            .is_none_or(|keys| keys.len() == sequences && (0..sequences).all(|s| keys[s] <= self.rows(s).0.len()));
+        assert!(fit, "attention: keys");
+        starts.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0)
+    }
+
+    fn dropout_row(&self, s: usize, query: usize, head: usize) -> u64 {
+        ((self.starts[s] + query) * self.heads + head) as u64
+    }
+}
+
 /// Floats of scratch that each thread needs in [`attention`], for sequences of up to `length` tokens.
 pub fn attention_scratch(level: Level, length: usize, head_dim: usize) -> usize {
     Scratch::new(level.panel(), length, head_dim).floats()
@@ -52,26 +101,23 @@ pub enum Qkv<'a> {
 
 /// Multi-head self-attention over each sequence alone: q, k, v (T, heads x D) -> out (T, heads x D).
 ///
-/// Sequence s has the rows `starts[s] - starts[0]..starts[s + 1] - starts[0]`. With `probabilities` the weights are written too.
+/// With `probabilities` the weights are written too (as they are before dropout).
 /// With R = u (4 + scale D max |q| max |k|) and u = 2^-23, a probability is within 2 R of itself and an element of `out` within
 /// R max |v| of the exact value. From operands in bf16 both products are of numbers rounded to that, and u = 2^-8. NaN in a key
 /// reaches every row of its sequence and head, in a value its column of these, in a query its own row.
 ///
 /// # Panics
 /// If the shapes disagree or `scratch` is shorter than `threads` times [`attention_scratch`].
-#[expect(clippy::too_many_arguments, reason = "the operands of attention, each by its own name")]
 pub fn attention(
     level: Level,
     threads: &Threads,
     qkv: Qkv,
-    heads: usize,
-    starts: &[usize],
-    scale: f32,
+    heads: Heads,
     scratch: &mut [f32],
     probabilities: Option<Probabilities>,
     out: MatMut,
 ) {
-    let call = Call { level, threads, heads, starts, scale, scratch, probabilities, out };
+    let call = Call { level, threads, heads, scratch, probabilities, out };
     match qkv {
         Qkv::Floats(qkv) => call.run(qkv, 1, |head| dispatch_floats(level, InFloats(head))),
         Qkv::Bf16(qkv) => {
@@ -84,9 +130,7 @@ pub fn attention(
 struct Call<'a> {
     level: Level,
     threads: &'a Threads,
-    heads: usize,
-    starts: &'a [usize],
-    scale: f32,
+    heads: Heads<'a>,
     scratch: &'a mut [f32],
     probabilities: Option<Probabilities<'a>>,
     out: MatMut<'a>,
@@ -95,17 +139,12 @@ struct Call<'a> {
 impl Call<'_> {
     /// All heads of all sequences by `attend`; the operands have so many channels a word.
     fn run<X: Copy + Sync>(self, qkv: [Mat<X>; 3], per_word: usize, attend: impl Fn(Head<X>) + Sync) {
-        let Call { level, threads, heads, starts, scale, scratch, probabilities, out } = self;
-        assert!(starts.is_sorted(), "attention: starts");
-        let (base, sequences) = (starts[0], starts.len() - 1);
-        let (tokens, columns) = (starts[sequences] - base, out.cols());
-        assert!(
-            qkv.iter().all(|x| (x.rows(), x.cols() * per_word) == (tokens, columns)) && out.rows() == tokens,
-            "attention: q, k, v and out"
-        );
+        let Call { level, threads, heads: of, scratch, probabilities, out } = self;
+        let (sequences, heads, tokens, columns) = (of.starts.len() - 1, of.heads, out.rows(), out.cols());
+        let longest = of.longest(tokens);
+        assert!(qkv.iter().all(|x| (x.rows(), x.cols() * per_word) == (tokens, columns)), "attention: q, k, v and out");
         let head_dim = columns / heads;
         assert!(head_dim * heads == columns && head_dim.is_multiple_of(per_word), "attention: heads");
-        let longest = starts.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
         let sizes = Scratch::new(level.panel(), longest, head_dim);
         let width = probabilities.as_ref().map_or(0, |p| p.width);
         let places = probabilities.as_ref().map_or(&[][..], |p| p.columns);
@@ -116,9 +155,12 @@ impl Call<'_> {
         let threads = if tokens * longest * columns < LEAST_SHARED { &alone } else { threads };
         threads.for_each(sequences * heads, |rank, task| {
             let (s, head) = (task / heads, task % heads);
-            let rows = starts[s] - base..starts[s + 1] - base;
+            let (rows, keys) = of.rows(s);
             let cols = |per_word: usize| head * head_dim / per_word..(head + 1) * head_dim / per_word;
-            let [q, k, v] = [0, 1, 2].map(|i| qkv[i].block(rows.clone(), cols(per_word)));
+            let [q, k, v] = [0, 1, 2].map(|i| {
+                let rows = if i == 0 { rows.clone() } else { rows.start..rows.start + keys };
+                qkv[i].block(rows, cols(per_word))
+            });
             // SAFETY: tasks that run together have different ranks, and each its own rows and columns of out and its own
             // row of probabilities.
             let (mut scratch, mut probabilities, out) = unsafe {
@@ -126,7 +168,8 @@ impl Call<'_> {
                 (scratch.block(rank..rank + 1, 0..sizes.floats()), own, out.block(rows.clone(), cols(1)))
             };
             let probabilities = probabilities.as_mut().map(|p| (p.row_mut(0), &places[rows]));
-            attend(Head { q, k, v, scale, scratch: scratch.row_mut(0), sizes, probabilities, out });
+            let dropout = of.dropout.map(|dropout| (dropout, of.dropout_row(s, 0, head), heads as u64));
+            attend(Head { q, k, v, scale: of.scale, dropout, scratch: scratch.row_mut(0), sizes, probabilities, out });
         });
     }
 }
@@ -162,6 +205,8 @@ struct Head<'a, X> {
     k: Mat<'a, X>,
     v: Mat<'a, X>,
     scale: f32,
+    /// With the row number of the first query, and from one query to the next.
+    dropout: Option<(Dropout, u64, u64)>,
     scratch: &'a mut [f32],
     sizes: Scratch,
     /// (width, width), and the columns of the sequence's tokens.
@@ -173,7 +218,7 @@ impl<X: Copy> Head<'_, X> {
     #[inline(always)]
     #[rustfmt::skip]
     fn attend<I: Isa, F: Operands<I, X = X>>(mut self, isa: I) {
-        let (length, dim) = (self.q.rows(), self.out.cols());
+        let (length, attended, dim) = (self.q.rows(), self.k.rows(), self.out.cols());
         let (keys, rest) = self.scratch.split_at_mut(self.sizes.keys);
         let (values, rest) = rest.split_at_mut(self.sizes.values);
         let (scores, narrow) = rest.split_at_mut(self.sizes.scores);
@@ -181,22 +226,25 @@ impl<X: Copy> Head<'_, X> {
         pack_keys::<I, F>(isa, self.k, keys);
         F::pack_values(isa, self.v, values);
         let keys = Panels { data: keys, depth: self.k.cols() };
-        let values = Panels { data: values, depth: length.div_ceil(F::PER_WORD) };
-        let stride = padded_stride(length);
+        let values = Panels { data: values, depth: attended.div_ceil(F::PER_WORD) };
+        let stride = padded_stride(attended);
         for first in (0..length).step_by(BLOCK) {
             let rows = first..length.min(first + BLOCK);
-            let mut block = MatMut::new(scores, rows.len(), length, stride);
+            let mut block = MatMut::new(scores, rows.len(), attended, stride);
             rows.clone().for_each(#[inline(always)] |r| ask::<I, F>(isa, self.q, r + BLOCK));
             let queries = Rows::plain(self.q.rows_of(rows.clone()));
-            multiply::<I, F>(isa, queries, keys, length, Some(block.reborrow()), #[inline(always)] |_, _, _| ());
+            multiply::<I, F>(isa, queries, keys, attended, Some(block.reborrow()), #[inline(always)] |_, _, _| ());
             let mut inverses = [0.0; BLOCK];
             for (r, inverse) in inverses[..rows.len()].iter_mut().enumerate() {
                 *inverse = 1.0 / exp_row(isa, block.row_mut(r), self.scale);
                 if let Some((out, columns)) = &mut self.probabilities {
                     scatter(block.row_mut(r), *inverse, columns, first + r, out);
                 }
+                if let Some((dropout, row, step)) = self.dropout {
+                    dropout.row(isa, row + (first + r) as u64 * step, block.row_mut(r));
+                }
             }
-            let weights = Rows::plain(F::rows(isa, Mat::new(scores, rows.len(), length, stride), narrow));
+            let weights = Rows::plain(F::rows(isa, Mat::new(scores, rows.len(), attended, stride), narrow));
             let out = self.out.reborrow().into_block(rows, 0..dim);
             multiply::<I, F>(isa, weights, values, dim, Some(out), #[inline(always)] |tile, rows, _| {
                 for (i, inverse) in inverses[rows].iter().enumerate() {

@@ -153,6 +153,10 @@ impl PackedLinear {
     pub fn words(&self) -> &[u32] {
         &self.data
     }
+    /// The panels, to be changed in place.
+    pub fn words_mut(&mut self) -> &mut [u32] {
+        self.data.own_mut()
+    }
     /// Rows of words in a panel, its head aside.
     pub(crate) fn depth(&self) -> usize {
         self.inputs.div_ceil(self.precision.per_word())
@@ -276,6 +280,25 @@ impl PackedLinear {
         }
     }
 
+    /// Where the weights and where the biases of some outputs lie among [`words`](Self::words), in f32. What fills up the last
+    /// panel counts to the last output.
+    pub fn places(&self, outputs: Range<usize>) -> [Vec<Range<usize>>; 2] {
+        let (panel, words) = (self.level.panel(), self.panel_words());
+        let [mut weights, mut biases] = [vec![], vec![]];
+        for p in outputs.start / panel..outputs.end.div_ceil(panel) {
+            let first = outputs.start.max(p * panel) - p * panel;
+            let end = if outputs.end == self.outputs { panel } else { panel.min(outputs.end - p * panel) };
+            let row = |r: usize| p * words + r * panel + first..p * words + r * panel + end;
+            biases.push(row(0));
+            if end - first == panel {
+                weights.push(row(1).start..(p + 1) * words);
+            } else {
+                weights.extend((1..words / panel).map(row));
+            }
+        }
+        [weights, biases]
+    }
+
     pub fn bias_of(&self, n: usize) -> f32 {
         f32::from_bits(self.data[self.head(n, self.precision.bias_row())])
     }
@@ -301,6 +324,22 @@ mod tests {
                     assert_eq!(packed.bias_of(n), bias[n]);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn places_cover_the_panels_once() {
+        for level in Level::available() {
+            let packed = PackedLinear::zeroed(level, Precision::Float32, 3, 70).unwrap();
+            let mut seen = vec![0; packed.words().len()];
+            for outputs in [0..7, 7..40, 40..70] {
+                for range in packed.places(outputs).into_iter().flatten() {
+                    seen[range].iter_mut().for_each(|n| *n += 1);
+                }
+            }
+            assert!(seen.iter().all(|n| *n == 1));
+            let whole = packed.places(0..70);
+            assert_eq!(whole[0].len(), 70usize.div_ceil(level.panel()));
         }
     }
 

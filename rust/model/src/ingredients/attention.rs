@@ -1,17 +1,20 @@
 //! Multi-head self-attention with its projections.
 
 use ferroformer_kernels::{
-    Epilogue, Form, Level, Mat, MatMut, Narrow, Output, Precision, Probabilities, Qkv, Threads, attention, narrow,
+    Dropout, Epilogue, Form, Heads, Level, Mat, MatMut, Narrow, Output, Precision, Probabilities, Qkv, Threads,
+    attention, attention_backward, narrow,
 };
 
 use super::Linear;
 use crate::batch::Part;
 use crate::blueprint::{AttentionSpec, Blueprint};
 use crate::error::Result;
-use crate::export::Export;
+use crate::export::{Export, ValuesMut};
 use crate::loader::{Loader, Slot};
 use crate::packed_file::Piece;
-use crate::workspace::{Room, Workspace};
+use crate::training::Pass;
+use crate::weights::Place;
+use crate::workspace::Room;
 
 pub(crate) struct SelfAttention {
     /// H to 3 x heads x head_dim: queries, keys and values of a token side by side.
@@ -67,29 +70,59 @@ impl SelfAttention {
         there && self.form() != Form::Floats && self.spec.head_dim.is_multiple_of(2)
     }
 
-    /// Each sequence of the part with itself: `ws.qkv` -> `ws.context` (T, heads x head_dim).
-    pub(crate) fn attend(&self, threads: &Threads, part: &Part, ws: &mut Workspace, attentions: AttentionOutput) {
-        let AttentionSpec { heads, head_dim } = self.spec;
-        let size = heads * head_dim;
-        let (qkv, tokens) = (ws.qkv.mat(), 0..part.tokens());
+    /// Each sequence of the part with itself: qkv (T, 3 x heads x head_dim) -> context (T, heads x head_dim).
+    #[expect(clippy::too_many_arguments, reason = "what attention reads and writes, each by its own name")]
+    pub(crate) fn attend(
+        &self,
+        threads: &Threads,
+        part: &Part,
+        qkv: Mat,
+        dropout: Option<Dropout>,
+        scratch: &mut [f32],
+        attentions: AttentionOutput,
+        context: MatMut,
+    ) {
+        let AttentionSpec { head_dim, .. } = self.spec;
+        let (size, tokens) = (self.spec.heads * head_dim, 0..part.tokens());
         let qkv = if self.in_bf16() {
             Qkv::Bf16([0, 1, 2].map(|i| qkv.words().block(tokens.clone(), i * size / 2..(i + 1) * size / 2)))
         } else {
             Qkv::Floats([0, 1, 2].map(|i| qkv.block(tokens.clone(), i * size..(i + 1) * size)))
         };
         let probabilities = attentions.map(|out| Probabilities { out, width: part.width, columns: part.columns });
-        let scale = 1.0 / (head_dim as f32).sqrt();
-        attention(
-            self.level,
-            threads,
-            qkv,
-            heads,
-            part.starts,
-            scale,
-            &mut ws.scratch,
-            probabilities,
-            ws.context.mat_mut(),
-        );
+        attention(self.level, threads, qkv, self.heads(part, dropout), scratch, probabilities, context);
+    }
+
+    fn heads<'a>(&self, part: &Part<'a>, dropout: Option<Dropout>) -> Heads<'a> {
+        let scale = 1.0 / (self.spec.head_dim as f32).sqrt();
+        Heads { dropout, ..Heads::new(self.spec.heads, part.starts, scale) }
+    }
+
+    /// qkv (T, 3 x heads x head_dim) and the gradient of context, d_context -> the gradient of qkv.
+    pub(crate) fn attend_backward(
+        &self,
+        pass: &Pass,
+        dropout: Option<Dropout>,
+        qkv: Mat,
+        d_context: Mat,
+        scratch: &mut [f32],
+        d_qkv: MatMut,
+    ) {
+        let (size, tokens) = (self.spec.heads * self.spec.head_dim, pass.tokens());
+        let qkv = [0, 1, 2].map(|i| qkv.block(0..tokens, i * size..(i + 1) * size));
+        let (dq, rest) = d_qkv.split_cols(size);
+        let (dk, dv) = rest.split_cols(size);
+        let heads = self.heads(pass.step.part, dropout);
+        attention_backward(self.level, pass.threads, qkv, heads, d_context, scratch, [dq, dk, dv]);
+    }
+
+    /// The layers of this ingredient, whose gradients a caller takes.
+    pub(crate) fn layers(&self) -> [&Linear; 2] {
+        [&self.projection, &self.output]
+    }
+
+    pub(crate) fn layers_mut(&mut self) -> [&mut Linear; 2] {
+        [&mut self.projection, &mut self.output]
     }
 
     /// Some tokens: context (T, heads x head_dim) and what they were before, hidden (T, H) -> hidden + output(context).
@@ -103,6 +136,18 @@ impl SelfAttention {
 
     pub(crate) fn exports(&self) -> impl Iterator<Item = Export<'_>> {
         self.projection.exports().chain(self.output.exports())
+    }
+
+    pub(crate) fn floats_mut(&mut self) -> Vec<&mut [f32]> {
+        vec![self.projection.floats_mut(), self.output.floats_mut()]
+    }
+
+    pub(crate) fn places(&self) -> Vec<Vec<Place>> {
+        vec![self.projection.places(), self.output.places()]
+    }
+
+    pub(crate) fn slot_mut(&mut self, slot: &str) -> Option<ValuesMut<'_>> {
+        self.projection.slot_mut(slot).or_else(|| self.output.slot_mut(slot))
     }
 
     pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {

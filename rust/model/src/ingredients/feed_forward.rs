@@ -1,13 +1,17 @@
 //! The position-wise feed-forward network: up, activation, down.
 
-use ferroformer_kernels::{Activation, Epilogue, Form, Level, Mat, Threads, narrow};
+use ferroformer_kernels::{
+    Activation, Epilogue, Form, Level, Mat, MatMut, Narrow, Threads, activation_backward, linear, narrow,
+};
 
 use super::Linear;
 use crate::blueprint::Blueprint;
 use crate::error::Result;
-use crate::export::Export;
+use crate::export::{Export, ValuesMut};
 use crate::loader::{Loader, Slot};
 use crate::packed_file::Piece;
+use crate::training::Transposed;
+use crate::weights::Place;
 use crate::workspace::Room;
 
 pub(crate) struct FeedForward {
@@ -55,8 +59,58 @@ impl FeedForward {
         Ok(())
     }
 
+    /// Some tokens: what is read, `hidden` (T, H) -> `up` (T, size), what the activation reads, and `inner`, what it makes of that.
+    pub(crate) fn record(&self, threads: &Threads, hidden: Mat, mut up: MatMut, mut inner: MatMut) {
+        self.up.forward(threads, hidden, &Narrow::default(), Epilogue::default(), up.reborrow());
+        for t in 0..up.rows() {
+            let row = inner.row_mut(t);
+            row.copy_from_slice(up.row_mut(t));
+            self.activation.apply(self.level, row);
+        }
+    }
+
+    /// Some tokens: `up` as it was recorded and the gradient of what this ingredient made, `d_out` (T, H) -> the gradients of `up`
+    /// and of what was read, to which `residual` is added; `up` becomes what the activation made of it.
+    #[expect(clippy::too_many_arguments, reason = "what flows back, each by its own name")]
+    pub(crate) fn backward(
+        &self,
+        threads: &Threads,
+        transposed: &Transposed,
+        up: MatMut,
+        d_out: Mat,
+        residual: Mat,
+        mut d_up: MatMut,
+        d_hidden: MatMut,
+    ) {
+        linear(threads, d_out, &transposed.down, Epilogue::default(), d_up.reborrow());
+        activation_backward(self.level, self.activation, up, d_up.reborrow());
+        let residual = Epilogue { residual: Some(residual), ..Epilogue::default() };
+        linear(threads, d_up.view(), &transposed.up, residual, d_hidden);
+    }
+
+    /// The layers of this ingredient, whose gradients a caller takes.
+    pub(crate) fn layers(&self) -> [&Linear; 2] {
+        [&self.up, &self.down]
+    }
+
+    pub(crate) fn layers_mut(&mut self) -> [&mut Linear; 2] {
+        [&mut self.up, &mut self.down]
+    }
+
     pub(crate) fn exports(&self) -> impl Iterator<Item = Export<'_>> {
         self.up.exports().chain(self.down.exports())
+    }
+
+    pub(crate) fn floats_mut(&mut self) -> Vec<&mut [f32]> {
+        vec![self.up.floats_mut(), self.down.floats_mut()]
+    }
+
+    pub(crate) fn places(&self) -> Vec<Vec<Place>> {
+        vec![self.up.places(), self.down.places()]
+    }
+
+    pub(crate) fn slot_mut(&mut self, slot: &str) -> Option<ValuesMut<'_>> {
+        self.up.slot_mut(slot).or_else(|| self.down.slot_mut(slot))
     }
 
     pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {

@@ -5,9 +5,11 @@ use ferroformer_kernels::{Epilogue, Level, Mat, MatMut, Narrow, Threads, narrow}
 use super::Linear;
 use crate::blueprint::{Blueprint, HeadInput, HeadSpec};
 use crate::error::Result;
-use crate::export::Export;
+use crate::export::{Export, ValuesMut};
 use crate::loader::{Loader, Slot};
 use crate::packed_file::Piece;
+use crate::training::input_gradient;
+use crate::weights::Place;
 
 pub(crate) struct Head {
     dense: Linear,
@@ -45,8 +47,29 @@ impl Head {
         Ok(())
     }
 
+    /// The gradient of the outputs, d (M, outputs) -> that of x, dx (M, H).
+    pub(crate) fn backward(&self, level: Level, threads: &Threads, d: Mat, dx: MatMut) -> Result<()> {
+        input_gradient(&self.dense, level, threads, d, dx)
+    }
+
+    pub(crate) fn add_gradient(&mut self, level: Level, threads: &Threads, x: Mat, d: Mat) {
+        self.dense.add_gradient(level, threads, x, d);
+    }
+
     pub(crate) fn exports(&self) -> impl Iterator<Item = Export<'_>> {
         self.dense.exports()
+    }
+
+    pub(crate) fn floats_mut(&mut self) -> Vec<&mut [f32]> {
+        vec![self.dense.floats_mut()]
+    }
+
+    pub(crate) fn places(&self) -> Vec<Vec<Place>> {
+        vec![self.dense.places()]
+    }
+
+    pub(crate) fn slot_mut(&mut self, slot: &str) -> Option<ValuesMut<'_>> {
+        self.dense.slot_mut(slot)
     }
 
     pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {

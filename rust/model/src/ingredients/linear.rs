@@ -1,12 +1,18 @@
 //! y = x W^T + b, several such layers with the same input side by side in one product (query, key and value).
 
-use ferroformer_kernels::{Epilogue, Form, Input, Mat, Narrow, Output, PackedLinear, Threads, linear};
+use std::ops::Range;
+
+use ferroformer_kernels::{
+    Epilogue, Form, Input, Level, Mat, Narrow, Output, PackedLinear, Precision, Threads, floats_of_mut, linear,
+    weight_gradient,
+};
 
 use crate::error::Result;
-use crate::export::{Export, Values};
+use crate::export::{Export, Values, ValuesMut};
 use crate::init::Init;
 use crate::loader::{Loader, Slot};
 use crate::packed_file::Piece;
+use crate::weights::Place;
 
 pub(crate) struct Linear {
     packed: PackedLinear,
@@ -47,24 +53,70 @@ impl Linear {
         linear(threads, x, &self.packed, epilogue, out);
     }
 
+    /// Takes the gradient of what this layer made to that of what it read; in f32.
+    pub(crate) fn transposed(&self, level: Level) -> Result<PackedLinear> {
+        Ok(PackedLinear::zeroed(level, Precision::Float32, self.packed.outputs(), self.packed.inputs())?)
+    }
+
+    /// Fills [`transposed`](Self::transposed).
+    pub(crate) fn transpose(&self, threads: &Threads, transposed: &mut PackedLinear) {
+        transposed.transpose(threads, &self.packed);
+    }
+
+    /// Adds the gradients of weights and biases, from x (T, K) and dy (T, N), to this one, which holds them; nothing where they are
+    /// not wanted.
+    pub(crate) fn add_gradient(&mut self, level: Level, threads: &Threads, x: Mat, dy: Mat) {
+        if !self.packed.words().is_empty() {
+            weight_gradient(level, threads, x, dy, floats_of_mut(self.packed.words_mut()));
+        }
+    }
+
+    /// Whether it holds nothing, as the gradient of a layer that is frozen.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.packed.words().is_empty()
+    }
+
     pub(crate) fn exports(&self) -> impl Iterator<Item = Export<'_>> {
         let inputs = self.packed.inputs();
-        let starts = self.parts.iter().scan(0, |next, (_, outputs)| {
-            *next += outputs;
-            Some(*next - outputs)
-        });
-        self.parts.iter().zip(starts).flat_map(move |((scope, outputs), start)| {
-            let range = start..start + outputs;
-            let weights = Values::Weights(&self.packed, range.clone());
+        self.layers().flat_map(move |(scope, outputs)| {
+            let (count, weights) = (outputs.len(), Values::Weights(&self.packed, outputs.clone()));
+            let biases = Values::Biases(&self.packed, outputs);
             [
-                Export { slot: format!("{scope}.weight"), shape: vec![*outputs, inputs], values: weights },
-                Export {
-                    slot: format!("{scope}.bias"),
-                    shape: vec![*outputs],
-                    values: Values::Biases(&self.packed, range),
-                },
+                Export { slot: format!("{scope}.weight"), shape: vec![count, inputs], values: weights },
+                Export { slot: format!("{scope}.bias"), shape: vec![count], values: biases },
             ]
         })
+    }
+
+    /// Each layer with its outputs.
+    fn layers(&self) -> impl Iterator<Item = (&str, Range<usize>)> {
+        self.parts.iter().scan(0, |next, (scope, outputs)| {
+            *next += outputs;
+            Some((scope.as_str(), *next - outputs..*next))
+        })
+    }
+
+    pub(crate) fn floats_mut(&mut self) -> &mut [f32] {
+        floats_of_mut(self.packed.words_mut())
+    }
+
+    pub(crate) fn places(&self) -> Vec<Place> {
+        let place = |(scope, outputs): (&str, Range<usize>)| {
+            let [weights, biases] = self.packed.places(outputs);
+            [("weight", weights), ("bias", biases)]
+                .map(|(name, ranges)| Place { slot: format!("{scope}.{name}"), ranges })
+        };
+        self.layers().flat_map(place).collect()
+    }
+
+    pub(crate) fn slot_mut(&mut self, slot: &str) -> Option<ValuesMut<'_>> {
+        let (scope, name) = slot.rsplit_once('.')?;
+        let (_, outputs) = self.layers().find(|(layer, _)| *layer == scope)?;
+        match name {
+            "weight" => Some(ValuesMut::Weights(&mut self.packed, outputs)),
+            "bias" => Some(ValuesMut::Biases(&mut self.packed, outputs)),
+            _ => None,
+        }
     }
 
     pub(crate) fn piece(&self) -> Piece<'_> {

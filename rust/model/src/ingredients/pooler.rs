@@ -1,13 +1,15 @@
 //! A dense layer on each sequence's first token.
 
-use ferroformer_kernels::{Activation, Epilogue, Form, Mat, MatMut, Narrow, Threads};
+use ferroformer_kernels::{Activation, Epilogue, Form, Level, Mat, MatMut, Narrow, Threads, activation_backward};
 
 use super::Linear;
 use crate::blueprint::{Blueprint, PoolerSpec};
 use crate::error::Result;
-use crate::export::Export;
+use crate::export::{Export, ValuesMut};
 use crate::loader::{Loader, Slot};
 use crate::packed_file::Piece;
+use crate::training::input_gradient;
+use crate::weights::Place;
 
 pub(crate) struct Pooler {
     dense: Linear,
@@ -38,8 +40,40 @@ impl Pooler {
         self.dense.forward(threads, first, narrow, activation, out);
     }
 
+    /// First tokens (S, H), what [`forward`](Self::forward) made of them and the gradient of that -> the gradient of what the
+    /// activation read, in its place, and that of the first tokens.
+    pub(crate) fn backward(
+        &self,
+        level: Level,
+        threads: &Threads,
+        first: Mat,
+        mut pooled: MatMut,
+        mut d_pooled: MatMut,
+        d_first: MatMut,
+    ) -> Result<()> {
+        self.dense.forward(threads, first, &Narrow::default(), Epilogue::default(), pooled.reborrow());
+        activation_backward(level, self.activation, pooled, d_pooled.reborrow());
+        input_gradient(&self.dense, level, threads, d_pooled.view(), d_first)
+    }
+
+    pub(crate) fn add_gradient(&mut self, level: Level, threads: &Threads, first: Mat, d: Mat) {
+        self.dense.add_gradient(level, threads, first, d);
+    }
+
     pub(crate) fn exports(&self) -> impl Iterator<Item = Export<'_>> {
         self.dense.exports()
+    }
+
+    pub(crate) fn floats_mut(&mut self) -> Vec<&mut [f32]> {
+        vec![self.dense.floats_mut()]
+    }
+
+    pub(crate) fn places(&self) -> Vec<Vec<Place>> {
+        vec![self.dense.places()]
+    }
+
+    pub(crate) fn slot_mut(&mut self, slot: &str) -> Option<ValuesMut<'_>> {
+        self.dense.slot_mut(slot)
     }
 
     pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {

@@ -1,0 +1,141 @@
+//! Gradients and optimisers, as Python sees them.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ferroformer_model::{self as model, AdamW, ModelError, Rule, Sgd};
+use numpy::{PyArrayDyn, PyReadonlyArrayDyn};
+use pyo3::prelude::*;
+
+use crate::arrays::{array, copy};
+use crate::encoder::Encoder;
+use crate::enter::enter;
+use crate::errors::{model_error, named};
+use crate::runtime::threads;
+
+/// A batch and what its forward pass left; good for one way back.
+#[pyclass(frozen, module = "ferroformer._native")]
+pub(crate) struct Recording(pub(crate) Mutex<Option<model::Recording>>);
+
+#[pyclass(frozen, module = "ferroformer._native")]
+pub(crate) struct Gradients(pub(crate) Mutex<model::Gradients>);
+
+#[pyclass(frozen, module = "ferroformer._native")]
+pub(crate) struct Optimizer(Mutex<model::Optimizer>);
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[pymethods]
+impl Gradients {
+    #[new]
+    fn new(py: Python<'_>, encoder: &Encoder, frozen: HashSet<String>) -> PyResult<Self> {
+        let threads = threads()?;
+        let new = || encoder.read(|encoder| model::Gradients::new(encoder, frozen, threads));
+        Ok(Self(Mutex::new(enter(py, new, model_error)?)))
+    }
+
+    fn slots(&self, py: Python<'_>) -> Vec<String> {
+        py.detach(|| lock(&self.0).slots().to_vec())
+    }
+
+    fn tensor<'py>(&self, py: Python<'py>, slot: &str) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
+        let (shape, values) = enter(py, || lock(&self.0).tensor(slot), model_error)?;
+        array(py, values, shape)
+    }
+
+    fn set(&self, py: Python<'_>, slot: &str, values: PyReadonlyArrayDyn<'_, f32>) -> PyResult<()> {
+        let values = copy(Some(values))?.unwrap_or_default();
+        enter(py, || lock(&self.0).set(slot, &values), model_error)
+    }
+
+    fn norm(&self, py: Python<'_>) -> PyResult<f64> {
+        let threads = threads()?;
+        enter(py, || Ok::<_, ModelError>(lock(&self.0).norm(threads)), model_error)
+    }
+
+    fn scale(&self, py: Python<'_>, factor: f32) -> PyResult<()> {
+        let threads = threads()?;
+        enter(py, || Ok::<_, ModelError>(lock(&self.0).scale(threads, factor)), model_error)
+    }
+
+    fn zero(&self, py: Python<'_>) -> PyResult<()> {
+        let threads = threads()?;
+        enter(py, || Ok::<_, ModelError>(lock(&self.0).zero(threads)), model_error)
+    }
+}
+
+#[pymethods]
+impl Optimizer {
+    #[staticmethod]
+    #[expect(clippy::too_many_arguments, reason = "the settings of an optimizer, each by its own name")]
+    fn adamw(
+        py: Python<'_>,
+        encoder: &Encoder,
+        beta1: f64,
+        beta2: f64,
+        eps: f64,
+        weight_decay: f64,
+        no_decay: HashSet<String>,
+        frozen: HashSet<String>,
+    ) -> PyResult<Self> {
+        let rule = Rule::AdamW(AdamW { betas: [beta1, beta2], eps });
+        Self::of(py, encoder, rule, weight_decay, no_decay, frozen)
+    }
+
+    #[staticmethod]
+    #[expect(clippy::too_many_arguments, reason = "the settings of an optimizer, each by its own name")]
+    fn sgd(
+        py: Python<'_>,
+        encoder: &Encoder,
+        momentum: f64,
+        nesterov: bool,
+        weight_decay: f64,
+        no_decay: HashSet<String>,
+        frozen: HashSet<String>,
+    ) -> PyResult<Self> {
+        Self::of(py, encoder, Rule::Sgd(Sgd { momentum, nesterov }), weight_decay, no_decay, frozen)
+    }
+
+    fn step(&self, py: Python<'_>, encoder: &Encoder, gradients: &Gradients, lr: f64, scale: f32) -> PyResult<()> {
+        let threads = threads()?;
+        let step = || encoder.write(|encoder| lock(&self.0).step(encoder, &lock(&gradients.0), lr, scale, threads));
+        enter(py, step, model_error)
+    }
+
+    #[getter]
+    fn steps(&self, py: Python<'_>) -> u64 {
+        py.detach(|| lock(&self.0).steps())
+    }
+
+    fn save(&self, py: Python<'_>, path: PathBuf, tensor_names: HashMap<String, String>) -> PyResult<()> {
+        enter(py, || lock(&self.0).save(&path, &tensor_names), model_error)
+    }
+
+    fn load(&self, py: Python<'_>, path: PathBuf, tensor_names: HashMap<String, String>) -> PyResult<()> {
+        enter(py, || lock(&self.0).load(&path, &tensor_names), model_error)
+    }
+}
+
+impl Optimizer {
+    fn of(
+        py: Python<'_>,
+        encoder: &Encoder,
+        rule: Rule,
+        weight_decay: f64,
+        no_decay: HashSet<String>,
+        frozen: HashSet<String>,
+    ) -> PyResult<Self> {
+        let threads = threads()?;
+        let new = || encoder.read(|e| model::Optimizer::new(e, rule, weight_decay, &no_decay, frozen, threads));
+        Ok(Self(Mutex::new(enter(py, new, model_error)?)))
+    }
+}
+
+/// Takes the recording out: it can be used once.
+pub(crate) fn take(recording: &Recording) -> PyResult<model::Recording> {
+    let used = || named("InputError", "a recording is good for one way back".to_owned());
+    lock(&recording.0).take().ok_or_else(used)
+}

@@ -1,0 +1,167 @@
+//! What all ingredients are told of a pass through the model, and how its tokens are shared out.
+
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ferroformer_kernels::{self as kernels, Epilogue, Level, Mat, MatMut, Narrow, Threads, add};
+
+use crate::batch::Part;
+use crate::ingredients::Linear;
+use crate::workspace::Rows;
+
+/// Which activations become zero while a model learns, and by whose dice (Srivastava et al. 2014).
+#[derive(Clone, Copy, Debug)]
+pub struct Dropout {
+    pub seed: u64,
+    /// Of embeddings and of what attention and feed-forward add to the residual.
+    pub hidden: f32,
+    /// Of attention's probabilities.
+    pub attention: f32,
+    /// Of what the head reads.
+    pub head: f32,
+}
+
+/// Where in the model something is dropped.
+#[derive(Clone, Copy)]
+pub(crate) enum Site {
+    Embeddings,
+    Probabilities(usize),
+    Attention(usize),
+    FeedForward(usize),
+    Head,
+}
+
+pub(crate) struct Pass<'a> {
+    pub(crate) threads: &'a Threads,
+    pub(crate) step: Step<'a>,
+    /// One for each thread.
+    pub(crate) rooms: &'a [Mutex<ChunkRoom>],
+}
+
+/// What every thread is told.
+#[derive(Clone, Copy)]
+pub(crate) struct Step<'a> {
+    pub(crate) level: Level,
+    pub(crate) part: &'a Part<'a>,
+    pub(crate) dropout: Option<Dropout>,
+}
+
+/// What a chunk works in.
+#[derive(Default)]
+pub(crate) struct ChunkRoom {
+    pub(crate) hidden: Rows,
+    pub(crate) feed_forward: Rows,
+    /// Products in f32 read floats: this stays empty.
+    pub(crate) none: Narrow,
+}
+
+/// Some tokens of the batch, on one thread.
+pub(crate) struct Chunk<'a> {
+    pub(crate) step: Step<'a>,
+    pub(crate) tokens: Range<usize>,
+    pub(crate) threads: Threads,
+    pub(crate) room: MutexGuard<'a, ChunkRoom>,
+}
+
+/// Into how many chunks the tokens of a batch are cut. It must not depend on the threads.
+pub(crate) fn chunks(tokens: usize) -> usize {
+    const LEAST: usize = 32;
+    const MOST: usize = 64;
+    const ENOUGH: usize = 16;
+    tokens.div_ceil(MOST).max(ENOUGH.min(tokens / LEAST)).max(1)
+}
+
+/// The most tokens of a chunk.
+pub(crate) fn longest_chunk(tokens: usize) -> usize {
+    tokens.div_ceil(chunks(tokens))
+}
+
+impl Step<'_> {
+    /// What is dropped at a site, if anything.
+    pub(crate) fn dropout(&self, site: Site) -> Option<kernels::Dropout> {
+        let dropout = self.dropout?;
+        let (rate, number) = match site {
+            Site::Embeddings => (dropout.hidden, 0),
+            Site::Head => (dropout.head, 1),
+            Site::Probabilities(layer) => (dropout.attention, 4 * layer as u64 + 5),
+            Site::Attention(layer) => (dropout.hidden, 4 * layer as u64 + 6),
+            Site::FeedForward(layer) => (dropout.hidden, 4 * layer as u64 + 7),
+        };
+        kernels::Dropout::new(rate, crate::init::scatter(dropout.seed ^ crate::init::scatter(number)))
+    }
+}
+
+impl Chunk<'_> {
+    /// What a layer makes of x, dropped, added to `residual`.
+    pub(crate) fn add_dropped(&self, site: Site, layer: &Linear, x: Mat, residual: Mat, mut out: MatMut) {
+        let Chunk { step, tokens, threads, room } = self;
+        match step.dropout(site) {
+            None => {
+                let residual = Epilogue { residual: Some(residual), ..Epilogue::default() };
+                layer.forward(threads, x, &room.none, residual, out);
+            }
+            Some(dropout) => {
+                layer.forward(threads, x, &room.none, Epilogue::default(), out.reborrow());
+                dropout.apply(step.level, tokens.start, out.reborrow());
+                add(step.level, residual, out);
+            }
+        }
+    }
+
+    /// The gradient of what was dropped from that of what was left, `d`: in `place`, unless that is empty and nothing was.
+    pub(crate) fn dropped<'a>(&self, site: Site, d: Mat<'a>, place: &'a mut MatMut) -> Mat<'a> {
+        if place.rows() == 0 {
+            return d;
+        }
+        (0..d.rows()).for_each(|r| place.row_mut(r).copy_from_slice(d.row(r)));
+        if let Some(dropout) = self.step.dropout(site) {
+            dropout.apply(self.step.level, self.tokens.start, place.reborrow());
+        }
+        place.view()
+    }
+}
+
+impl Pass<'_> {
+    pub(crate) fn tokens(&self) -> usize {
+        self.step.part.tokens()
+    }
+
+    /// `work(chunk, rows, sums)` for every chunk of tokens, side by side: with its rows of matrices of tokens, and its own row of
+    /// matrices that have one for each chunk. A matrix without rows is one that is not there.
+    pub(crate) fn for_each_chunk<const N: usize, const M: usize>(
+        &self,
+        by_token: [MatMut; N],
+        by_chunk: [MatMut; M],
+        work: impl Fn(Chunk, [MatMut; N], [MatMut; M]) + Sync,
+    ) {
+        let (tokens, count) = (self.tokens(), chunks(self.tokens()));
+        let range = |i: usize| tokens * i / count..tokens * (i + 1) / count;
+        let (mut by_token, mut by_chunk) = (by_token.map(Some), by_chunk.map(Some));
+        let shares: Vec<_> = (0..count)
+            .map(|i| {
+                let rows = by_token.each_mut().map(|mat| cut(mat, range(i).len()));
+                let sums = by_chunk.each_mut().map(|mat| cut(mat, 1));
+                Mutex::new(Some((rows, sums)))
+            })
+            .collect();
+        let (step, rooms) = (self.step, self.rooms);
+        self.threads.for_each(count, |rank, i| {
+            let Some((rows, sums)) = lock(&shares[i]).take() else { return };
+            let chunk = Chunk { step, tokens: range(i), threads: Threads::serial(), room: lock(&rooms[rank]) };
+            work(chunk, rows, sums);
+        });
+    }
+}
+
+/// Takes the first rows off.
+fn cut<'a>(mat: &mut Option<MatMut<'a>>, rows: usize) -> MatMut<'a> {
+    let mat_now = mat.take().expect("what was put back");
+    let rows = rows.min(mat_now.rows());
+    let (first, rest) = mat_now.split_rows(rows);
+    *mat = Some(rest);
+    first
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

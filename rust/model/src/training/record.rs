@@ -1,0 +1,300 @@
+//! The way through the model that keeps what the way back needs, and the way back.
+
+use std::sync::PoisonError;
+
+use ferroformer_kernels::{Mat, MatMut, Narrow, PackedLinear, Threads, add};
+
+use super::gradients::Gradients;
+use super::pass::{Dropout, Pass, Site, Step};
+use super::tape::{Flow, Layers, Parts, Sizes, Tape};
+use crate::batch::{Batch, Part};
+use crate::blueprint::HeadInput;
+use crate::cancel::Cancel;
+use crate::encoder::Encoder;
+use crate::error::{ModelError, Result};
+use crate::ingredients::Linear;
+use crate::outputs::{Outputs, Want, of_sequences, pad, unpad};
+use crate::workspace::Rows;
+use ferroformer_kernels::Precision;
+
+/// How a batch is learned from.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Recipe {
+    pub dropout: Option<Dropout>,
+    /// Layers keep only what they read, and are computed once more on the way back.
+    pub checkpointing: bool,
+}
+
+/// A batch and what its forward pass left.
+pub struct Recording {
+    batch: Batch<'static>,
+    recipe: Recipe,
+    tape: Tape,
+}
+
+/// The gradients of a loss by what came out of a model, in the shapes of [`Outputs`]; what is not there is zero. What stands where the
+/// mask was zero is not read.
+#[derive(Clone, Copy, Default)]
+pub struct Cotangents<'a> {
+    pub last_hidden_state: Option<&'a [f32]>,
+    pub pooled: Option<&'a [f32]>,
+    pub logits: Option<&'a [f32]>,
+}
+
+/// What lies between the last layer and the outputs. All of it is small beside a layer, and computed again on the way back.
+#[derive(Default)]
+struct Top {
+    /// (S, H): the first tokens.
+    first: Rows,
+    /// (S, H): what the pooler's activation reads, then what it makes.
+    pooled: Rows,
+    /// (M, H): what the head reads, after dropout.
+    head: Rows,
+    logits: Rows,
+    d_logits: Rows,
+    d_head: Rows,
+    d_pooled: Rows,
+}
+
+impl Encoder {
+    /// An error unless the weights can be changed.
+    pub(crate) fn check_trainable(&self) -> Result<()> {
+        let problem = match (self.precision, &self.file) {
+            (Precision::Float32, None) => return Ok(()),
+            (Precision::Float32, Some(_)) => "weights that are mapped from a packed file".to_owned(),
+            (precision, _) => format!("weights in {}", precision.name()),
+        };
+        Err(ModelError::Input(format!("{problem} cannot be trained: load the checkpoint with dtype=\"float32\"")))
+    }
+
+    fn sizes(&self, batch: &Batch) -> Sizes {
+        let part = batch.part(0..batch.sequences());
+        Sizes { tokens: part.tokens(), longest: part.longest() }
+    }
+
+    /// A padded batch to padded outputs, and what the way back needs.
+    pub fn record(
+        &self,
+        threads: usize,
+        batch: Batch<'static>,
+        recipe: Recipe,
+        cancel: &Cancel,
+    ) -> Result<(Outputs, Recording)> {
+        self.check_trainable()?;
+        let threads = &Threads::new(threads);
+        let mut outputs = Outputs::new(&batch, &self.blueprint, Want::default())?;
+        let mut tape = self.tape();
+        tape.resize(self, threads, self.sizes(&batch), recipe.checkpointing, recipe.dropout.is_some())?;
+        let part = &batch.part(0..batch.sequences());
+        let Parts { mut layers, mut flow, scratch, rooms, .. } = self.parts(&mut tape, part, recipe);
+        let step = Step { level: self.level, part, dropout: recipe.dropout };
+        let pass = &Pass { threads, step, rooms };
+        for layer in 0..self.weights.blocks.len() {
+            cancel.check(0)?;
+            self.input(pass, layer, &layers, flow.hidden.reborrow());
+            let (saved, sum) = layers.saved(layer);
+            self.weights.blocks[layer].record(pass, layer, flow.hidden.view(), saved, sum.reborrow(), scratch);
+        }
+        self.input(pass, self.weights.blocks.len(), &layers, flow.hidden.reborrow());
+        if let Some(last) = &mut outputs.last_hidden_state {
+            unpad(part, flow.hidden.view(), last);
+        }
+        let mut top = Top::default();
+        self.top(pass, flow.hidden.view(), &mut top)?;
+        if let Some(pooled) = &mut outputs.pooled {
+            of_sequences(part, top.pooled.mat(), pooled);
+        }
+        if let (Some(out), Some(head)) = (&mut outputs.logits, &self.weights.head) {
+            top.logits.resize(top.head.mat().rows(), head.outputs())?;
+            head.forward(threads, top.head.mat(), &mut Narrow::default(), top.logits.mat_mut())?;
+            match head.reads() {
+                HeadInput::Pooled => of_sequences(part, top.logits.mat(), out),
+                HeadInput::Tokens => unpad(part, top.logits.mat(), out),
+            }
+        }
+        Ok((outputs, Recording { batch, recipe, tape }))
+    }
+
+    /// Adds the gradients of all weights to `gradients`.
+    pub fn backward(
+        &self,
+        threads: usize,
+        recording: Recording,
+        d: Cotangents,
+        gradients: &mut Gradients,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        self.check_trainable()?;
+        gradients.check_fits(self)?;
+        let Recording { batch, recipe, mut tape } = recording;
+        let threads = &Threads::new(threads);
+        let part = &batch.part(0..batch.sequences());
+        self.check_cotangents(part, d)?;
+        let Parts { mut layers, mut flow, scratch, rooms, transposed } = self.parts(&mut tape, part, recipe);
+        let step = Step { level: self.level, part, dropout: recipe.dropout };
+        let pass = &Pass { threads, step, rooms };
+        let lowest = gradients.lowest_layer();
+        self.input(pass, self.weights.blocks.len(), &layers, flow.hidden.reborrow());
+        self.top_backward(pass, d, &mut flow, gradients)?;
+        let Some(transposed) = transposed else { return Ok(()) };
+        for layer in (lowest..self.weights.blocks.len()).rev() {
+            cancel.check(0)?;
+            self.input(pass, layer, &layers, flow.hidden.reborrow());
+            let (saved, sum) = layers.saved(layer);
+            let block = &self.weights.blocks[layer];
+            if recipe.checkpointing {
+                let unwanted = MatMut::dense(&mut [], 0, sum.cols());
+                block.record(pass, layer, flow.hidden.view(), saved, unwanted, scratch);
+            }
+            let gradient = &mut gradients.weights.blocks[layer];
+            block.backward(pass, layer, &mut flow, saved, sum.view(), transposed, scratch, gradient);
+        }
+        if lowest == 0 {
+            self.weights.embeddings.backward(pass, &mut flow, &mut gradients.weights.embeddings);
+        }
+        self.keep_tape(tape);
+        Ok(())
+    }
+
+    fn parts<'a>(&self, tape: &'a mut Tape, part: &Part, recipe: Recipe) -> Parts<'a> {
+        tape.parts(&self.blueprint, part.tokens(), recipe.checkpointing, recipe.dropout.is_some())
+    }
+
+    /// What a layer reads, (T, H): the embeddings or what the layer below makes. Past the last layer, the last hidden states.
+    fn input(&self, pass: &Pass, layer: usize, layers: &Layers, hidden: MatMut) {
+        match layer.checked_sub(1) {
+            None => self.weights.embeddings.record(pass, hidden),
+            Some(below) => self.weights.blocks[below].output(pass, layers.sums[below].view(), hidden),
+        }
+    }
+
+    /// The pooled vectors and what the head reads, from the last hidden states (T, H).
+    fn top(&self, pass: &Pass, hidden: Mat, top: &mut Top) -> Result<()> {
+        let (sequences, size) = (pass.step.part.sequences(), self.blueprint.hidden_size);
+        if let Some(pooler) = &self.weights.pooler {
+            top.first.resize(sequences, size)?;
+            top.pooled.resize(sequences, size)?;
+            for (s, range) in pass.step.part.ranges().enumerate() {
+                match range.is_empty() {
+                    true => top.first.mat_mut().row_mut(s).fill(0.0),
+                    false => top.first.mat_mut().row_mut(s).copy_from_slice(hidden.row(range.start)),
+                }
+            }
+            pooler.forward(pass.threads, top.first.mat(), &Narrow::default(), top.pooled.mat_mut());
+        }
+        if let Some(head) = &self.weights.head {
+            let x = if head.reads() == HeadInput::Pooled { top.pooled.mat() } else { hidden };
+            top.head.resize(x.rows(), size)?;
+            (0..x.rows()).for_each(|r| top.head.mat_mut().row_mut(r).copy_from_slice(x.row(r)));
+            if let Some(dropout) = pass.step.dropout(Site::Head) {
+                dropout.apply(self.level, 0, top.head.mat_mut());
+            }
+        }
+        Ok(())
+    }
+
+    /// From the gradients of what came out to that of the last hidden states, in `flow.d_hidden`; `flow.hidden` holds these.
+    fn top_backward(&self, pass: &Pass, d: Cotangents, flow: &mut Flow, gradients: &mut Gradients) -> Result<()> {
+        let (part, level, threads) = (pass.step.part, self.level, pass.threads);
+        let mut top = Top::default();
+        self.top(pass, flow.hidden.view(), &mut top)?;
+        flow.d_hidden.fill(0.0);
+        if let Some(d) = d.last_hidden_state {
+            pad(part, d, flow.d_hidden.reborrow());
+        }
+        top.d_pooled.resize(part.sequences(), self.blueprint.hidden_size)?;
+        top.d_pooled.mat_mut().fill(0.0);
+        if let Some(d) = d.pooled {
+            rows_of_sequences(part, d, top.d_pooled.mat_mut());
+        }
+        if let (Some(head), Some(d)) = (&self.weights.head, d.logits) {
+            top.d_logits.resize(top.head.mat().rows(), head.outputs())?;
+            match head.reads() {
+                HeadInput::Pooled => rows_of_sequences(part, d, top.d_logits.mat_mut()),
+                HeadInput::Tokens => pad(part, d, top.d_logits.mat_mut()),
+            }
+            if let Some(gradient) = &mut gradients.weights.head {
+                gradient.add_gradient(level, threads, top.head.mat(), top.d_logits.mat());
+            }
+            top.d_head.resize(top.head.mat().rows(), self.blueprint.hidden_size)?;
+            head.backward(level, threads, top.d_logits.mat(), top.d_head.mat_mut())?;
+            if let Some(dropout) = pass.step.dropout(Site::Head) {
+                dropout.apply(level, 0, top.d_head.mat_mut());
+            }
+            let place =
+                if head.reads() == HeadInput::Pooled { top.d_pooled.mat_mut() } else { flow.d_hidden.reborrow() };
+            add(level, top.d_head.mat(), place);
+        }
+        if let Some(pooler) = &self.weights.pooler {
+            let Top { first, pooled, d_pooled, d_head, .. } = &mut top;
+            d_head.resize(part.sequences(), self.blueprint.hidden_size)?;
+            pooler.backward(level, threads, first.mat(), pooled.mat_mut(), d_pooled.mat_mut(), d_head.mat_mut())?;
+            if let Some(gradient) = &mut gradients.weights.pooler {
+                gradient.add_gradient(level, threads, first.mat(), d_pooled.mat());
+            }
+            for (s, range) in part.ranges().enumerate().filter(|(_, range)| !range.is_empty()) {
+                let first = range.start..range.start + 1;
+                let cols = 0..self.blueprint.hidden_size;
+                add(level, d_head.mat().rows_of(s..s + 1), flow.d_hidden.reborrow().into_block(first, cols));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_cotangents(&self, part: &Part, d: Cotangents) -> Result<()> {
+        let (sequences, width, size) = (part.sequences(), part.width, self.blueprint.hidden_size);
+        let logits =
+            self.weights.head.as_ref().map(|head| {
+                head.outputs() * if head.reads() == HeadInput::Pooled { sequences } else { sequences * width }
+            });
+        let wrong = |name: &str, given: Option<&[f32]>, expected: Option<usize>| match given {
+            Some(given) if Some(given.len()) != expected => Err(ModelError::Input(format!(
+                "the gradient of {name} has {} elements; the model's {name} have {}",
+                given.len(),
+                expected.unwrap_or(0)
+            ))),
+            _ => Ok(()),
+        };
+        wrong("last_hidden_state", d.last_hidden_state, Some(sequences * width * size))?;
+        wrong("pooled", d.pooled, self.weights.pooler.is_some().then_some(sequences * size))?;
+        wrong("logits", d.logits, logits)
+    }
+
+    /// The tape that the last batch used, if nobody has it. The lock is never waited for.
+    fn tape(&self) -> Tape {
+        self.tapes.try_lock().ok().and_then(|mut shelf| shelf.take()).unwrap_or_default()
+    }
+
+    fn keep_tape(&self, tape: Tape) {
+        if let Ok(mut shelf) = self.tapes.try_lock() {
+            *shelf = Some(tape);
+        }
+    }
+
+    /// Gives the memory back that training has kept for the next batch.
+    pub fn release_tape(&mut self) {
+        *self.tapes.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// Rows (S, N) to rows, zeros for sequences without a token.
+fn rows_of_sequences(part: &Part, d: &[f32], mut rows: MatMut) {
+    let cols = rows.cols();
+    for ((s, range), d) in part.ranges().enumerate().zip(d.chunks_exact(cols)) {
+        if range.is_empty() { rows.row_mut(s).fill(0.0) } else { rows.row_mut(s).copy_from_slice(d) }
+    }
+}
+
+/// dx = dy W for a layer on its own.
+pub(crate) fn input_gradient(
+    linear: &Linear,
+    level: ferroformer_kernels::Level,
+    threads: &Threads,
+    dy: Mat,
+    dx: MatMut,
+) -> Result<()> {
+    let mut transposed: PackedLinear = linear.transposed(level)?;
+    linear.transpose(threads, &mut transposed);
+    ferroformer_kernels::linear(threads, dy, &transposed, Default::default(), dx);
+    Ok(())
+}

@@ -1,0 +1,193 @@
+//! The memory of a pass through the model and back: one block of floats for all activations that are kept, one for what flows
+//! back through a layer. Both are used again by the next batch.
+
+use std::sync::Mutex;
+
+use ferroformer_kernels::{
+    Buffer, MatMut, PackedLinear, Threads, attention_backward_scratch, attention_scratch, padded_stride,
+};
+
+use super::pass::{ChunkRoom, chunks, longest_chunk};
+use crate::blueprint::Blueprint;
+use crate::encoder::Encoder;
+use crate::error::Result;
+use crate::ingredients::Linear;
+use crate::memory;
+
+/// The sizes of a batch.
+#[derive(Clone, Copy)]
+pub(crate) struct Sizes {
+    pub(crate) tokens: usize,
+    pub(crate) longest: usize,
+}
+
+#[derive(Default)]
+pub(crate) struct Tape {
+    floats: Buffer,
+    flow: Buffer,
+    pub(crate) scratch: Buffer,
+    pub(crate) rooms: Vec<Mutex<ChunkRoom>>,
+    pub(crate) transposed: Option<Transposed>,
+}
+
+/// What a layer keeps for the way back.
+pub(crate) struct Saved<'a> {
+    /// (T, 3 x heads x head_dim)
+    pub(crate) qkv: MatMut<'a>,
+    /// (T, heads x head_dim)
+    pub(crate) context: MatMut<'a>,
+    /// (T, H): what the first norm reads.
+    pub(crate) first_sum: MatMut<'a>,
+    /// (T, feed_forward.size): what the activation reads.
+    pub(crate) up: MatMut<'a>,
+}
+
+/// All layers' memory: what the second norm of each reads (T, H), and for each, or for all by turns, what else it keeps.
+pub(crate) struct Layers<'a> {
+    pub(crate) sums: Vec<MatMut<'a>>,
+    pub(crate) saved: Vec<Saved<'a>>,
+}
+
+/// What flows through a layer, forwards and back; `d`: the gradient of.
+pub(crate) struct Flow<'a> {
+    /// (T, H): what the layer reads.
+    pub(crate) hidden: MatMut<'a>,
+    /// (T, H): the gradient of what the layer makes, then of what it reads.
+    pub(crate) d_hidden: MatMut<'a>,
+    pub(crate) d_sum: MatMut<'a>,
+    pub(crate) d_first_sum: MatMut<'a>,
+    /// The two before after dropout; without rows where there is none.
+    pub(crate) dropped: [MatMut<'a>; 2],
+    /// (T, H): what feed-forward reads.
+    pub(crate) middle: MatMut<'a>,
+    /// (T, feed_forward.size)
+    pub(crate) d_up: MatMut<'a>,
+    pub(crate) d_context: MatMut<'a>,
+    pub(crate) d_qkv: MatMut<'a>,
+    /// (chunks, 4 H): sums over the tokens of a chunk.
+    pub(crate) sums: MatMut<'a>,
+}
+
+/// A layer's products the other way round. All layers use them by turns.
+pub(crate) struct Transposed {
+    pub(crate) projection: PackedLinear,
+    pub(crate) output: PackedLinear,
+    pub(crate) up: PackedLinear,
+    pub(crate) down: PackedLinear,
+}
+
+/// Cuts matrices from a block of floats.
+struct Cutter<'a>(&'a mut [f32]);
+
+fn floats(rows: usize, cols: usize) -> usize {
+    rows.saturating_mul(padded_stride(cols))
+}
+
+impl<'a> Cutter<'a> {
+    fn cut(&mut self, rows: usize, cols: usize) -> MatMut<'a> {
+        let data = self.0.split_off_mut(..floats(rows, cols)).unwrap_or_default();
+        MatMut::new(data, rows, cols, padded_stride(cols))
+    }
+}
+
+impl Tape {
+    /// Room for a batch. With `checkpointing` all layers share what one keeps.
+    pub(crate) fn resize(
+        &mut self,
+        encoder: &Encoder,
+        threads: &Threads,
+        sizes: Sizes,
+        checkpointing: bool,
+        dropping: bool,
+    ) -> Result<()> {
+        const WHAT: &str = "the activations of a training step";
+        let (blueprint, level, Sizes { tokens, longest, .. }) = (&encoder.blueprint, encoder.level, sizes);
+        let (h, a, f) = (blueprint.hidden_size, blueprint.attention_size(), blueprint.feed_forward.size);
+        let layer = [3 * a, a, h, f].iter().map(|cols| floats(tokens, *cols)).sum::<usize>();
+        let layers = if checkpointing { 1 } else { blueprint.num_layers };
+        let kept = (layer * layers).saturating_add(floats(tokens, h) * blueprint.num_layers);
+        let flow = [h, h, h, h, h, f, a, 3 * a].iter().map(|cols| floats(tokens, *cols)).sum::<usize>();
+        let flow = flow + if dropping { 2 * floats(tokens, h) } else { 0 } + floats(chunks(tokens), 4 * h);
+        let missing = |floats: usize, buffer: &Buffer| (floats * 4).saturating_sub(buffer.bytes()) as u64;
+        memory::require(WHAT, missing(kept, &self.floats) + missing(flow, &self.flow))?;
+        self.floats.resize(kept).map_err(|_| memory::refused(WHAT, kept))?;
+        self.flow.resize(flow).map_err(|_| memory::refused(WHAT, flow))?;
+        let head_dim = blueprint.attention.head_dim;
+        let scratch =
+            attention_backward_scratch(level, longest, head_dim).max(attention_scratch(level, longest, head_dim));
+        self.scratch.resize(scratch * threads.count())?;
+        self.rooms.resize_with(threads.count(), Mutex::default);
+        for room in &mut self.rooms {
+            let room = room.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+            room.hidden.resize(longest_chunk(tokens), h)?;
+            room.feed_forward.resize(longest_chunk(tokens), f)?;
+        }
+        if self.transposed.is_none() {
+            self.transposed = encoder.weights.blocks.first().map(|block| block.transposed(level)).transpose()?;
+        }
+        Ok(())
+    }
+
+    /// Everything at once, each to be borrowed by itself.
+    pub(crate) fn parts(
+        &mut self,
+        blueprint: &Blueprint,
+        tokens: usize,
+        checkpointing: bool,
+        dropping: bool,
+    ) -> Parts<'_> {
+        let (h, a, f) = (blueprint.hidden_size, blueprint.attention_size(), blueprint.feed_forward.size);
+        let mut kept = Cutter(&mut self.floats);
+        let sums = (0..blueprint.num_layers).map(|_| kept.cut(tokens, h)).collect();
+        let mut saved = || Saved {
+            qkv: kept.cut(tokens, 3 * a),
+            context: kept.cut(tokens, a),
+            first_sum: kept.cut(tokens, h),
+            up: kept.cut(tokens, f),
+        };
+        let saved = (0..if checkpointing { 1 } else { blueprint.num_layers }).map(|_| saved()).collect();
+        let mut flow = Cutter(&mut self.flow);
+        let [hidden, d_hidden, d_sum, d_first_sum, middle] = std::array::from_fn(|_| flow.cut(tokens, h));
+        let flow = Flow {
+            hidden,
+            d_hidden,
+            d_sum,
+            d_first_sum,
+            middle,
+            d_up: flow.cut(tokens, f),
+            d_context: flow.cut(tokens, a),
+            d_qkv: flow.cut(tokens, 3 * a),
+            dropped: std::array::from_fn(|_| flow.cut(if dropping { tokens } else { 0 }, h)),
+            sums: flow.cut(chunks(tokens), 4 * h),
+        };
+        let transposed = self.transposed.as_mut();
+        Parts { layers: Layers { sums, saved }, flow, scratch: &mut self.scratch, rooms: &self.rooms, transposed }
+    }
+}
+
+impl Transposed {
+    /// Of a layer's projection and output, and up and down.
+    pub(crate) fn fill(&mut self, threads: &Threads, attention: [&Linear; 2], feed_forward: [&Linear; 2]) {
+        let Self { projection, output, up, down } = self;
+        let layers = attention.into_iter().chain(feed_forward);
+        for (transposed, layer) in [projection, output, up, down].into_iter().zip(layers) {
+            layer.transpose(threads, transposed);
+        }
+    }
+}
+
+pub(crate) struct Parts<'a> {
+    pub(crate) layers: Layers<'a>,
+    pub(crate) flow: Flow<'a>,
+    pub(crate) scratch: &'a mut [f32],
+    pub(crate) rooms: &'a [Mutex<ChunkRoom>],
+    pub(crate) transposed: Option<&'a mut Transposed>,
+}
+
+impl<'a> Layers<'a> {
+    /// What layer i keeps.
+    pub(crate) fn saved(&mut self, i: usize) -> (&mut Saved<'a>, &mut MatMut<'a>) {
+        let slot = if self.saved.len() == 1 { 0 } else { i };
+        (&mut self.saved[slot], &mut self.sums[i])
+    }
+}
