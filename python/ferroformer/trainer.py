@@ -64,6 +64,25 @@ if TYPE_CHECKING:
 
 __all__ = ["Trainer"]
 
+# the arguments that, with the schedule's, decide what a step does
+_DECIDE = {
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "train_sampling_strategy",
+    "dataloader_drop_last",
+    "seed",
+    "data_seed",
+    "optim",
+    "optim_args",
+    "weight_decay",
+    "adam_beta1",
+    "adam_beta2",
+    "adam_epsilon",
+    "max_grad_norm",
+    "label_smoothing_factor",
+    "frozen_parameters",
+}
+
 
 class Trainer(Evaluator):
     """Trains a model on a data set, evaluates it, and saves checkpoints from which a run goes on bit for bit.
@@ -241,7 +260,7 @@ class Trainer(Evaluator):
         self.create_scheduler(self.state.max_steps)
         self._loop, self._last_checkpoint = LoopState(), checkpoint
         if checkpoint is not None:
-            self._resume(checkpoint, loader)
+            self._resume(checkpoint)
         self.callback_handler.objects["train_dataloader"] = loader
 
     def _plan(self, loader: DataLoader) -> None:
@@ -462,23 +481,23 @@ class Trainer(Evaluator):
             "num_training_steps": state.max_steps,
         }
 
-    def _resume(self, checkpoint: str, loader: DataLoader) -> None:
+    def _resume(self, checkpoint: str) -> None:
         planned = self.state
+        self._warn_of_changes(checkpoint)
         self.model.load_weights(checkpoint)
         self.optimizer.load(os.path.join(checkpoint, OPTIMIZER_NAME))
         self.state = TrainerState.load_from_json(os.path.join(checkpoint, STATE_NAME))
-        self._loop = LoopState.load(checkpoint)
-        self._warn_of_changes(checkpoint, planned)
         self.state.max_steps, self.state.num_train_epochs = planned.max_steps, planned.num_train_epochs
         self.state.train_batch_size = planned.train_batch_size
         self.state.compute_steps(self.args, planned.max_steps)
+        self._loop = LoopState.load(checkpoint)
         self.callback_handler.restore(self.state.stateful_callbacks, self.control)
         restore_generators(self._loop.generators or {}, self.data_collator)
 
-    def _warn_of_changes(self, checkpoint: str, planned: TrainerState) -> None:
+    def _warn_of_changes(self, checkpoint: str) -> None:
         """Log what makes the resumed run another one than that of the checkpoint."""
-        before = {**read_config_file(os.path.join(checkpoint, SCHEDULE_NAME)), "train_batch_size": self.state.train_batch_size}
-        now = {**self._schedule_settings(), "train_batch_size": planned.train_batch_size}
+        before = {**read_config_file(os.path.join(checkpoint, ARGS_NAME)), **read_config_file(os.path.join(checkpoint, SCHEDULE_NAME))}
+        now = {name: value for name, value in self.args.to_dict().items() if name in _DECIDE} | self._schedule_settings()
         changes = [f"{name} was {before.get(name)!r} and is {now[name]!r}" for name in now if before.get(name) != now[name]]
         if changes:
             _logger().warning(f"resuming {checkpoint} with other settings: {'; '.join(changes)}")

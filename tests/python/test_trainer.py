@@ -10,36 +10,9 @@ import pytest
 from ferroformer.trainer import Trainer
 from ferroformer.trainer_callback import EarlyStoppingCallback, TrainerCallback
 from ferroformer.trainer_utils import EvalPrediction, mix_seeds
-from ferroformer.training_args import TrainingArguments
 
 from . import toy_training
 from .toy_training import CLASSES, ToyModel, toy_rows
-
-
-@pytest.fixture(autouse=True)
-def training(monkeypatch):
-    import sys
-
-    import ferroformer
-
-    monkeypatch.setitem(sys.modules, "ferroformer.training", toy_training)
-    monkeypatch.setattr(ferroformer, "training", toy_training, raising=False)
-
-
-@pytest.fixture
-def make(tmp_path):
-    """A trainer of a toy model on 20 rows, with arguments of TrainingArguments and of Trainer mixed."""
-
-    def make(model=None, **given):
-        names = Trainer.__init__.__code__.co_varnames
-        own = {name: given.pop(name) for name in list(given) if name in names and name != "args"}
-        defaults = {"output_dir": tmp_path / "out", "disable_tqdm": True, "learning_rate": 0.1, "save_strategy": "no"}
-        own.setdefault("train_dataset", toy_rows(20))
-        if "model_init" not in own:
-            own["model"] = ToyModel() if model is None else model
-        return Trainer(args=TrainingArguments(**{**defaults, **given}), **own)
-
-    return make
 
 
 def accuracy(prediction):
@@ -64,8 +37,8 @@ class Recorder(TrainerCallback):
 # --- the loop ---
 
 
-def test_it_learns(make):
-    trainer = make(num_train_epochs=30, eval_dataset=toy_rows(50, seed=1), compute_metrics=accuracy, train_dataset=toy_rows(100))
+def test_it_learns(make_trainer):
+    trainer = make_trainer(num_train_epochs=30, eval_dataset=toy_rows(50, seed=1), compute_metrics=accuracy, train_dataset=toy_rows(100))
     before = trainer.evaluate()
     output = trainer.train()
     after = trainer.evaluate()
@@ -74,8 +47,8 @@ def test_it_learns(make):
     assert trainer.model.training is False
 
 
-def test_what_is_logged(make):
-    trainer = make(num_train_epochs=2, logging_steps=2, eval_dataset=toy_rows(5), eval_strategy="epoch")
+def test_what_is_logged(make_trainer):
+    trainer = make_trainer(num_train_epochs=2, logging_steps=2, eval_dataset=toy_rows(5), eval_strategy="epoch")
     output = trainer.train()
     history = trainer.state.log_history
     assert [set(logs) for logs in history if "loss" in logs] == [{"loss", "grad_norm", "learning_rate", "epoch", "step"}] * 3
@@ -88,34 +61,34 @@ def test_what_is_logged(make):
     assert json.loads(json.dumps(history)) == history
 
 
-def test_losses_are_means_since_the_last_log(make):
+def test_losses_are_means_since_the_last_log(make_trainer):
     losses = []
 
     class Losses(TrainerCallback):
         def on_step_end(self, args, state, control, loss, **kwargs):
             losses.append(loss)
 
-    trainer = make(max_steps=7, logging_steps=3, callbacks=[Losses])
+    trainer = make_trainer(max_steps=7, logging_steps=3, callbacks=[Losses])
     output = trainer.train()
     assert logged(trainer, "loss") == pytest.approx([np.mean(losses[:3]), np.mean(losses[3:6])])
     assert output.training_loss == pytest.approx(np.mean(losses))
 
 
-def test_learning_rate(make):
-    trainer = make(max_steps=6, warmup_steps=2, logging_steps=1)
+def test_learning_rate(make_trainer):
+    trainer = make_trainer(max_steps=6, warmup_steps=2, logging_steps=1)
     trainer.train()
     expected = [0.0, 0.05, 0.1, 0.075, 0.05, 0.025]
     assert logged(trainer, "learning_rate") == pytest.approx(expected) and trainer.optimizer.rates == pytest.approx(expected)
 
 
-def test_accumulation_equals_the_large_batch(make):
+def test_accumulation_equals_the_large_batch(make_trainer):
     """Also where batches count different numbers of labels."""
     rows = toy_rows(24)
     for number in (0, 1, 2, 7, 11):
         rows[number]["label"] = -100
     common = {"train_dataset": rows, "num_train_epochs": 1, "logging_steps": 1, "train_sampling_strategy": "sequential"}
-    whole = make(per_device_train_batch_size=12, **common)
-    parts = make(per_device_train_batch_size=4, gradient_accumulation_steps=3, **common)
+    whole = make_trainer(per_device_train_batch_size=12, **common)
+    parts = make_trainer(per_device_train_batch_size=4, gradient_accumulation_steps=3, **common)
     for trainer in (whole, parts):
         trainer.training_step = without_dropout(trainer)
         trainer.train()
@@ -135,14 +108,14 @@ def without_dropout(trainer):
     return training_step
 
 
-def test_last_step_of_an_epoch_may_have_fewer_batches(make):
-    trainer = make(per_device_train_batch_size=8, gradient_accumulation_steps=2, num_train_epochs=2)
+def test_last_step_of_an_epoch_may_have_fewer_batches(make_trainer):
+    trainer = make_trainer(per_device_train_batch_size=8, gradient_accumulation_steps=2, num_train_epochs=2)
     assert trainer.train().global_step == 4
     assert [call["num_items"] for call in trainer.model.calls] == [16, 16, 4, 16, 16, 4]
 
 
-def test_dropout_seeds(make):
-    trainer = make(per_device_train_batch_size=5, gradient_accumulation_steps=2, max_steps=2, seed=7)
+def test_dropout_seeds(make_trainer):
+    trainer = make_trainer(per_device_train_batch_size=5, gradient_accumulation_steps=2, max_steps=2, seed=7)
     trainer.train()
     seeds = [call["dropout_seed"] for call in trainer.model.calls]
     assert seeds == [mix_seeds(7, step, batch) for step in (0, 1) for batch in (0, 1)]
@@ -154,43 +127,43 @@ def test_mix_seeds():
     assert 0 <= mix_seeds(2**70, 3) < 2**64
 
 
-def test_clipping(make):
-    trainer = make(max_steps=3, max_grad_norm=1e-3, optim="sgd", logging_steps=1, learning_rate=1.0, lr_scheduler_type="constant")
+def test_clipping(make_trainer):
+    trainer = make_trainer(max_steps=3, max_grad_norm=1e-3, optim="sgd", logging_steps=1, learning_rate=1.0, lr_scheduler_type="constant")
     before = trainer.model.state_dict()
     trainer.train()
     moved = math.sqrt(sum(((trainer.model.weights[name] - before[name]) ** 2).sum() for name in before))
     assert min(logged(trainer, "grad_norm")) > 1e-2 and moved <= 3.01e-3
-    free = make(max_steps=1, max_grad_norm=0, optim="sgd", logging_steps=1, learning_rate=1.0)
+    free = make_trainer(max_steps=1, max_grad_norm=0, optim="sgd", logging_steps=1, learning_rate=1.0)
     free.train()
     assert logged(free, "grad_norm")[0] == pytest.approx(logged(trainer, "grad_norm")[0])
 
 
-def test_same_seed_same_weights(make):
+def test_same_seed_same_weights(make_trainer):
     def train(**options):
-        trainer = make(num_train_epochs=2, logging_steps=1, **options)
+        trainer = make_trainer(num_train_epochs=2, logging_steps=1, **options)
         trainer.train()
         return trainer.model.weights["weight"].tobytes(), logged(trainer, "loss")
 
     assert train() == train() and train(seed=1) != train() and train(data_seed=5) != train()
 
 
-def test_every_epoch_reads_every_row_in_its_own_order(make):
-    trainer = make(num_train_epochs=3, per_device_train_batch_size=20)
+def test_every_epoch_reads_every_row_in_its_own_order(make_trainer):
+    trainer = make_trainer(num_train_epochs=3, per_device_train_batch_size=20)
     trainer.train()
     orders = [call["inputs"].tolist() for call in trainer.model.calls]
     assert sorted(orders[0]) == sorted(orders[1]) == sorted(orders[2])
     assert orders[0] != orders[1] != orders[2] != orders[0]
 
 
-def test_fractions_of_epochs_and_shares_of_steps(make):
-    trainer = make(num_train_epochs=1.5, per_device_train_batch_size=2, logging_steps=0.2)
+def test_fractions_of_epochs_and_shares_of_steps(make_trainer):
+    trainer = make_trainer(num_train_epochs=1.5, per_device_train_batch_size=2, logging_steps=0.2)
     assert trainer.train().global_step == 15
     assert [logs["step"] for logs in trainer.state.log_history if "loss" in logs] == [3, 6, 9, 12, 15]
 
 
-def test_events(make):
+def test_events(make_trainer):
     recorder = Recorder()
-    make(per_device_train_batch_size=5, gradient_accumulation_steps=2, num_train_epochs=1, logging_steps=2, callbacks=[recorder],
+    make_trainer(per_device_train_batch_size=5, gradient_accumulation_steps=2, num_train_epochs=1, logging_steps=2, callbacks=[recorder],
          eval_strategy="epoch", eval_dataset=toy_rows(3)).train()  # fmt: skip
     step = ["step_begin", "substep_end", "pre_optimizer_step", "optimizer_step", "step_end"]
     names = [name for name, _ in recorder.events]
@@ -198,7 +171,7 @@ def test_events(make):
     assert names == ["init_end", "train_begin", "epoch_begin", *step, *step, *end]
 
 
-def test_callbacks_turn_switches(make):
+def test_callbacks_turn_switches(make_trainer):
     class StopAt(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
             control.should_epoch_stop = state.global_step == 2
@@ -206,13 +179,13 @@ def test_callbacks_turn_switches(make):
             return control
 
     recorder = Recorder()
-    trainer = make(per_device_train_batch_size=5, num_train_epochs=9, callbacks=[StopAt, recorder])
+    trainer = make_trainer(per_device_train_batch_size=5, num_train_epochs=9, callbacks=[StopAt, recorder])
     assert trainer.train().global_step == 4 and trainer.state.epoch == 1.5
     assert [step for name, step in recorder.events if name.startswith("epoch")] == [0, 2, 2, 4]
 
 
-def test_callbacks_are_added_and_removed(make):
-    trainer, recorder = make(), Recorder()
+def test_callbacks_are_added_and_removed(make_trainer):
+    trainer, recorder = make_trainer(), Recorder()
     trainer.add_callback(recorder)
     assert trainer.pop_callback(Recorder) is recorder and trainer.pop_callback(Recorder) is None
     trainer.add_callback(Recorder)
@@ -223,23 +196,23 @@ def test_callbacks_are_added_and_removed(make):
 # --- what it is made of ---
 
 
-def test_model_init(make):
+def test_model_init(make_trainer):
     seeds = iter(range(9))
-    trainer = make(model_init=lambda: ToyModel(seed=next(seeds)), max_steps=1)
+    trainer = make_trainer(model_init=lambda: ToyModel(seed=next(seeds)), max_steps=1)
     first = trainer.model
     trainer.train()
     assert trainer.model is not first and trainer.optimizer.model is trainer.model
 
 
-def test_constructor_errors(make):
+def test_constructor_errors(make_trainer):
     with pytest.raises(ValueError, match="exactly one of model and model_init"):
         Trainer()
     with pytest.raises(ValueError, match="eval_strategy='epoch' needs an eval_dataset"):
-        make(eval_strategy="epoch")
+        make_trainer(eval_strategy="epoch")
     with pytest.raises(ValueError, match="train.. needs a train_dataset"):
-        make(train_dataset=None).train()
+        make_trainer(train_dataset=None).train()
     with pytest.raises(ValueError, match="evaluate.. needs an eval_dataset"):
-        make().evaluate()
+        make_trainer().evaluate()
 
 
 def test_compute_loss_cannot_be_overridden():
@@ -251,44 +224,44 @@ def test_compute_loss_cannot_be_overridden():
         Mine(ToyModel())
 
 
-def test_tokenizer_is_an_old_name(make):
+def test_tokenizer_is_an_old_name(make_trainer):
     class Tokenizer:
         def save_pretrained(self, folder):
             (Path(folder) / "tok").write_text("x")
 
     with pytest.warns(FutureWarning, match="processing_class"):
-        trainer = make(tokenizer=Tokenizer())
+        trainer = make_trainer(tokenizer=Tokenizer())
     trainer.save_model()
     names = sorted(path.name for path in Path(trainer.args.output_dir).iterdir())
     assert names == ["config.json", "model.safetensors", "tok", "training_args.json"]
 
 
-def test_own_optimizer_and_schedule(make):
+def test_own_optimizer_and_schedule(make_trainer):
     model = ToyModel()
     optimizer = toy_training.SGD(model, lr=0.5)
-    make(model=model, optimizers=(optimizer, lambda step: 1 / (step + 1)), max_steps=3).train()
+    make_trainer(model=model, optimizers=(optimizer, lambda step: 1 / (step + 1)), max_steps=3).train()
     assert optimizer.rates == pytest.approx([0.5, 0.25, 0.5 / 3])
 
 
-def test_optimizer_arguments(make):
-    trainer = make(optim="sgd", optim_args="momentum=0.9, nesterov=true", weight_decay=0.1)
+def test_optimizer_arguments(make_trainer):
+    trainer = make_trainer(optim="sgd", optim_args="momentum=0.9, nesterov=true", weight_decay=0.1)
     optimizer = trainer.create_optimizer()
     assert type(optimizer) is toy_training.SGD and optimizer.momentum == 0.9 and optimizer.weight_decay == 0.1
-    adam = make(adam_beta1=0.8, adam_epsilon=1e-6).create_optimizer()
+    adam = make_trainer(adam_beta1=0.8, adam_epsilon=1e-6).create_optimizer()
     assert type(adam) is toy_training.AdamW and adam.betas == (0.8, 0.999) and adam.eps == 1e-6
     with pytest.raises(ValueError, match="optim_args='momentum': expected name=value"):
-        make(optim="sgd", optim_args="momentum").create_optimizer()
+        make_trainer(optim="sgd", optim_args="momentum").create_optimizer()
 
 
-def test_frozen_parameters(make):
-    trainer = make(frozen_parameters=["b*"], max_steps=3)
+def test_frozen_parameters(make_trainer):
+    trainer = make_trainer(frozen_parameters=["b*"], max_steps=3)
     trainer.train()
     assert not trainer.model.weights["bias"].any()
 
 
-def test_label_smoothing(make):
+def test_label_smoothing(make_trainer):
     """It is passed on in training, and evaluation has the same loss."""
-    trainer = make(label_smoothing_factor=0.2, max_steps=1, eval_dataset=toy_rows(10))
+    trainer = make_trainer(label_smoothing_factor=0.2, max_steps=1, eval_dataset=toy_rows(10))
     trainer.train()
     assert trainer.model.calls[0]["label_smoothing"] == 0.2
     output = trainer.predict(toy_rows(10))
@@ -297,12 +270,12 @@ def test_label_smoothing(make):
     assert trainer.evaluate()["eval_loss"] == pytest.approx(smooth.mean(), rel=1e-6)
 
 
-def test_own_loss(make):
+def test_own_loss(make_trainer):
     def squared(outputs, labels, num_items):
         error = outputs.logits - np.eye(CLASSES)[labels]
         return (error**2).sum() / num_items, 2 * error / num_items
 
-    trainer = make(compute_loss_func=squared, num_train_epochs=20, learning_rate=0.05, eval_dataset=toy_rows(20))
+    trainer = make_trainer(compute_loss_func=squared, num_train_epochs=20, learning_rate=0.05, eval_dataset=toy_rows(20))
     before = trainer.evaluate()["eval_loss"]
     trainer.train()
     output = trainer.predict(toy_rows(20))
@@ -313,9 +286,9 @@ def test_own_loss(make):
 # --- evaluation ---
 
 
-def test_predictions_are_in_order(make):
+def test_predictions_are_in_order(make_trainer):
     rows = toy_rows(11)
-    trainer = make(per_device_eval_batch_size=4)
+    trainer = make_trainer(per_device_eval_batch_size=4)
     output = trainer.predict(rows, metric_key_prefix="x")
     np.testing.assert_allclose(output.predictions, ToyModel()(inputs=[row["inputs"] for row in rows]).logits, rtol=1e-6)
     assert output.label_ids.tolist() == [row["label"] for row in rows]
@@ -324,20 +297,20 @@ def test_predictions_are_in_order(make):
     assert without.label_ids is None and "test_loss" not in without.metrics and without.predictions.shape == (11, CLASSES)
 
 
-def test_evaluation_loss_is_the_mean_over_rows(make):
+def test_evaluation_loss_is_the_mean_over_rows(make_trainer):
     rows = toy_rows(7)
-    whole = make(per_device_eval_batch_size=7).evaluate(rows)["eval_loss"]
-    assert make(per_device_eval_batch_size=3).evaluate(rows)["eval_loss"] == pytest.approx(whole, rel=1e-6)
+    whole = make_trainer(per_device_eval_batch_size=7).evaluate(rows)["eval_loss"]
+    assert make_trainer(per_device_eval_batch_size=3).evaluate(rows)["eval_loss"] == pytest.approx(whole, rel=1e-6)
 
 
-def test_metrics(make):
+def test_metrics(make_trainer):
     seen = {}
 
     def metrics(prediction):
         seen["prediction"] = prediction
         return {"count": np.int64(len(prediction.label_ids)), "eval_half": np.float32(0.5)}
 
-    trainer = make(compute_metrics=metrics, include_for_metrics=["inputs", "loss"], eval_dataset=toy_rows(10))
+    trainer = make_trainer(compute_metrics=metrics, include_for_metrics=["inputs", "loss"], eval_dataset=toy_rows(10))
     trainer.preprocess_logits_for_metrics = lambda logits, labels: logits.argmax(-1)
     found = trainer.evaluate()
     assert found["eval_count"] == 10 and type(found["eval_count"]) is int and found["eval_half"] == 0.5
@@ -345,8 +318,8 @@ def test_metrics(make):
     assert predictions.shape == labels.shape == losses.shape == (10,) and inputs.shape == (10, 6)
 
 
-def test_several_eval_datasets(make):
-    trainer = make(eval_dataset={"a": toy_rows(4), "b": toy_rows(6)}, eval_strategy="epoch", num_train_epochs=1)
+def test_several_eval_datasets(make_trainer):
+    trainer = make_trainer(eval_dataset={"a": toy_rows(4), "b": toy_rows(6)}, eval_strategy="epoch", num_train_epochs=1)
     trainer.train()
     assert logged(trainer, "eval_a_loss") and logged(trainer, "eval_b_loss") and not logged(trainer, "eval_loss")
 
@@ -357,9 +330,9 @@ def test_eval_prediction_unpacks():
         EvalPrediction(1, 2)[2]
 
 
-def test_early_stopping(make):
+def test_early_stopping(make_trainer):
     """The loss gets worse from the second evaluation on, and two such evaluations stop the training."""
-    trainer = make(
+    trainer = make_trainer(
         max_steps=50, eval_strategy="steps", eval_steps=1, eval_dataset=toy_rows(4), learning_rate=0.0,
         metric_for_best_model="loss", load_best_model_at_end=True, save_strategy="steps", save_steps=1, save_total_limit=1,
         callbacks=[EarlyStoppingCallback(early_stopping_patience=2)],
@@ -374,13 +347,13 @@ def test_early_stopping(make):
         ({"metric_for_best_model": "loss"}, "needs eval_strategy"),
     ],
 )
-def test_early_stopping_needs(make, options, message):
+def test_early_stopping_needs(make_trainer, options, message):
     with pytest.raises(ValueError, match=message):
-        make(eval_dataset=toy_rows(3), callbacks=[EarlyStoppingCallback], **options).train()
+        make_trainer(eval_dataset=toy_rows(3), callbacks=[EarlyStoppingCallback], **options).train()
 
 
-def test_unknown_best_metric(make):
-    trainer = make(eval_dataset=toy_rows(3), eval_strategy="epoch", metric_for_best_model="f1")
+def test_unknown_best_metric(make_trainer):
+    trainer = make_trainer(eval_dataset=toy_rows(3), eval_strategy="epoch", metric_for_best_model="f1")
     with pytest.raises(KeyError, match="eval_f1 is not among the metrics .*eval_loss"):
         trainer.train()
 
@@ -388,26 +361,26 @@ def test_unknown_best_metric(make):
 # --- what shows it ---
 
 
-def test_progress(make, capsys):
-    make(disable_tqdm=False, max_steps=3, logging_steps=1, eval_dataset=toy_rows(9), eval_strategy="steps").train()
+def test_progress(make_trainer, capsys):
+    make_trainer(disable_tqdm=False, max_steps=3, logging_steps=1, eval_dataset=toy_rows(9), eval_strategy="steps").train()
     captured = capsys.readouterr()
     assert "3/3" in captured.err and "tokens/s=" in captured.err and "'grad_norm'" in captured.out
 
 
-def test_printer(make, capsys):
-    make(max_steps=1, logging_steps=1).train()
+def test_printer(make_trainer, capsys):
+    make_trainer(max_steps=1, logging_steps=1).train()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("{'loss': '1.") and lines[1].startswith("{'train_runtime'")
 
 
-def test_tensorboard(make, monkeypatch):
+def test_tensorboard(make_trainer, monkeypatch):
     import sys
     from types import SimpleNamespace
 
     for name in ("torch.utils.tensorboard", "tensorboardX"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match="pip install tensorboardX"):
-        make(report_to="tensorboard")
+        make_trainer(report_to="tensorboard")
     written = []
 
     class Writer:
@@ -423,15 +396,15 @@ def test_tensorboard(make, monkeypatch):
         flush = close = lambda self: None
 
     monkeypatch.setitem(sys.modules, "tensorboardX", SimpleNamespace(SummaryWriter=Writer))
-    make(report_to="tensorboard", logging_dir="runs/x", max_steps=1, logging_steps=1, eval_strategy="steps",
+    make_trainer(report_to="tensorboard", logging_dir="runs/x", max_steps=1, logging_steps=1, eval_strategy="steps",
          eval_dataset=toy_rows(3)).train()  # fmt: skip
     assert written[0] == "runs/x" and ("train/loss", 1) in written and ("eval/loss", 1) in written
 
 
-def test_plot(make, monkeypatch, tmp_path):
+def test_plot(make_trainer, monkeypatch, tmp_path):
     import sys
 
-    trainer = make(max_steps=2, logging_steps=1)
+    trainer = make_trainer(max_steps=2, logging_steps=1)
     with pytest.raises(ValueError, match="no loss was logged"):
         trainer.plot()
     trainer.train()
@@ -443,8 +416,8 @@ def test_plot(make, monkeypatch, tmp_path):
     assert open(trainer.plot(tmp_path / "x.png"), "rb").read(4) == b"\x89PNG"
 
 
-def test_metrics_files(make, capsys):
-    trainer = make()
+def test_metrics_files(make_trainer, capsys):
+    trainer = make_trainer()
     trainer.save_metrics("train", {"a": 1.5})
     trainer.log_metrics("train", {"a": 1.5})
     trainer.save_state()

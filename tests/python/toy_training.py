@@ -138,11 +138,11 @@ class _Optimizer:
             self.model.weights[name] = self.model.weights[name] * np.float32(1 - lr * self.weight_decay) - np.float32(lr) * update
 
     def save(self, path):
-        write_safetensors(Path(path), {**self.moments, "steps": np.array(self.steps)})
+        write_safetensors(Path(path), {**self.moments, "steps": np.array([self.steps])})
 
     def load(self, path):
         arrays = {name: array.copy() for name, array in read_safetensors(Path(path)).items()}
-        self.steps = int(arrays.pop("steps"))
+        self.steps = int(arrays.pop("steps")[0])
         self.moments = arrays
 
 
