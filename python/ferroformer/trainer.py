@@ -43,7 +43,7 @@ from .trainer_data import (
     training_order,
     without_unused_columns,
 )
-from .trainer_evaluation import Evaluator
+from .trainer_evaluation import Evaluator, plain
 from .trainer_reports import PrinterCallback, ProgressCallback, TensorBoardCallback
 from .trainer_utils import (
     EvalPrediction,
@@ -99,6 +99,7 @@ class Trainer(Evaluator):
 
     The same arguments and seed give the same weights bit for bit, on any number of threads, also when the run was killed and resumed:
     rows are drawn from (data_seed or seed, epoch), the dropout of a batch from mix_seeds(seed, step, number of the batch in it).
+    Python's and numpy's global generators are seeded when a training begins.
     To change how gradients come about, override `training_step`; there is no autograd, so a `compute_loss` could not be trained on.
     """
 
@@ -244,7 +245,7 @@ class Trainer(Evaluator):
         clean_up(output_dir)
         if loader.num_batches is not None:
             check_batches(loader)
-            if self.compute_loss_func is None:
+            if self.compute_loss_func is None and type(self).training_step is Trainer.training_step:
                 check_labels(loader, self.model, self.label_names)
         elif self.args.max_steps <= 0:
             raise ValueError(f"train_dataset has no length, so max_steps must say how long to train; it is {self.args.max_steps}")
@@ -431,7 +432,7 @@ class Trainer(Evaluator):
 
     def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
         """Add `logs` to state.log_history with the epoch and the step, and tell the callbacks."""
-        logs["epoch"] = self.state.epoch
+        logs.update(plain(logs), epoch=self.state.epoch)
         self.state.log_history.append({**logs, "step": self.state.global_step})
         self._event("on_log", logs=logs)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
@@ -67,7 +67,8 @@ def _check_range(loader: DataLoader, classes: int) -> None:
 
 def _label_column(loader: DataLoader) -> Any:
     dataset = getattr(loader.dataset, "dataset", loader.dataset)
-    name = next((name for name in LABEL_COLUMNS if name in loader.dataset[0]), None)
+    first = loader.dataset[0]
+    name = next((name for name in LABEL_COLUMNS if isinstance(first, Mapping) and name in first), None)
     if name is None:
         return None
     if hasattr(dataset, "column_names"):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .trainer_callback import CallbackHandler, TrainerState
     from .training_args import TrainingArguments
 
-__all__ = ["Evaluator"]
+__all__ = ["Evaluator", "plain"]
 
 PADDING = -100
 
@@ -130,7 +130,7 @@ class Evaluator:
         metrics: dict[str, Any] = {}
         if self.compute_metrics is not None and logits is not None and labels is not None:
             shown = losses if "loss" in self.args.include_for_metrics else None
-            metrics = plain_numbers(self.compute_metrics(EvalPrediction(logits, labels, inputs, shown)))
+            metrics = plain(self.compute_metrics(EvalPrediction(logits, labels, inputs, shown)))
         if losses is not None:
             metrics[f"{prefix}_loss"] = float(losses.mean())
         return {name if name.startswith(f"{prefix}_") else f"{prefix}_{name}": value for name, value in metrics.items()}
@@ -148,7 +148,7 @@ class Evaluator:
         labels = None if not found or any(label is None for label in found) else tuple(map(np.asarray, found))
         own = self.compute_loss_func is not None and labels is not None
         outputs = model(**{name: value for name, value in inputs.items() if not (own and name == "labels")})
-        loss = None if labels is None else self._evaluation_loss(outputs, inputs)
+        loss = None if labels is None or _nothing_counts(labels) else self._evaluation_loss(outputs, inputs)
         if prediction_loss_only:
             return loss, None, None
         ignored = getattr(model.config, "keys_to_ignore_at_inference", ()) if ignore_keys is None else ignore_keys
@@ -164,12 +164,12 @@ class Evaluator:
         return float(outputs.loss)
 
     def _count_items(self, batches: list[Any]) -> int | None:
-        """How many labels the batches of a step have, by which their losses are divided."""
+        """How many labels the batches of a step have, by which their losses are divided; 1 where none counts: their loss is 0."""
         from . import training
 
         if not all(batch.get(name) is not None for batch in batches for name in self.label_names):
             return None
-        counted: int = sum(training.num_items(self.model, dict(batch)) for batch in batches)
+        counted: int = max(1, sum(training.num_items(self.model, dict(batch)) for batch in batches))
         return counted
 
     # --- results ------------------------------------------------------------------------------
@@ -231,10 +231,19 @@ def smoothed_cross_entropy(logits: NDArray[Any], labels: NDArray[Any], smoothing
     return float(losses.mean())
 
 
-def plain_numbers(metrics: dict[str, Any]) -> dict[str, Any]:
-    """numpy's scalars as Python's, so that JSON holds them."""
-    return {name: value.item() if hasattr(value, "item") and getattr(value, "size", 1) == 1 else value for name, value in metrics.items()}
+def plain(value: Any) -> Any:
+    """numpy's numbers and arrays, also inside dicts and lists, as Python's, so that JSON holds them."""
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _one_or_all(values: tuple[Any, ...]) -> Any:
     return values[0] if len(values) == 1 else values
+
+
+def _nothing_counts(labels: tuple[NDArray[Any], ...]) -> bool:
+    """Whether all labels are -100, so that there is no mean loss."""
+    return all(bool((array == PADDING).all()) for array in labels)

@@ -20,8 +20,18 @@ _RENAMED = {
 }
 _NOT_OLD = ("activation_checkpointing",)  # so it is called since transformers 5.23
 
-# what these ask for is so in any case
-_ALWAYS = ("use_cpu", "no_cuda", "full_determinism", "restore_callback_states_from_checkpoint", "save_safetensors")
+# what these ask for is so in any case, or makes no difference in one process on one CPU
+_ALWAYS = (
+    "use_cpu",
+    "no_cuda",
+    "full_determinism",
+    "restore_callback_states_from_checkpoint",
+    "save_safetensors",
+    "average_tokens_across_devices",
+    "log_on_each_node",
+    "dataloader_in_order",
+    "dataloader_pin_memory",
+)
 
 # what happens -> name -> the value that asks for nothing else
 _WITHOUT_EFFECT: dict[str, dict[str, Any]] = {
@@ -47,21 +57,17 @@ _WITHOUT_EFFECT: dict[str, dict[str, Any]] = {
         "ddp_static_graph": False,
         "ddp_timeout": 1800,
         "accelerator_config": None,
-        "average_tokens_across_devices": True,
         "split_batches": False,
         "dispatch_batches": False,
         "save_on_each_node": False,
-        "log_on_each_node": True,
         "log_level_replica": "warning",
         "eval_use_gather_object": False,
     },
     "batches are made in the process that trains": {
         "dataloader_num_workers": 0,
-        "dataloader_pin_memory": True,
         "dataloader_persistent_workers": False,
         "dataloader_prefetch_factor": None,
         "dataloader_multiprocessing_context": None,
-        "dataloader_in_order": True,
     },
     "the kernels are compiled already": {
         "torch_compile": False,
@@ -125,7 +131,7 @@ def take_foreign_names(given: dict[str, Any]) -> dict[str, Any]:
     for name, value in given.items():
         if name in without_effect:
             harmless, what_happens = without_effect[name]
-            if value not in (None, harmless):
+            if value != harmless and (value or harmless is True):
                 warnings.warn(f"{name}={value!r} has no effect: {what_happens}", UserWarning, stacklevel=3)
         elif name in refused:
             harmless, instead = refused[name]

@@ -193,6 +193,26 @@ def test_callbacks_are_added_and_removed(make_trainer):
     assert not any(isinstance(callback, Recorder) for callback in trainer.callback_handler.callbacks)
 
 
+def test_a_step_without_labels(make_trainer):
+    """Learns nothing; an evaluation leaves such a batch out."""
+    rows = [row | {"label": -100} for row in toy_rows(8)]
+    trainer = make_trainer(train_dataset=rows, max_steps=1, per_device_eval_batch_size=8)
+    before = trainer.model.state_dict()
+    assert trainer.train().training_loss == 0 and (trainer.model.weights["weight"] == before["weight"]).all()
+    labelled = toy_rows(8, seed=3)
+    assert trainer.evaluate(rows + labelled)["eval_loss"] == trainer.evaluate(labelled)["eval_loss"]
+    assert "eval_loss" not in trainer.evaluate(rows)
+
+
+def test_training_step_may_be_overridden(make_trainer):
+    class Twice(Trainer):
+        def training_step(self, model, inputs, num_items_in_batch=None):
+            return 2 * super().training_step(model, inputs, num_items_in_batch)
+
+    plain = make_trainer(max_steps=1).train().training_loss
+    assert make_trainer(max_steps=1, cls=Twice).train().training_loss == 2 * plain
+
+
 # --- what it is made of ---
 
 
@@ -308,12 +328,12 @@ def test_metrics(make_trainer):
 
     def metrics(prediction):
         seen["prediction"] = prediction
-        return {"count": np.int64(len(prediction.label_ids)), "eval_half": np.float32(0.5)}
+        return {"count": np.int64(len(prediction.label_ids)), "eval_half": np.float32(0.5), "each": {"a": np.arange(2)}}
 
     trainer = make_trainer(compute_metrics=metrics, include_for_metrics=["inputs", "loss"], eval_dataset=toy_rows(10))
     trainer.preprocess_logits_for_metrics = lambda logits, labels: logits.argmax(-1)
     found = trainer.evaluate()
-    assert found["eval_count"] == 10 and type(found["eval_count"]) is int and found["eval_half"] == 0.5
+    assert found["eval_count"] == 10 and type(found["eval_count"]) is int and found["eval_half"] == 0.5 and found["eval_each"] == {"a": [0, 1]}
     predictions, labels, inputs, losses = seen["prediction"]
     assert predictions.shape == labels.shape == losses.shape == (10,) and inputs.shape == (10, 6)
 
@@ -413,7 +433,7 @@ def test_plot(make_trainer, monkeypatch, tmp_path):
         with pytest.raises(ImportError, match=r"ferroformer\[plot\]"):
             trainer.plot()
     pytest.importorskip("matplotlib")
-    assert open(trainer.plot(tmp_path / "x.png"), "rb").read(4) == b"\x89PNG"
+    assert Path(trainer.plot(tmp_path / "x.png")).read_bytes().startswith(b"\x89PNG")
 
 
 def test_metrics_files(make_trainer, capsys):

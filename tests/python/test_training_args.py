@@ -74,7 +74,7 @@ def test_two_names_at_once():
         TrainingArguments("x", evaluation_strategy="epoch", eval_strategy="no")
 
 
-@pytest.mark.parametrize("name, value", [("fp16", True), ("dataloader_num_workers", 4), ("torch_compile", True), ("local_rank", 1)])
+@pytest.mark.parametrize("name, value", [("fp16", True), ("dataloader_num_workers", 4), ("logging_nan_inf_filter", False), ("torch_compile", True), ("local_rank", 1)])
 def test_without_effect(name, value):
     with pytest.warns(UserWarning, match=f"{name}={value} has no effect: "):
         TrainingArguments("x", **{name: value})
@@ -87,7 +87,7 @@ def test_refused(name, value):
 
 
 def test_harmless_in_silence(recwarn):
-    TrainingArguments("x", use_cpu=True, no_cuda=True, fp16=False, push_to_hub=False, deepspeed=None, dataloader_pin_memory=True)
+    TrainingArguments("x", use_cpu=True, no_cuda=True, fp16=False, push_to_hub=False, deepspeed=None, dataloader_pin_memory=False, fsdp="")
     assert not recwarn
 
 
