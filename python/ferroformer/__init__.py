@@ -18,6 +18,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import errors as errors
     from .batch_encoding import BatchEncoding as BatchEncoding
+    from .data_collator import DataCollatorForLanguageModeling as DataCollatorForLanguageModeling
+    from .data_collator import DataCollatorForTokenClassification as DataCollatorForTokenClassification
+    from .data_collator import DataCollatorWithPadding as DataCollatorWithPadding
+    from .data_collator import DefaultDataCollator as DefaultDataCollator
+    from .data_collator import default_data_collator as default_data_collator
     from .models.auto import AutoConfig as AutoConfig
     from .models.auto import AutoModel as AutoModel
     from .models.auto import AutoModelForMultipleChoice as AutoModelForMultipleChoice
@@ -36,8 +41,21 @@ if TYPE_CHECKING:
     from .runtime import get_num_threads as get_num_threads
     from .runtime import set_num_threads as set_num_threads
     from .runtime import show_config as show_config
+    from .schedules import SchedulerType as SchedulerType
     from .sentence_transformer import SentenceTransformer as SentenceTransformer
     from .tokenization_utils import PreTrainedTokenizerFast as PreTrainedTokenizerFast
+    from .trainer import Trainer as Trainer
+    from .trainer_callback import DefaultFlowCallback as DefaultFlowCallback
+    from .trainer_callback import EarlyStoppingCallback as EarlyStoppingCallback
+    from .trainer_callback import TrainerCallback as TrainerCallback
+    from .trainer_callback import TrainerControl as TrainerControl
+    from .trainer_callback import TrainerState as TrainerState
+    from .trainer_reports import PrinterCallback as PrinterCallback
+    from .trainer_reports import ProgressCallback as ProgressCallback
+    from .trainer_utils import EvalPrediction as EvalPrediction
+    from .trainer_utils import IntervalStrategy as IntervalStrategy
+    from .trainer_utils import set_seed as set_seed
+    from .training_args import TrainingArguments as TrainingArguments
 
     __version__: str
 
@@ -58,10 +76,28 @@ _MODULES = {
     "BertModel": "models.bert",
     "BertTokenizer": "models.bert_tokenizer",
     "BertTokenizerFast": "models.bert_tokenizer",
+    "DataCollatorForLanguageModeling": "data_collator",
+    "DataCollatorForTokenClassification": "data_collator",
+    "DataCollatorWithPadding": "data_collator",
+    "DefaultDataCollator": "data_collator",
+    "DefaultFlowCallback": "trainer_callback",
+    "EarlyStoppingCallback": "trainer_callback",
+    "EvalPrediction": "trainer_utils",
+    "IntervalStrategy": "trainer_utils",
     "PreTrainedTokenizerFast": "tokenization_utils",
+    "PrinterCallback": "trainer_reports",
+    "ProgressCallback": "trainer_reports",
+    "SchedulerType": "schedules",
     "SentenceTransformer": "sentence_transformer",
+    "Trainer": "trainer",
+    "TrainerCallback": "trainer_callback",
+    "TrainerControl": "trainer_callback",
+    "TrainerState": "trainer_callback",
+    "TrainingArguments": "training_args",
+    "default_data_collator": "data_collator",
     "get_num_threads": "runtime",
     "set_num_threads": "runtime",
+    "set_seed": "trainer_utils",
     "show_config": "runtime",
     "__version__": "_native",
 }
@@ -83,12 +119,30 @@ __all__ = [
     "BertModel",
     "BertTokenizer",
     "BertTokenizerFast",
+    "DataCollatorForLanguageModeling",
+    "DataCollatorForTokenClassification",
+    "DataCollatorWithPadding",
+    "DefaultDataCollator",
+    "DefaultFlowCallback",
+    "EarlyStoppingCallback",
+    "EvalPrediction",
+    "IntervalStrategy",
     "PreTrainedTokenizerFast",
+    "PrinterCallback",
+    "ProgressCallback",
+    "SchedulerType",
     "SentenceTransformer",
+    "Trainer",
+    "TrainerCallback",
+    "TrainerControl",
+    "TrainerState",
+    "TrainingArguments",
     "__version__",
+    "default_data_collator",
     "errors",
     "get_num_threads",
     "set_num_threads",
+    "set_seed",
     "show_config",
 ]
 

