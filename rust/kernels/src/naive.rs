@@ -113,6 +113,20 @@ pub fn layer_norm(row: &[f32], weight: &[f32], bias: &[f32], eps: f32) -> Vec<f6
     row.iter().zip(weight).zip(bias).map(|((x, w), b)| (x - mean) * scale * f64::from(*w) + f64::from(*b)).collect()
 }
 
+/// The gradients of x, weight and bias, from that of the output of one row.
+pub fn layer_norm_backward(row: &[f32], weight: &[f32], eps: f32, dy: &[f32]) -> [Vec<f64>; 3] {
+    let unit = layer_norm(row, &vec![1.0; row.len()], &vec![0.0; row.len()], eps);
+    let dbias: Vec<f64> = dy.iter().map(|d| f64::from(*d)).collect();
+    let g: Vec<f64> = dbias.iter().zip(weight).map(|(d, w)| d * f64::from(*w)).collect();
+    let mean = |xs: &mut dyn Iterator<Item = f64>| xs.sum::<f64>() / row.len() as f64;
+    let x = || row.iter().map(|x| f64::from(*x));
+    let centre = mean(&mut x());
+    let sigma = (mean(&mut x().map(|x| (x - centre).powi(2))) + f64::from(eps)).sqrt();
+    let (mean_g, mean_gx) = (mean(&mut g.iter().copied()), mean(&mut g.iter().zip(&unit).map(|(g, x)| g * x)));
+    let dx = g.iter().zip(&unit).map(|(g, x)| (g - mean_g - x * mean_gx) / sigma).collect();
+    [dx, dbias.iter().zip(&unit).map(|(d, x)| d * x).collect(), dbias]
+}
+
 /// q (l, d), k (n, d), v (n, e) -> probabilities (l, n) and out (l, e).
 pub fn attention(q: &[f32], k: &[f32], v: &[f32], d: usize, e: usize, scale: f32) -> (Vec<f64>, Vec<f64>) {
     let n = k.len() / d;

@@ -134,6 +134,12 @@ pub(crate) fn ulps(got: f32, exact: f64) -> f64 {
     (f64::from(got).clamp(-end, end) - exact).abs() / ulp(exact)
 }
 
+/// f'(x) by differences of the fourth order, within about 1e-8 of f's scale; f32 holds where f is asked if |x| < 1.
+pub(crate) fn slope(f: impl Fn(f64) -> f64, x: f64) -> f64 {
+    const H: f64 = 1.0 / 512.0;
+    (8.0 * (f(x + H) - f(x - H)) - (f(x + 2.0 * H) - f(x - 2.0 * H))) / (12.0 * H)
+}
+
 /// Equal bit by bit; any NaN equals any other, for which of two NaN an addition hands on is not ours to say.
 pub(crate) fn assert_same_bits(got: &[f32], expected: &[f32], context: std::fmt::Arguments) {
     assert_eq!(got.len(), expected.len(), "{context}");
