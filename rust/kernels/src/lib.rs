@@ -36,7 +36,7 @@ pub use isa::{IsaError, Level};
 pub use layer_norm::layer_norm;
 pub use layer_norm_backward::layer_norm_backward;
 pub use mat::{Mat, MatMut, padded_stride};
-pub use math::Activation;
+pub use math::{Activation, activation_backward};
 pub use narrow::{Form, Narrow, narrow};
 pub use quota::{ThreadsError, checked_threads, default_threads};
 pub use softmax::softmax;

@@ -77,6 +77,31 @@ pub fn activation(activation: Activation, x: f64) -> f64 {
     }
 }
 
+/// The derivative of the exact function; at infinities its limit.
+pub fn activation_slope(activation: Activation, x: f64) -> f64 {
+    let x = x.clamp(-1e3, 1e3);
+    match activation {
+        Activation::Gelu => {
+            let density = (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+            (1.0 + erf(x / std::f64::consts::SQRT_2)) / 2.0 + x * density
+        }
+        Activation::GeluTanh => {
+            let c = (2.0 / std::f64::consts::PI).sqrt();
+            let u = c * (x + 0.044_715 * x.powi(3));
+            (1.0 + u.tanh()) / 2.0 + x / 2.0 * u.cosh().powi(-2) * c * (1.0 + 3.0 * 0.044_715 * x * x)
+        }
+        Activation::Relu => {
+            if x.is_nan() {
+                x
+            } else {
+                f64::from(x > 0.0)
+            }
+        }
+        Activation::Silu => (1.0 + x / (1.0 + x.exp())) / (1.0 + (-x).exp()),
+        Activation::Tanh => x.cosh().powi(-2),
+    }
+}
+
 /// Abramowitz and Stegun 7.1.6: erf x = 2/sqrt(pi) e^(-x^2) sum 2^n x^(2n+1) / (1 3 5 ... (2n+1)); no cancellation.
 pub fn erf(x: f64) -> f64 {
     if x.is_nan() || x.abs() > 6.0 {

@@ -1,10 +1,11 @@
 //! The contract of the elementary functions, one table row each: name, function, definition, measure and bound.
 
-use super::{Activation, erf, exp};
+use super::{Activation, activation_backward, erf, exp};
 use crate::isa::{Isa, Kernel, Level, dispatch_floats};
+use crate::mat::MatMut;
 use crate::naive;
 use crate::rows::map_in_place;
-use crate::testing::{Guarded, NASTY, Random, assert_same_bits, for_every_level, lanes, nans, ulps};
+use crate::testing::{Guarded, NASTY, Random, assert_same_bits, for_every_level, lanes, nans, slope, ulps};
 
 struct Function {
     name: &'static str,
@@ -39,9 +40,17 @@ macro_rules! on_slices {
 on_slices!(exp_slice, exp);
 on_slices!(erf_slice, erf::erf);
 
+/// The derivatives, where the functions themselves lie ready to be looked at.
+fn slopes(level: Level, activation: Activation, xs: &mut [f32]) {
+    let mut d = vec![1.0; xs.len()];
+    let cols = xs.len();
+    activation_backward(level, activation, MatMut::dense(xs, 1, cols), MatMut::dense(&mut d, 1, cols));
+    xs.copy_from_slice(&d);
+}
+
 const ANY: (f32, f32) = (f32::NEG_INFINITY, f32::INFINITY);
 
-const FUNCTIONS: [Function; 7] = [
+const FUNCTIONS: [Function; 12] = [
     Function {
         name: "exp",
         apply: exp_slice,
@@ -99,6 +108,46 @@ const FUNCTIONS: [Function; 7] = [
         bound: 0.0,
         range: (0.0, f32::INFINITY),
     },
+    Function {
+        name: "gelu'",
+        apply: |level, xs| slopes(level, Activation::Gelu, xs),
+        exact: |x| naive::activation_slope(Activation::Gelu, x),
+        error: |_, got, exact| distance(got, exact),
+        bound: 2e-7,
+        range: (-0.13, 1.13),
+    },
+    Function {
+        name: "gelu_tanh'",
+        apply: |level, xs| slopes(level, Activation::GeluTanh, xs),
+        exact: |x| naive::activation_slope(Activation::GeluTanh, x),
+        error: |_, got, exact| distance(got, exact),
+        bound: 1.7e-7,
+        range: (-0.13, 1.13),
+    },
+    Function {
+        name: "relu'",
+        apply: |level, xs| slopes(level, Activation::Relu, xs),
+        exact: |x| naive::activation_slope(Activation::Relu, x),
+        error: |_, got, exact| distance(got, exact),
+        bound: 0.0,
+        range: (0.0, 1.0),
+    },
+    Function {
+        name: "silu'",
+        apply: |level, xs| slopes(level, Activation::Silu, xs),
+        exact: |x| naive::activation_slope(Activation::Silu, x),
+        error: |_, got, exact| distance(got, exact),
+        bound: 2.4e-7,
+        range: (-0.1, 1.1),
+    },
+    Function {
+        name: "tanh'",
+        apply: |level, xs| slopes(level, Activation::Tanh, xs),
+        exact: |x| naive::activation_slope(Activation::Tanh, x),
+        error: |_, got, exact| distance(got, exact),
+        bound: 1.5e-7,
+        range: (0.0, 1.0),
+    },
 ];
 
 /// Absolute; equal infinities and two NaN are at no distance, a NaN and a number infinitely far apart.
@@ -143,7 +192,7 @@ fn the_stated_accuracy_is_kept() {
     }
 }
 
-/// Ten minutes on two cores in a release build; `--nocapture` shows the greatest errors.
+/// Twenty minutes on two cores in a release build; `--nocapture` shows the greatest errors.
 #[test]
 #[ignore = "takes minutes"]
 fn the_stated_accuracy_is_kept_by_every_float() {
@@ -207,6 +256,39 @@ fn rising_functions_rise() {
                 let [a, b] = [pair[0], pair[1]];
                 let fall = (function.error)(*x, b, f64::from(a));
                 assert!(b >= a || fall <= 2.0 * function.bound, "{} falls after {x:e}: {a:e}, {b:e}", function.name);
+            }
+        }
+    });
+}
+
+#[test]
+fn the_twins_slope_is_the_derivative_of_the_twin() {
+    use Activation::*;
+    for activation in [Gelu, GeluTanh, Relu, Silu, Tanh] {
+        for x in Random(3).floats(200).iter().map(|x| f64::from(*x) * 12.0) {
+            let [got, exact] = [slope(|x| naive::activation(activation, x), x), naive::activation_slope(activation, x)];
+            assert!((got - exact).abs() < 1e-8, "{activation:?} at {x}: {got}, not {exact}");
+        }
+    }
+}
+
+#[test]
+fn the_chain_rule_is_kept_beside_the_functions_own_bits() {
+    let mut random = Random(4);
+    use Activation::*;
+    for_every_level(|level| {
+        for activation in [Gelu, GeluTanh, Relu, Silu, Tanh] {
+            for (rows, cols) in [(0, 4), (3, 0), (1, 1), (5, 3), (3, 4 * lanes(level) + 3)] {
+                let x: Vec<f32> = random.floats(rows * cols).iter().map(|x| x * 8.0).collect();
+                let d = random.floats(rows * cols);
+                let [mut expected, mut slope] = [x.clone(), x.clone()];
+                activation.apply(level, &mut expected);
+                slopes(level, activation, &mut slope);
+                let [mut y, mut dx] = [(&x, 1), (&d, 2)].map(|(m, offset)| Guarded::new(m, rows, cols, 3, offset));
+                activation_backward(level, activation, y.mat_mut(), dx.mat_mut());
+                assert_same_bits(&y.values(), &expected, format_args!("{activation:?}"));
+                let products: Vec<f32> = d.iter().zip(&slope).map(|(d, slope)| d * slope).collect();
+                assert_same_bits(&dx.values(), &products, format_args!("{activation:?}'"));
             }
         }
     });

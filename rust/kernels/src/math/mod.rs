@@ -7,8 +7,8 @@ mod erf;
 mod exp;
 mod tanh;
 
-pub use activation::Activation;
 pub(crate) use activation::activate;
+pub use activation::{Activation, activation_backward};
 pub(crate) use exp::exp;
 
 use crate::isa::Isa;
