@@ -7,6 +7,7 @@
 mod arena;
 mod attention;
 mod buffer;
+mod dropout;
 mod gather;
 mod gemm;
 mod isa;
@@ -30,6 +31,7 @@ mod threads;
 pub use arena::Arena;
 pub use attention::{Probabilities, Qkv, attention, attention_scratch};
 pub use buffer::{Buffer, Element, NoMemory, bytes_of, bytes_of_mut, zeroed_vec};
+pub use dropout::Dropout;
 pub use gather::{Lookup, Table, gather_add};
 pub use gemm::{Epilogue, Input, LAYOUT_VERSION, Output, PackedLinear, Precision, linear};
 pub use isa::{IsaError, Level};

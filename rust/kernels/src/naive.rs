@@ -152,6 +152,21 @@ pub fn layer_norm_backward(row: &[f32], weight: &[f32], eps: f32, dy: &[f32]) ->
     [dx, dbias.iter().zip(&unit).map(|(d, x)| d * x).collect(), dbias]
 }
 
+/// Whether dropout at `rate` keeps an element.
+pub fn dropout_keeps(rate: f32, key: u64, row: u64, column: u32) -> bool {
+    let splitmix = |x: u64| {
+        let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^ (x >> 31)
+    };
+    let keys = splitmix(key.wrapping_add(splitmix(row)));
+    let x = column.wrapping_add(keys as u32);
+    let x = (x ^ (x >> 16)).wrapping_mul(0x7feb_352d) ^ (keys >> 32) as u32;
+    let x = (x ^ (x >> 15)).wrapping_mul(0x846c_a68b);
+    f64::from(x ^ (x >> 16)) >= (f64::from(rate) * 2f64.powi(32)).round()
+}
+
 /// q (l, d), k (n, d), v (n, e) -> probabilities (l, n) and out (l, e).
 pub fn attention(q: &[f32], k: &[f32], v: &[f32], d: usize, e: usize, scale: f32) -> (Vec<f64>, Vec<f64>) {
     let n = k.len() / d;

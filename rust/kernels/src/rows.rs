@@ -6,15 +6,23 @@ use crate::isa::Isa;
 
 /// `x = f(x)` for every element.
 #[inline(always)]
+#[rustfmt::skip]
 pub(crate) fn map_in_place<I: Isa>(isa: I, xs: &mut [f32], f: impl Fn(I::V) -> I::V) {
+    map_with_place(isa, xs, #[inline(always)] |_, x| f(x));
+}
+
+/// `x = f(i, x)`, i the number of the vector's first element.
+#[inline(always)]
+pub(crate) fn map_with_place<I: Isa>(isa: I, xs: &mut [f32], f: impl Fn(usize, I::V) -> I::V) {
+    let whole = xs.len() - xs.len() % I::LANES;
     let mut chunks = xs.chunks_exact_mut(I::LANES);
-    for chunk in &mut chunks {
+    for (n, chunk) in (&mut chunks).enumerate() {
         // SAFETY: a chunk holds LANES floats.
-        unsafe { isa.store(chunk.as_mut_ptr(), f(isa.load(chunk.as_ptr()))) };
+        unsafe { isa.store(chunk.as_mut_ptr(), f(n * I::LANES, isa.load(chunk.as_ptr()))) };
     }
     let tail = chunks.into_remainder();
     if !tail.is_empty() {
-        isa.store_first(tail, f(isa.load_first(tail, 0.0)));
+        isa.store_first(tail, f(whole, isa.load_first(tail, 0.0)));
     }
 }
 

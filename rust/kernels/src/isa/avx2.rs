@@ -196,6 +196,25 @@ unsafe impl<const VNNI: bool> Isa for Avx2<VNNI> {
         op!(_mm256_max_epi32(a, b))
     }
     #[inline(always)]
+    fn mul_words(self, a: __m256i, b: __m256i) -> __m256i {
+        op!(_mm256_mullo_epi32(a, b))
+    }
+    #[inline(always)]
+    fn xor_words(self, a: __m256i, b: __m256i) -> __m256i {
+        op!(_mm256_xor_si256(a, b))
+    }
+    #[inline(always)]
+    fn shift_right(self, a: __m256i, bits: u32) -> __m256i {
+        op!(_mm256_srlv_epi32(a, self.splat_word(bits)))
+    }
+    /// There is no unsigned comparison: a is not below b where it is the larger of the two.
+    #[inline(always)]
+    fn select_below(self, a: __m256i, b: __m256i, t: __m256, f: __m256) -> __m256 {
+        let larger = op!(_mm256_max_epu32(a, b));
+        let not_below = self.as_floats(op!(_mm256_cmpeq_epi32(a, larger)));
+        op!(_mm256_blendv_ps(t, f, not_below))
+    }
+    #[inline(always)]
     fn as_floats(self, w: __m256i) -> __m256 {
         op!(_mm256_castsi256_ps(w))
     }

@@ -179,6 +179,23 @@ unsafe impl<const VNNI: bool, const BF16: bool> Isa for Avx512<VNNI, BF16> {
         op!(_mm512_max_epi32(a, b))
     }
     #[inline(always)]
+    fn mul_words(self, a: __m512i, b: __m512i) -> __m512i {
+        op!(_mm512_mullo_epi32(a, b))
+    }
+    #[inline(always)]
+    fn xor_words(self, a: __m512i, b: __m512i) -> __m512i {
+        op!(_mm512_xor_si512(a, b))
+    }
+    #[inline(always)]
+    fn shift_right(self, a: __m512i, bits: u32) -> __m512i {
+        op!(_mm512_srlv_epi32(a, self.splat_word(bits)))
+    }
+    #[inline(always)]
+    fn select_below(self, a: __m512i, b: __m512i, t: __m512, f: __m512) -> __m512 {
+        let below = op!(_mm512_cmplt_epu32_mask(a, b));
+        op!(_mm512_mask_blend_ps(below, f, t))
+    }
+    #[inline(always)]
     fn as_floats(self, w: __m512i) -> __m512 {
         op!(_mm512_castsi512_ps(w))
     }

@@ -95,6 +95,13 @@ pub(crate) unsafe trait Isa: Copy {
     fn add_words(self, a: Self::W, b: Self::W) -> Self::W;
     /// The larger of signed integers.
     fn max_words(self, a: Self::W, b: Self::W) -> Self::W;
+    /// The low halves of products of integers.
+    fn mul_words(self, a: Self::W, b: Self::W) -> Self::W;
+    fn xor_words(self, a: Self::W, b: Self::W) -> Self::W;
+    /// By `bits` < 32, zeros coming in.
+    fn shift_right(self, a: Self::W, bits: u32) -> Self::W;
+    /// `t` where `a < b` as unsigned integers, else `f`.
+    fn select_below(self, a: Self::W, b: Self::W, t: Self::V, f: Self::V) -> Self::V;
     /// The same bits.
     fn as_floats(self, w: Self::W) -> Self::V;
     /// The same bits.

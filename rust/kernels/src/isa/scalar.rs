@@ -143,6 +143,22 @@ unsafe impl Isa for Scalar {
         std::array::from_fn(|i| a[i].cast_signed().max(b[i].cast_signed()).cast_unsigned())
     }
     #[inline(always)]
+    fn mul_words(self, a: W, b: W) -> W {
+        std::array::from_fn(|i| a[i].wrapping_mul(b[i]))
+    }
+    #[inline(always)]
+    fn xor_words(self, a: W, b: W) -> W {
+        std::array::from_fn(|i| a[i] ^ b[i])
+    }
+    #[inline(always)]
+    fn shift_right(self, a: W, bits: u32) -> W {
+        a.map(|x| x >> bits)
+    }
+    #[inline(always)]
+    fn select_below(self, a: W, b: W, t: V, f: V) -> V {
+        std::array::from_fn(|i| if a[i] < b[i] { t[i] } else { f[i] })
+    }
+    #[inline(always)]
     fn as_floats(self, w: W) -> V {
         w.map(f32::from_bits)
     }
