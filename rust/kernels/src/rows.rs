@@ -1,5 +1,7 @@
 //! Walking a row of floats by vectors, its tail included: the only loops that kernels on rows need.
 
+use std::ops::Deref;
+
 use crate::isa::Isa;
 
 /// `x = f(x)` for every element.
@@ -26,7 +28,6 @@ pub(crate) fn map_with_place<I: Isa>(isa: I, xs: &mut [f32], f: impl Fn(usize, I
 
 /// `out = f(a, b, ...)` element by element; all rows have the length of `out`.
 #[inline(always)]
-#[rustfmt::skip]
 pub(crate) fn zip_map<I: Isa, const N: usize>(
     isa: I,
     inputs: [&[f32]; N],
@@ -37,20 +38,15 @@ pub(crate) fn zip_map<I: Isa, const N: usize>(
     let whole = out.len() - out.len() % I::LANES;
     for i in (0..whole).step_by(I::LANES) {
         // SAFETY: i + LANES <= whole <= the length of every row.
-        unsafe {
-            let v = inputs.map(#[inline(always)] |row| isa.load(row.as_ptr().add(i)));
-            isa.store(out.as_mut_ptr().add(i), f(v));
-        }
+        unsafe { isa.store(out.as_mut_ptr().add(i), f(vectors(isa, &inputs, i))) };
     }
     if whole < out.len() {
-        let v = inputs.map(#[inline(always)] |row| isa.load_first(&row[whole..], 0.0));
-        isa.store_first(&mut out[whole..], f(v));
+        isa.store_first(&mut out[whole..], f(tails(isa, &inputs, whole, 0.0)));
     }
 }
 
 /// `state = f(state, inputs)` element by element; all rows have the length of the first.
 #[inline(always)]
-#[rustfmt::skip]
 pub(crate) fn update<I: Isa, const N: usize, const M: usize>(
     isa: I,
     state: [&mut [f32]; N],
@@ -58,26 +54,48 @@ pub(crate) fn update<I: Isa, const N: usize, const M: usize>(
     f: impl Fn([I::V; N], [I::V; M]) -> [I::V; N],
 ) {
     let len = state[0].len();
-    let mut state = state.map(#[inline(always)] |row| &mut row[..len]);
-    let inputs = inputs.map(#[inline(always)] |row| &row[..len]);
+    let mut state = state.map(|row| &mut row[..len]);
+    let inputs = inputs.map(|row| &row[..len]);
     let whole = len - len % I::LANES;
     for i in (0..whole).step_by(I::LANES) {
         // SAFETY: i + LANES <= whole <= the length of every row.
         unsafe {
-            let v = inputs.map(#[inline(always)] |row| isa.load(row.as_ptr().add(i)));
-            let v = f(state.each_ref().map(#[inline(always)] |row| isa.load(row.as_ptr().add(i))), v);
-            for (row, v) in state.iter_mut().zip(&v) {
+            let new = f(vectors(isa, &state, i), vectors(isa, &inputs, i));
+            for (row, v) in state.iter_mut().zip(&new) {
                 isa.store(row.as_mut_ptr().add(i), *v);
             }
         }
     }
     if whole < len {
-        let v = inputs.map(#[inline(always)] |row| isa.load_first(&row[whole..], 0.0));
-        let v = f(state.each_ref().map(#[inline(always)] |row| isa.load_first(&row[whole..], 0.0)), v);
-        for (row, v) in state.iter_mut().zip(&v) {
+        let new = f(tails(isa, &state, whole, 0.0), tails(isa, &inputs, whole, 0.0));
+        for (row, v) in state.iter_mut().zip(&new) {
             isa.store_first(&mut row[whole..], *v);
         }
     }
+}
+
+/// The vectors at `i` of several rows. (A closure for `array::map` would not always be inlined.)
+///
+/// # Safety
+/// Each row has `LANES` floats from `i` on.
+#[inline(always)]
+unsafe fn vectors<I: Isa, R: Deref<Target = [f32]>, const N: usize>(isa: I, rows: &[R; N], i: usize) -> [I::V; N] {
+    let mut all = [isa.splat(0.0); N];
+    for (v, row) in all.iter_mut().zip(rows) {
+        // SAFETY: the caller's promise.
+        *v = unsafe { isa.load(row.as_ptr().add(i)) };
+    }
+    all
+}
+
+/// What is left of several rows from `i` on, less than a vector.
+#[inline(always)]
+fn tails<I: Isa, R: Deref<Target = [f32]>, const N: usize>(isa: I, rows: &[R; N], i: usize, fill: f32) -> [I::V; N] {
+    let mut all = [isa.splat(0.0); N];
+    for (v, row) in all.iter_mut().zip(rows) {
+        *v = isa.load_first(&row[i..], fill);
+    }
+    all
 }
 
 /// Folds rows of one length into four parts, lane by lane; tails are filled up with `fill`, a value that changes nothing.
@@ -85,7 +103,6 @@ pub(crate) fn update<I: Isa, const N: usize, const M: usize>(
 /// All four begin with `start`. They hide the latency of `f` and keep sums of many terms short. The order depends on the
 /// length alone.
 #[inline(always)]
-#[rustfmt::skip]
 fn fold<I: Isa, const N: usize, A: Copy>(
     isa: I,
     rows: [&[f32]; N],
@@ -94,24 +111,22 @@ fn fold<I: Isa, const N: usize, A: Copy>(
     f: impl Fn(A, [I::V; N]) -> A,
 ) -> [A; 4] {
     let len = rows[0].len();
-    let rows = rows.map(#[inline(always)] |row| &row[..len]);
+    let rows = rows.map(|row| &row[..len]);
     let mut running = [start; 4];
     let fours = len - len % (4 * I::LANES);
     for i in (0..fours).step_by(4 * I::LANES) {
         for (n, r) in running.iter_mut().enumerate() {
             // SAFETY: vector n of four.
-            *r = f(*r, rows.map(#[inline(always)] |row| unsafe { isa.load(row.as_ptr().add(i + n * I::LANES)) }));
+            *r = f(*r, unsafe { vectors(isa, &rows, i + n * I::LANES) });
         }
     }
     for (i, r) in (fours..len).step_by(I::LANES).zip(&mut running) {
-        let v = rows.map(#[inline(always)] |row| {
-            if i + I::LANES <= len {
-                // SAFETY: as the line above says.
-                unsafe { isa.load(row.as_ptr().add(i)) }
-            } else {
-                isa.load_first(&row[i..], fill)
-            }
-        });
+        let v = if i + I::LANES <= len {
+            // SAFETY: as the line above says.
+            unsafe { vectors(isa, &rows, i) }
+        } else {
+            tails(isa, &rows, i, fill)
+        };
         *r = f(*r, v);
     }
     running
@@ -131,7 +146,11 @@ pub(crate) fn zip_sums<I: Isa, const N: usize, const S: usize>(
         }
         sums
     });
-    std::array::from_fn(#[inline(always)] |s| sum_lanes(isa, [a[s], b[s], c[s], d[s]]))
+    let mut sums = [0.0; S];
+    for (s, sum) in sums.iter_mut().enumerate() {
+        *sum = sum_lanes(isa, [a[s], b[s], c[s], d[s]]);
+    }
+    sums
 }
 
 #[inline(always)]

@@ -122,7 +122,7 @@ impl Optimizer {
                         &rule,
                         weights,
                         gradients,
-                        state.first_mut().map(|x| &mut **x),
+                        state.first_mut().map_or(&mut [][..], |x| x),
                         scale,
                     );
                 }
