@@ -38,7 +38,8 @@ class Recorder(TrainerCallback):
 
 
 def test_it_learns(make_trainer):
-    trainer = make_trainer(num_train_epochs=30, eval_dataset=toy_rows(50, seed=1), compute_metrics=accuracy, train_dataset=toy_rows(100))
+    data = {"train_dataset": toy_rows(100), "eval_dataset": toy_rows(50, seed=1)}
+    trainer = make_trainer(num_train_epochs=30, compute_metrics=accuracy, **data)
     before = trainer.evaluate()
     output = trainer.train()
     after = trainer.evaluate()
@@ -128,12 +129,13 @@ def test_mix_seeds():
 
 
 def test_clipping(make_trainer):
-    trainer = make_trainer(max_steps=3, max_grad_norm=1e-3, optim="sgd", logging_steps=1, learning_rate=1.0, lr_scheduler_type="constant")
+    common = {"optim": "sgd", "logging_steps": 1, "learning_rate": 1.0}
+    trainer = make_trainer(max_steps=3, max_grad_norm=1e-3, lr_scheduler_type="constant", **common)
     before = trainer.model.state_dict()
     trainer.train()
     moved = math.sqrt(sum(((trainer.model.weights[name] - before[name]) ** 2).sum() for name in before))
     assert min(logged(trainer, "grad_norm")) > 1e-2 and moved <= 3.01e-3
-    free = make_trainer(max_steps=1, max_grad_norm=0, optim="sgd", logging_steps=1, learning_rate=1.0)
+    free = make_trainer(max_steps=1, max_grad_norm=0, **common)
     free.train()
     assert logged(free, "grad_norm")[0] == pytest.approx(logged(trainer, "grad_norm")[0])
 
@@ -163,8 +165,8 @@ def test_fractions_of_epochs_and_shares_of_steps(make_trainer):
 
 def test_events(make_trainer):
     recorder = Recorder()
-    make_trainer(per_device_train_batch_size=5, gradient_accumulation_steps=2, num_train_epochs=1, logging_steps=2, callbacks=[recorder],
-         eval_strategy="epoch", eval_dataset=toy_rows(3)).train()  # fmt: skip
+    common = {"eval_strategy": "epoch", "eval_dataset": toy_rows(3), "logging_steps": 2, "num_train_epochs": 1}
+    make_trainer(per_device_train_batch_size=5, gradient_accumulation_steps=2, callbacks=[recorder], **common).train()
     step = ["step_begin", "substep_end", "pre_optimizer_step", "optimizer_step", "step_end"]
     names = [name for name, _ in recorder.events]
     end = ["epoch_end", "log", "prediction_step", "log", "evaluate", "log", "train_end"]

@@ -71,7 +71,8 @@ def test_kinds_of_data_sets_train_alike(make_trainer):
 
 def test_stream(make_trainer):
     """Is read again for the next epoch; its length is not known."""
-    trainer = make_trainer(train_dataset=Stream(toy_rows(10)), max_steps=5, per_device_train_batch_size=4, eval_dataset=Stream(toy_rows(6)))
+    data = {"train_dataset": Stream(toy_rows(10)), "eval_dataset": Stream(toy_rows(6))}
+    trainer = make_trainer(max_steps=5, per_device_train_batch_size=4, **data)
     trainer.train()
     assert [len(call["inputs"]) for call in trainer.model.calls] == [4, 4, 2, 4, 4]
     assert trainer.evaluate()["eval_samples_per_second"] > 0 and trainer.predict(Stream(toy_rows(6))).predictions.shape == (6, 3)
@@ -156,7 +157,7 @@ def test_lengths_from_a_column():
         ([{"inputs": [0.0] * 6, "label": 0}] * 9 + [{"inputs": [0.0] * 5, "label": 0}], r"train_dataset, rows \[.*9.*\]: no batch"),
         ([{"inputs": [0.0] * 6}] * 9, "row 0 gives the columns inputs and no labels"),
         ([{"inputs": [0.0] * 6, "label": 0}] * 9 + [{"inputs": [0.0] * 6}], "no batch can be made.*label: row .* has none"),
-        ([{"inputs": [0.0] * 6, "label": 0}] * 98 + [{"inputs": [0.0] * 6, "label": 3}], "row 98: the label 3; the model has 3 cl.*0 to 2"),
+        ([{"inputs": [0.0] * 6, "label": 0}] * 98 + [{"inputs": [0.0] * 6, "label": 3}], "row 98: the label 3; .* 3 classes.*0 to 2"),
         ([{"inputs": [0.0] * 6, "label": 0}] * 98 + [{"inputs": [0.0] * 6, "label": -1}], "row 98: the label -1"),
     ],
 )
