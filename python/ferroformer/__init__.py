@@ -25,14 +25,18 @@ if TYPE_CHECKING:
     from .data_collator import default_data_collator as default_data_collator
     from .models.auto import AutoConfig as AutoConfig
     from .models.auto import AutoModel as AutoModel
+    from .models.auto import AutoModelForMaskedLM as AutoModelForMaskedLM
     from .models.auto import AutoModelForMultipleChoice as AutoModelForMultipleChoice
     from .models.auto import AutoModelForNextSentencePrediction as AutoModelForNextSentencePrediction
+    from .models.auto import AutoModelForQuestionAnswering as AutoModelForQuestionAnswering
     from .models.auto import AutoModelForSequenceClassification as AutoModelForSequenceClassification
     from .models.auto import AutoModelForTokenClassification as AutoModelForTokenClassification
     from .models.auto_tokenizer import AutoTokenizer as AutoTokenizer
     from .models.bert import BertConfig as BertConfig
+    from .models.bert import BertForMaskedLM as BertForMaskedLM
     from .models.bert import BertForMultipleChoice as BertForMultipleChoice
     from .models.bert import BertForNextSentencePrediction as BertForNextSentencePrediction
+    from .models.bert import BertForQuestionAnswering as BertForQuestionAnswering
     from .models.bert import BertForSequenceClassification as BertForSequenceClassification
     from .models.bert import BertForTokenClassification as BertForTokenClassification
     from .models.bert import BertModel as BertModel
@@ -62,15 +66,19 @@ if TYPE_CHECKING:
 _MODULES = {
     "AutoConfig": "models.auto",
     "AutoModel": "models.auto",
+    "AutoModelForMaskedLM": "models.auto",
     "AutoModelForMultipleChoice": "models.auto",
     "AutoModelForNextSentencePrediction": "models.auto",
+    "AutoModelForQuestionAnswering": "models.auto",
     "AutoModelForSequenceClassification": "models.auto",
     "AutoModelForTokenClassification": "models.auto",
     "AutoTokenizer": "models.auto_tokenizer",
     "BatchEncoding": "batch_encoding",
     "BertConfig": "models.bert",
+    "BertForMaskedLM": "models.bert",
     "BertForMultipleChoice": "models.bert",
     "BertForNextSentencePrediction": "models.bert",
+    "BertForQuestionAnswering": "models.bert",
     "BertForSequenceClassification": "models.bert",
     "BertForTokenClassification": "models.bert",
     "BertModel": "models.bert",
@@ -105,15 +113,19 @@ _MODULES = {
 __all__ = [
     "AutoConfig",
     "AutoModel",
+    "AutoModelForMaskedLM",
     "AutoModelForMultipleChoice",
     "AutoModelForNextSentencePrediction",
+    "AutoModelForQuestionAnswering",
     "AutoModelForSequenceClassification",
     "AutoModelForTokenClassification",
     "AutoTokenizer",
     "BatchEncoding",
     "BertConfig",
+    "BertForMaskedLM",
     "BertForMultipleChoice",
     "BertForNextSentencePrediction",
+    "BertForQuestionAnswering",
     "BertForSequenceClassification",
     "BertForTokenClassification",
     "BertModel",

@@ -109,6 +109,39 @@ def count_labels(labels: Any) -> int:
     return int((np.asarray(labels) != IGNORED).sum())
 
 
+def labelled(labels: Any) -> Any:
+    """Where a label is not -100, as 1 and 0."""
+    import numpy as np
+
+    return (np.asarray(labels) != IGNORED).astype(np.int64)
+
+
+def counted(labels: Any) -> NDArray[Any]:
+    """The labels that are not -100, in their order."""
+    import numpy as np
+
+    array = np.asarray(labels)
+    return array[array != IGNORED]
+
+
+def span(
+    start_logits: NDArray[np.float32], end_logits: NDArray[np.float32], start: Any, end: Any, options: LossOptions
+) -> Loss:
+    """The mean of the cross-entropies of start and end, both logits (B, T); positions (B,) outside of 0..T-1 do not count.
+
+    The gradient is (B, T, 2).
+    """
+    import numpy as np
+
+    length = start_logits.shape[1]
+    parts = []
+    for logits, positions in ((start_logits, start), (end_logits, end)):
+        clamped = np.clip(_array(np.reshape(positions, -1), logits.shape[:1], "iu"), 0, length)
+        parts.append(cross_entropy(logits, clamped, options, ignored=length))
+    value = (parts[0].value + parts[1].value) / np.float32(2)
+    return Loss(_float32(value), np.stack([part.gradient / 2 for part in parts], axis=-1))
+
+
 def check_masked(labels: Any, attention_mask: Any) -> None:
     """InputError if a token that is masked has a label: nothing is computed there that a loss could be of."""
     import numpy as np

@@ -42,8 +42,8 @@ def encoder_inputs(inputs: dict[str, Any], hidden_size: int) -> dict[str, NDArra
     return arrays
 
 
-def merge_choices(inputs: dict[str, Any]) -> tuple[dict[str, Any], int]:
-    """Arrays (B, choices, T, ..) as (B * choices, T, ..), and the number of choices."""
+def merge_choices(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Arrays (B, choices, T, ..) as (B * choices, T, ..)."""
     import numpy as np
 
     arrays = {name: None if value is None else np.asarray(value) for name, value in inputs.items()}
@@ -51,11 +51,7 @@ def merge_choices(inputs: dict[str, Any]) -> tuple[dict[str, Any], int]:
         rank = 4 if name == "inputs_embeds" else 3
         if array is not None and array.ndim != rank:
             raise InputError(f"{name} must have {rank} axes (batch, choices, length, ..), got the shape {array.shape}")
-    main = next((arrays[name] for name in ("input_ids", "inputs_embeds") if arrays[name] is not None), None)
-    if main is None:
-        return arrays, 1  # the missing input is reported where all calls come by
-    flat = {name: None if a is None else a.reshape(-1, *a.shape[2:]) for name, a in arrays.items()}
-    return flat, main.shape[1]
+    return {name: None if a is None else a.reshape(-1, *a.shape[2:]) for name, a in arrays.items()}
 
 
 def integer_array(name: str, value: Any) -> NDArray[np.int64]:

@@ -12,9 +12,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BaseModelOutputWithPooling",
+    "MaskedLMOutput",
     "ModelOutput",
     "MultipleChoiceModelOutput",
     "NextSentencePredictorOutput",
+    "QuestionAnsweringModelOutput",
     "SequenceClassifierOutput",
     "TokenClassifierOutput",
 ]
@@ -88,6 +90,24 @@ class SequenceClassifierOutput(_HeadOutput):
 
 class TokenClassifierOutput(_HeadOutput):
     """logits (B, T, num_labels): before the softmax, zeros where the mask is zero; loss: with `labels`."""
+
+
+class MaskedLMOutput(_HeadOutput):
+    """logits (B, T, vocabulary): before the softmax, zeros where the mask is zero; loss: with `labels`."""
+
+
+@dataclass(eq=False, repr=False)
+class QuestionAnsweringModelOutput(ModelOutput):
+    """What a model that marks answers returns; hidden_states and attentions as in BaseModelOutputWithPooling.
+
+    start_logits, end_logits (B, T): before the softmax; loss: with `start_positions` and `end_positions`.
+    """
+
+    loss: np.float32 | None = None
+    start_logits: NDArray[np.float32] | None = None
+    end_logits: NDArray[np.float32] | None = None
+    hidden_states: tuple[NDArray[np.float32], ...] | None = None
+    attentions: tuple[NDArray[np.float32], ...] | None = None
 
 
 class MultipleChoiceModelOutput(_HeadOutput):

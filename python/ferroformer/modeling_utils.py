@@ -16,7 +16,7 @@ from .configuration_utils import PreTrainedConfig
 from .errors import CorruptModelError, InputError, WeightMismatchError
 from .hub import HUB_ARGUMENTS
 from .losses import Loss, LossOptions
-from .model_inputs import INPUT_NAMES, encoder_inputs
+from .model_inputs import INPUT_NAMES, encoder_inputs, integer_array
 from .tensor_match import TensorMatch, TensorTable, checkpoint_name, match_tensors, report
 from .weight_files import PACKED_NAME, WEIGHTS_NAME, find_packed, has_checkpoint, open_checkpoint
 
@@ -58,6 +58,8 @@ class PreTrainedModel:
     tensor_table: ClassVar[TensorTable] = {}
     # slots that a checkpoint may lack begin with one of these: they are then initialized newly, with a warning
     optional_slots: ClassVar[tuple[str, ...]] = ()
+    # names of tensors that checkpoints may hold and that are others of the model once more
+    tied_tensors: ClassVar[tuple[str, ...]] = ()
     main_input_name: ClassVar[str] = "input_ids"
 
     def __init__(
@@ -88,6 +90,7 @@ class PreTrainedModel:
                 _weights.ignore_mismatched_sizes,
                 config,
                 self.optional_slots,
+                self.tied_tensors,
             )
         # the compiled model
         self.core: Encoder
@@ -117,22 +120,27 @@ class PreTrainedModel:
         return_dict: bool | None,
     ) -> Any:
         """The forward pass, with a loss if there are labels; an option that is None is what the configuration says."""
-        arrays, shape = self.prepared(inputs)
-        *outputs, hidden, attentions = self._run(arrays, output_hidden_states, output_attentions)
-        output = self.outputs(*outputs, shape, hidden, attentions)
-        if any(label is not None for label in labels.values()):
+        labelled = any(label is not None for label in labels.values())
+        padding = labelled and self.loss_reads_padding
+        arrays = self._run(self.prepared(inputs), padding, output_hidden_states, output_attentions)
+        output = self.outputs(inputs, *arrays)
+        if labelled:
             output = with_loss(output, self.loss(output, labels, inputs, LossOptions()).value)
         return self._answer(output, return_dict)
 
     # what a model with a head says differently
     label_names: ClassVar[tuple[str, ...]] = ()
+    # whether the loss is of the logits of masked tokens too, which are then computed
+    loss_reads_padding: ClassVar[bool] = False
 
-    def prepared(self, inputs: dict[str, Any]) -> tuple[dict[str, Any], tuple[int, ...] | None]:
-        """The arrays that the core takes, and the shape of the logits if they get another."""
-        return inputs, None
+    def prepared(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The arrays that the core takes."""
+        return inputs
 
-    def outputs(self, last: Any, pooled: Any, logits: Any, shape: Any, hidden: Any, attentions: Any) -> Any:
-        """What the core returns, as one of `modeling_outputs`."""
+    def outputs(
+        self, inputs: dict[str, Any], last: Any, pooled: Any, logits: Any, hidden: Any = None, attentions: Any = None
+    ) -> Any:
+        """What the core returned, as one of `modeling_outputs`."""
         from .modeling_outputs import BaseModelOutputWithPooling
 
         return BaseModelOutputWithPooling(last, pooled, hidden, attentions)
@@ -149,9 +157,13 @@ class PreTrainedModel:
         """How many labels `loss` takes the mean of."""
         raise NotImplementedError(f"{type(self).__name__} has no loss")
 
+    def selected(self, labels: dict[str, Any]) -> Any:
+        """(B, T) of 1 and 0: the tokens whose logits the loss is of, where all others would cost much; else None."""
+        return None
+
     # --- train --------------------------------------------------------------------------------
     def record(
-        self, inputs: dict[str, Any], *, dropout_seed: int | None, gradient_checkpointing: bool
+        self, inputs: dict[str, Any], *, selected: Any, dropout_seed: int | None, gradient_checkpointing: bool
     ) -> tuple[Any, Recording]:
         """`forward` without labels, and what the core needs for the way back: see `training.record`."""
         accepted = inspect.signature(self.forward).parameters
@@ -159,15 +171,18 @@ class PreTrainedModel:
         if unknown:
             raise TypeError(f"{type(self).__name__}.forward has no argument {', '.join(map(repr, unknown))}")
         given = {name: inputs.get(name) for name in INPUT_NAMES}
-        arrays, shape = self.prepared(given)
-        arrays = encoder_inputs(arrays, self.config.hidden_size)
+        arrays = encoder_inputs(self.prepared(given), self.config.hidden_size)
         if arrays.pop("inputs_embeds") is not None:
             raise NotImplementedError("a model learns from input_ids, not from inputs_embeds")
         dropout = None if dropout_seed is None else (dropout_seed % 2**64, *self.dropout_rates())
         *outputs, recording = self.core.record(
-            **arrays, dropout=dropout, gradient_checkpointing=gradient_checkpointing
+            **arrays,
+            compute_padding=self.loss_reads_padding,
+            selected=None if selected is None else integer_array("selected", selected),
+            dropout=dropout,
+            gradient_checkpointing=gradient_checkpointing,
         )
-        return self.outputs(*outputs, shape, None, None), recording
+        return self.outputs(given, *outputs), recording
 
     def dropout_rates(self) -> tuple[float, float, float]:
         """Of hidden states, of attention's probabilities, of what the head reads."""
@@ -220,11 +235,18 @@ class PreTrainedModel:
         for name, array in arrays.items():
             self.core.set(slots[name], array)
 
-    def _run(self, inputs: dict[str, Any], output_hidden_states: bool | None, output_attentions: bool | None) -> Any:
+    def _run(
+        self,
+        inputs: dict[str, Any],
+        compute_padding: bool,
+        output_hidden_states: bool | None,
+        output_attentions: bool | None,
+    ) -> Any:
         """Last hidden state, pooled vectors, logits, hidden states, attentions; None for what there is not."""
         config = self.config
         *arrays, hidden, attentions = self.core.forward(
             **encoder_inputs(inputs, config.hidden_size),
+            compute_padding=compute_padding,
             output_hidden_states=bool(_first(output_hidden_states, config.output_hidden_states)),
             output_attentions=bool(_first(output_attentions, config.output_attentions)),
         )
@@ -236,7 +258,8 @@ class PreTrainedModel:
     def _saved_name(self, slot: str) -> str:
         """The name in a checkpoint of this class: what is not the head's belongs to the model inside."""
         name = checkpoint_name(slot, self.tensor_table)
-        inside = "head" in self.tensor_table and not slot.startswith("head.")
+        head = any(name.startswith("head") for name in self.tensor_table)
+        inside = head and not slot.startswith("head.") and slot not in self.tensor_table
         return f"{self.base_model_prefix}.{name}" if inside else name
 
     # --- load ---------------------------------------------------------------------------------

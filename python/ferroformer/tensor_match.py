@@ -45,7 +45,12 @@ class TensorMatch:
 
 
 def checkpoint_name(slot: str, table: TensorTable) -> str:
-    """The slot's name in a checkpoint: "layers.3.feed_forward.up.bias" -> "encoder.layer.3.intermediate.dense.bias"."""
+    """The slot's name in a checkpoint: "layers.3.feed_forward.up.bias" -> "encoder.layer.3.intermediate.dense.bias".
+
+    A table may name a slot as a whole, where its weight and its bias go by different names.
+    """
+    if slot in table:
+        return table[slot][0]
     stem, _, kind = slot.rpartition(".")
     layer = _LAYER.search(stem)
     name = table[_LAYER.sub(".{i}", stem)][0]
@@ -60,6 +65,7 @@ def match_tensors(
     ignore_mismatched_sizes: bool,
     config: Any,
     optional: tuple[str, ...],
+    ignored: tuple[str, ...] = (),
 ) -> TensorMatch:
     """Find each slot's tensor. WeightMismatchError if one has another shape, is not of floats, or is missing and does not
     belong to the `optional` parts of the model."""
@@ -77,7 +83,7 @@ def match_tensors(
         else:
             _check_floats(source, checkpoint.dtype(source))
             match.filled[slot] = source
-    match.unexpected = [source for name, source in stored.items() if not _is_left_out(name, table)]
+    match.unexpected = [source for name, source in stored.items() if name not in ignored and not _is_left_out(name, table)]
     if not match.filled and not match.mismatched:
         raise _nothing_matched(match)
     if needed:
@@ -159,7 +165,7 @@ def _mismatch_line(
     if len(found) > 1 and found == wanted[::-1]:
         return line + " (looks transposed)"
     # a bias has the length of its weight's first axis
-    axes = keys[_LAYER.sub(".{i}", name).rpartition(".")[0]][: len(wanted)]
+    axes = keys.get(_LAYER.sub(".{i}", name).rpartition(".")[0], ())[: len(wanted)]
     if len(found) != len(wanted):
         return line
     hints = {

@@ -155,10 +155,16 @@ def _floats(x: Any) -> NDArray[np.float32] | None:
 
 
 def record(
-    model: Any, *, dropout_seed: int | None = None, gradient_checkpointing: bool = False, **inputs: Any
+    model: Any,
+    *,
+    selected: Any = None,
+    dropout_seed: int | None = None,
+    gradient_checkpointing: bool = False,
+    **inputs: Any,
 ) -> tuple[Any, Recording]:
     """The outputs of model(**inputs), without labels, and a `Recording` of how they came about.
 
+    selected (B, T): 1 for the tokens that a head on tokens is to read, M in all; logits are then (M, C), in their order.
     dropout_seed: an integer that decides what is dropped; None: in training mode (`model.train()`) one from numpy's
     global generator (`set_seed`), else nothing is dropped. gradient_checkpointing: keep little and compute layers
     twice. Raises what the model does, InputError for a model whose weights cannot change.
@@ -167,7 +173,8 @@ def record(
         import numpy as np
 
         dropout_seed = int(np.random.randint(2**63, dtype=np.int64))
-    outputs, core = model.record(inputs, dropout_seed=dropout_seed, gradient_checkpointing=gradient_checkpointing)
+    options = {"dropout_seed": dropout_seed, "gradient_checkpointing": gradient_checkpointing}
+    outputs, core = model.record(inputs, selected=selected, **options)
     return outputs, Recording(model, core)
 
 
@@ -191,6 +198,7 @@ def value_and_grad(
     num_items) -> (loss, its derivative by outputs.logits): in place of the model's own. dropout_seed,
     gradient_checkpointing: see `record`.
 
+    A masked language model is computed for labelled tokens alone: its logits are (labelled tokens, vocabulary).
     Raises InputError (no labels, shapes, label values), TypeError, and what `model(...)` does.
     """
     labels = {name: batch.pop(name, None) for name in model.label_names}
@@ -199,7 +207,7 @@ def value_and_grad(
         names = ", ".join(model.label_names) or "no labels: it has no head"
         raise InputError(f"{', '.join(missing) or 'a loss'} is missing: a {type(model).__name__} learns from {names}")
     options = {"dropout_seed": dropout_seed, "gradient_checkpointing": gradient_checkpointing}
-    outputs, recording = record(model, **options, **batch)
+    outputs, recording = record(model, selected=model.selected(labels), **options, **batch)
     if loss_fn is None:
         loss = model.loss(outputs, labels, batch, LossOptions(num_items, label_smoothing, class_weights))
     else:

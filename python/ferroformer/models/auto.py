@@ -16,8 +16,10 @@ __all__ = [
     "MODELS",
     "AutoConfig",
     "AutoModel",
+    "AutoModelForMaskedLM",
     "AutoModelForMultipleChoice",
     "AutoModelForNextSentencePrediction",
+    "AutoModelForQuestionAnswering",
     "AutoModelForSequenceClassification",
     "AutoModelForTokenClassification",
 ]
@@ -37,8 +39,10 @@ MODELS: dict[str, ModelType] = {
         "bert:BertConfig",
         "bert:BertModel",
         {
+            "MaskedLM": "bert:BertForMaskedLM",
             "MultipleChoice": "bert:BertForMultipleChoice",
             "NextSentencePrediction": "bert:BertForNextSentencePrediction",
+            "QuestionAnswering": "bert:BertForQuestionAnswering",
             "SequenceClassification": "bert:BertForSequenceClassification",
             "TokenClassification": "bert:BertForTokenClassification",
         },
@@ -155,6 +159,12 @@ class AutoModel:
         return load_class(place)
 
 
+class AutoModelForMaskedLM(AutoModel):
+    """`AutoModel` for models that guess masked words."""
+
+    _task = "MaskedLM"
+
+
 class AutoModelForMultipleChoice(AutoModel):
     """`AutoModel` for models that choose between rows."""
 
@@ -165,6 +175,12 @@ class AutoModelForNextSentencePrediction(AutoModel):
     """`AutoModel` for models that say whether a sentence follows another."""
 
     _task = "NextSentencePrediction"
+
+
+class AutoModelForQuestionAnswering(AutoModel):
+    """`AutoModel` for models that mark answers."""
+
+    _task = "QuestionAnswering"
 
 
 class AutoModelForSequenceClassification(AutoModel):

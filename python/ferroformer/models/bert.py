@@ -12,7 +12,7 @@ from typing import Any
 from .. import losses
 from ..config_values import check_choice, check_positive, check_probability
 from ..configuration_utils import PreTrainedConfig
-from ..errors import ConfigError
+from ..errors import ConfigError, InputError
 from ..losses import Loss, LossOptions
 from ..model_inputs import merge_choices
 from ..modeling_utils import PreTrainedModel
@@ -20,8 +20,10 @@ from ..tensor_match import TensorTable
 
 __all__ = [
     "BertConfig",
+    "BertForMaskedLM",
     "BertForMultipleChoice",
     "BertForNextSentencePrediction",
+    "BertForQuestionAnswering",
     "BertForSequenceClassification",
     "BertForTokenClassification",
     "BertModel",
@@ -44,6 +46,9 @@ ACTIVATIONS = {
 
 # A bound that keeps a damaged config.json from asking for a billion layers; published models have up to 48.
 MAX_LAYERS = 1024
+
+# A logit that no argmax takes; what transformers' pipeline gives to tokens that cannot be an answer.
+UNREACHABLE = -10000.0
 
 
 class BertConfig(PreTrainedConfig):
@@ -224,26 +229,31 @@ class _BertWithHead(PreTrainedModel):
 
     config_class = BertConfig
     base_model_prefix = "bert"
-    optional_slots = ("pooler.", "head.")
+    optional_slots: tuple[str, ...] = ("pooler.", "head.")
     config: BertConfig
-    label_names = ("labels",)
+    label_names: tuple[str, ...] = ("labels",)
+    has_head_dropout = True
     reads = "pooled"
     output_class = "SequenceClassifierOutput"
 
     def __init__(self, config: BertConfig, **kwargs: Any) -> None:
         config.validate()
         check_supported(config)
-        head = {"reads": self.reads, "outputs": self.num_outputs(config)}
-        super().__init__(config, blueprint(config, self.reads == "pooled", head), **kwargs)
+        super().__init__(config, blueprint(config, self.reads == "pooled", self.head(config)), **kwargs)
+
+    def head(self, config: BertConfig) -> dict[str, Any]:
+        """The head in the compiled core's words."""
+        return {"reads": self.reads, "outputs": self.num_outputs(config)}
 
     def num_outputs(self, config: BertConfig) -> int:
         """The outputs of the head."""
         return config.num_labels
 
-    def outputs(self, last: Any, pooled: Any, logits: Any, shape: Any, hidden: Any, attentions: Any) -> Any:
+    def outputs(
+        self, inputs: dict[str, Any], last: Any, pooled: Any, logits: Any, hidden: Any = None, attentions: Any = None
+    ) -> Any:
         from .. import modeling_outputs
 
-        logits = logits if shape is None else logits.reshape(shape)
         return getattr(modeling_outputs, self.output_class)(None, logits, hidden, attentions)
 
     def loss(self, outputs: Any, labels: dict[str, Any], inputs: dict[str, Any], options: LossOptions) -> Loss:
@@ -253,7 +263,8 @@ class _BertWithHead(PreTrainedModel):
         return len(labels["labels"])
 
     def dropout_rates(self) -> tuple[float, float, float]:
-        return dropout_rates(self.config)
+        hidden, attention, head = dropout_rates(self.config)
+        return hidden, attention, head if self.has_head_dropout else 0.0
 
     def forward(
         self,
@@ -337,6 +348,109 @@ class BertForMultipleChoice(_BertWithHead):
     def num_outputs(self, config: BertConfig) -> int:
         return 1
 
-    def prepared(self, inputs: dict[str, Any]) -> tuple[dict[str, Any], tuple[int, ...] | None]:
-        inputs, choices = merge_choices(inputs)
-        return inputs, (-1, choices)
+    def prepared(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        return merge_choices(inputs)
+
+    def outputs(self, inputs: dict[str, Any], last: Any, pooled: Any, logits: Any, *rest: Any) -> Any:
+        main = inputs["inputs_embeds"] if inputs["input_ids"] is None else inputs["input_ids"]
+        return super().outputs(inputs, last, pooled, logits.reshape(len(main), -1), *rest)
+
+
+class BertForQuestionAnswering(_BertWithHead):
+    """Where in each row an answer begins and ends: two numbers for each token.
+
+    start_positions, end_positions: (B,) integers; those outside of 0..T-1 do not count. As transformers has it, the loss is of
+    the logits of masked tokens too. Without labels these are not computed, and are -10000.
+    """
+
+    tensor_table = TENSORS | {"head": ("qa_outputs", ("num_labels", "hidden_size"))}
+    label_names = ("start_positions", "end_positions")
+    loss_reads_padding = True
+    reads = "tokens"
+    has_head_dropout = False
+
+    def num_outputs(self, config: BertConfig) -> int:
+        if config.num_labels != 2:
+            raise ConfigError(f"num_labels={config.num_labels}: question answering has 2, the start and the end")
+        return 2
+
+    def outputs(
+        self, inputs: dict[str, Any], last: Any, pooled: Any, logits: Any, hidden: Any = None, attentions: Any = None
+    ) -> Any:
+        from ..modeling_outputs import QuestionAnsweringModelOutput
+
+        return QuestionAnsweringModelOutput(None, logits[:, :, 0], logits[:, :, 1], hidden, attentions)
+
+    def loss(self, outputs: Any, labels: dict[str, Any], inputs: dict[str, Any], options: LossOptions) -> Loss:
+        return losses.span(outputs.start_logits, outputs.end_logits, *labels.values(), options)
+
+    def forward(  # type: ignore[override]  # other labels
+        self,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        token_type_ids: Any = None,
+        position_ids: Any = None,
+        inputs_embeds: Any = None,
+        start_positions: Any = None,
+        end_positions: Any = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        """Run the model on B rows of T tokens: inputs, options and errors as in BertModel; labels as the class says.
+
+        Returns a QuestionAnsweringModelOutput, or with `return_dict=False` the tuple of its values.
+        """
+        if (start_positions is None) != (end_positions is None):
+            raise InputError("start_positions and end_positions belong together: one of them is missing")
+        output = self.run(
+            _inputs(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds),
+            {"start_positions": start_positions, "end_positions": end_positions},
+            output_hidden_states=output_hidden_states,
+            output_attentions=output_attentions,
+            return_dict=True,
+        )
+        if start_positions is None and attention_mask is not None:
+            import numpy as np
+
+            padding = np.asarray(attention_mask) == 0
+            output.start_logits[padding] = output.end_logits[padding] = UNREACHABLE
+        return self._answer(output, return_dict)
+
+
+class BertForMaskedLM(_BertWithHead):
+    """The words that stand where words were masked: one number for each word of the vocabulary, for each token.
+
+    The head's weights are the word embeddings. labels: (B, T) integers in 0..vocab_size-1, and -100 for tokens that do not
+    count, among them all that are masked out.
+    """
+
+    tensor_table = TENSORS | {
+        "embeddings.word.bias": ("cls.predictions.bias", ()),
+        "head.transform": ("cls.predictions.transform.dense", ("hidden_size", "hidden_size")),
+        "head.norm": ("cls.predictions.transform.LayerNorm", ("hidden_size",)),
+    }
+    tied_tensors = ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
+    optional_slots = ("head.", "embeddings.word.bias")
+    reads = "tokens"
+    has_head_dropout = False
+    output_class = "MaskedLMOutput"
+
+    def head(self, config: BertConfig) -> dict[str, Any]:
+        if not config.tie_word_embeddings:
+            raise ConfigError("tie_word_embeddings=False: the head of BertForMaskedLM shares the word embeddings")
+        transform = {"activation": ACTIVATIONS[config.hidden_act], "eps": config.layer_norm_eps}
+        return {"reads": "tokens", "outputs": config.vocab_size, "transform": transform, "tied": True}
+
+    def loss(self, outputs: Any, labels: dict[str, Any], inputs: dict[str, Any], options: LossOptions) -> Loss:
+        wanted = labels["labels"]
+        losses.check_masked(wanted, inputs.get("attention_mask"))
+        if outputs.logits.ndim == 2:  # of labelled tokens alone
+            wanted = losses.counted(wanted)
+        return losses.cross_entropy(outputs.logits, wanted, options)
+
+    def num_items(self, labels: dict[str, Any]) -> int:
+        return losses.count_labels(labels["labels"])
+
+    def selected(self, labels: dict[str, Any]) -> Any:
+        return losses.labelled(labels["labels"])

@@ -112,6 +112,7 @@ impl Encoder {
         attention_mask: Ids<'py>,
         token_type_ids: Ids<'py>,
         position_ids: Ids<'py>,
+        compute_padding: bool,
         output_hidden_states: bool,
         output_attentions: bool,
     ) -> PyResult<Outputs<'py>> {
@@ -128,6 +129,8 @@ impl Encoder {
             mask: mask.as_deref(),
             types: types.as_deref(),
             positions: positions.as_deref(),
+            compute_padding,
+            selected: None,
         };
         let want = Want { hidden_states: output_hidden_states, attentions: output_attentions };
         let (threads, blueprint) = (threads()?, &self.blueprint);
@@ -139,7 +142,7 @@ impl Encoder {
         let states = |states: Vec<Vec<f32>>| states.into_iter().map(|x| array(py, x, (rows, width, hidden))).collect();
         let attentions =
             |all: Vec<Vec<f32>>| all.into_iter().map(|x| array(py, x, (rows, heads, width, width))).collect();
-        let logits = self.logits_shape(rows, width);
+        let logits = self.logits_shape(rows, width, None);
         Ok((
             out.last_hidden_state.map(|x| array(py, x, (rows, width, hidden))).transpose()?,
             out.pooled.map(|x| array(py, x, (rows, hidden))).transpose()?,
@@ -150,6 +153,7 @@ impl Encoder {
     }
 
     /// A forward pass of a training step: last hidden states, pooled vectors, logits, and what `backward` needs.
+    /// selected (B, W): 1 for the tokens that a head on tokens reads, whose logits then come as (M, outputs).
     /// dropout: (seed, rates of hidden states, of attention's probabilities, of what the head reads).
     #[expect(clippy::too_many_arguments, reason = "the arguments of transformers' forward")]
     fn record<'py>(
@@ -159,13 +163,16 @@ impl Encoder {
         attention_mask: Ids<'py>,
         token_type_ids: Ids<'py>,
         position_ids: Ids<'py>,
+        compute_padding: bool,
+        selected: Ids<'py>,
         dropout: Option<(u64, f32, f32, f32)>,
         gradient_checkpointing: bool,
     ) -> PyResult<Recorded<'py>> {
         let shape = shape(&input_ids);
         let (rows, width) = (shape[0], shape[1]);
-        let [ids, mask, types, positions] =
-            [copy(Some(input_ids))?, copy(attention_mask)?, copy(token_type_ids)?, copy(position_ids)?];
+        let given = [Some(input_ids), attention_mask, token_type_ids, position_ids, selected];
+        let [ids, mask, types, positions, selected] = given.map(copy);
+        let (ids, mask, types, positions, selected) = (ids?, mask?, types?, positions?, selected?);
         let padded = Padded {
             rows,
             width,
@@ -174,19 +181,23 @@ impl Encoder {
             mask: mask.as_deref(),
             types: types.as_deref(),
             positions: positions.as_deref(),
+            compute_padding,
+            selected: selected.as_deref(),
         };
         let dropout = dropout.map(|(seed, hidden, attention, head)| Dropout { seed, hidden, attention, head });
         let recipe = Recipe { dropout, checkpointing: gradient_checkpointing };
         let threads = threads()?;
-        let (out, recording) = enter_long(py, |cancel| {
+        let (out, recording, selected) = enter_long(py, |cancel| {
             let batch = Batch::from_ids(padded, &self.blueprint)?;
-            self.read(|encoder| encoder.record(threads, batch, recipe, cancel))
+            let selected = batch.selected();
+            let (out, recording) = self.read(|encoder| encoder.record(threads, batch, recipe, cancel))?;
+            Ok((out, recording, selected))
         })?;
         let hidden = self.blueprint.hidden_size;
         Ok((
             out.last_hidden_state.map(|x| array(py, x, (rows, width, hidden))).transpose()?,
             out.pooled.map(|x| array(py, x, (rows, hidden))).transpose()?,
-            out.logits.map(|x| array(py, x, self.logits_shape(rows, width))).transpose()?,
+            out.logits.map(|x| array(py, x, self.logits_shape(rows, width, selected))).transpose()?,
             Recording(Mutex::new(Some(recording))),
         ))
     }
@@ -277,10 +288,11 @@ impl Encoder {
 }
 
 impl Encoder {
-    fn logits_shape(&self, rows: usize, width: usize) -> Vec<usize> {
-        self.blueprint.head.map_or(vec![], |head| match head.reads {
-            HeadInput::Pooled => vec![rows, head.outputs],
-            HeadInput::Tokens => vec![rows, width, head.outputs],
+    fn logits_shape(&self, rows: usize, width: usize, selected: Option<usize>) -> Vec<usize> {
+        self.blueprint.head.map_or(vec![], |head| match (head.reads, selected) {
+            (HeadInput::Pooled, _) => vec![rows, head.outputs],
+            (HeadInput::Tokens, None) => vec![rows, width, head.outputs],
+            (HeadInput::Tokens, Some(count)) => vec![count, head.outputs],
         })
     }
 }

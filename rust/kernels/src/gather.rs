@@ -2,7 +2,7 @@
 
 use crate::add::add;
 use crate::buffer::{NoMemory, floats_of_mut, words_of};
-use crate::gemm::{Pair, Precision};
+use crate::gemm::{PackedLinear, Pair, Precision};
 use crate::isa::{Isa, Kernel, Level, dispatch_floats};
 use crate::mat::{Mat, MatMut};
 use crate::narrow::Quantise;
@@ -106,6 +106,8 @@ impl Table {
 #[derive(Clone, Copy)]
 pub enum Lookup<'a> {
     Table(&'a Table),
+    /// The weights of a linear layer's outputs, (N, K).
+    Weights(&'a PackedLinear),
     Floats(Mat<'a>),
 }
 
@@ -113,6 +115,7 @@ impl Lookup<'_> {
     fn cols(&self) -> usize {
         match self {
             Lookup::Table(table) => table.cols,
+            Lookup::Weights(packed) => packed.inputs(),
             Lookup::Floats(mat) => mat.cols(),
         }
     }
@@ -133,13 +136,14 @@ pub fn gather_add<const N: usize>(level: Level, sources: [(Lookup, &[u32]); N], 
     }
 }
 
-/// `table[ids[t]] += rows[t]` for every token t in order: the gradient of a look-up. Rows (T, H), table (V, H) in f32.
+/// `table[ids[t]] += rows[t]` for every token t in order but those whose id is `skip`: the gradient of a look-up. Rows (T, H),
+/// table (V, H) in f32.
 ///
 /// Each element of the table is one sum in the order of the tokens, on any number of threads.
 ///
 /// # Panics
 /// If the shapes disagree, an id has no row, or the table is not in f32.
-pub fn scatter_add(level: Level, threads: &Threads, rows: Mat, ids: &[u32], table: &mut Table) {
+pub fn scatter_add(level: Level, threads: &Threads, rows: Mat, ids: &[u32], skip: Option<u32>, table: &mut Table) {
     const COLUMNS: usize = 64;
     assert_eq!((rows.rows(), rows.cols()), (ids.len(), table.cols), "scatter_add: rows and ids");
     assert_eq!(table.precision, Precision::Float32, "scatter_add: the table");
@@ -147,7 +151,7 @@ pub fn scatter_add(level: Level, threads: &Threads, rows: Mat, ids: &[u32], tabl
     let table = Disjoint::new(MatMut::dense(floats_of_mut(table.words.own_mut()), count, cols));
     threads.for_each_block(cols.div_ceil(COLUMNS), rows.rows() * COLUMNS, |blocks| {
         let columns = blocks.start * COLUMNS..cols.min(blocks.end * COLUMNS);
-        for (t, id) in ids.iter().enumerate() {
+        for (t, id) in ids.iter().enumerate().filter(|(_, id)| Some(**id) != skip) {
             // SAFETY: the blocks of columns do not overlap.
             let row = unsafe { table.block(*id as usize..*id as usize + 1, columns.clone()) };
             add(level, rows.block(t..t + 1, columns.clone()), row);
@@ -170,6 +174,13 @@ impl Kernel for Look<'_> {
     fn run<I: Isa>(self, isa: I) {
         let Look { source, r, out, add } = self;
         match source {
+            Lookup::Weights(packed) => {
+                let row = packed.weights_of(r);
+                put(isa, out, add, row.len(), #[inline(always)] |p| {
+                    // SAFETY: `put` asks for vectors inside the row.
+                    unsafe { isa.load(row.as_ptr().add(p)) }
+                }, #[inline(always)] |p| row[p]);
+            }
             Lookup::Floats(mat) => {
                 let row = mat.row(r);
                 put(isa, out, add, row.len(), #[inline(always)] |p| {
@@ -301,12 +312,12 @@ mod tests {
                 let ids: Vec<u32> = (0..tokens).map(|_| (random.next() % rows as u64) as u32).collect();
                 let x = random.floats(tokens * cols);
                 let mut exact = vec![0f32; rows * cols];
-                for (t, id) in ids.iter().enumerate() {
+                for (t, id) in ids.iter().enumerate().filter(|(_, id)| **id != 2) {
                     (0..cols).for_each(|c| exact[*id as usize * cols + c] += x[t * cols + c]);
                 }
                 for threads in [1, 3] {
                     let mut table = Table::zeroed(Precision::Float32, rows, cols).unwrap();
-                    scatter_add(level, &Threads::new(threads), Mat::dense(&x, tokens, cols), &ids, &mut table);
+                    scatter_add(level, &Threads::new(threads), Mat::dense(&x, tokens, cols), &ids, Some(2), &mut table);
                     assert_eq!(crate::buffer::floats_of(table.words()[0]), exact);
                 }
             }

@@ -22,6 +22,10 @@ pub struct Padded<'a> {
     pub types: Option<&'a [i64]>,
     /// (B, W); 0, 1, 2, ... along each row where there are none.
     pub positions: Option<&'a [i64]>,
+    /// Whether what is masked is computed too, as tokens that attend and that none attends to.
+    pub compute_padding: bool,
+    /// (B, W) of 1 and 0: the tokens that a head on tokens reads; all where there is none.
+    pub selected: Option<&'a [i64]>,
 }
 
 pub struct Batch<'a> {
@@ -33,6 +37,10 @@ pub struct Batch<'a> {
     /// Sequence s has the tokens `starts[s]..starts[s + 1]`.
     starts: Vec<usize>,
     width: usize,
+    /// (S,): how many tokens of each sequence, the first ones, can be attended to; all where it is None.
+    keys: Option<Vec<usize>>,
+    /// The tokens that a head on tokens reads, counted from the batch's first; all where it is None.
+    pub(crate) selected: Option<Vec<usize>>,
     /// What `ids` point into, where it is not the vocabulary: (B x W, H).
     embeds: Option<Mat<'a>>,
 }
@@ -45,6 +53,7 @@ pub(crate) struct Part<'a> {
     pub(crate) columns: &'a [usize],
     /// As in the batch: the part's first token is number `starts[0]`.
     pub(crate) starts: &'a [usize],
+    pub(crate) keys: Option<&'a [usize]>,
     pub(crate) width: usize,
     pub(crate) embeds: Option<Mat<'a>>,
 }
@@ -72,7 +81,7 @@ impl Part<'_> {
 impl<'a> Batch<'a> {
     /// Every argument has B x W elements (x H for `embeds`), and every id is in its table.
     pub fn from_padded(padded: Padded<'a>, blueprint: &Blueprint) -> Result<Self> {
-        let Padded { rows, width, ids, embeds, mask, types, positions } = padded;
+        let Padded { rows, width, ids, embeds, mask, types, positions, compute_padding, selected } = padded;
         let (limits, hidden) = (&blueprint.embeddings, blueprint.hidden_size);
         let count = rows.checked_mul(width).filter(|n| *n <= u32::MAX as usize);
         let count =
@@ -80,7 +89,7 @@ impl<'a> Batch<'a> {
         if width == 0 && rows > 0 {
             return Err(ModelError::Input(format!("{rows} sequences of length 0; expected at least one token")));
         }
-        let sizes = [ids, mask, types, positions].map(|x| x.map(<[i64]>::len));
+        let sizes = [ids, mask, types, positions, selected].map(|x| x.map(<[i64]>::len));
         if sizes.into_iter().flatten().any(|n| n != count)
             || embeds.is_some_and(|e| Some(e.len()) != count.checked_mul(hidden))
         {
@@ -97,19 +106,31 @@ impl<'a> Batch<'a> {
         }
         let embeds = embeds.map(|e| Mat::dense(e, count, hidden));
         let mut batch = Batch { embeds, ..Self::empty(width) };
-        for i in 0..count {
-            let (row, column) = (i / width, i % width);
-            if mask.is_none_or(|mask| mask[i] != 0) {
+        batch.keys = compute_padding.then(Vec::new);
+        batch.selected = selected.map(|_| vec![]);
+        let is_token = |i: usize| mask.is_none_or(|mask| mask[i] != 0);
+        for row in 0..rows {
+            let all = row * width..(row + 1) * width;
+            let tokens = all.clone().filter(|i| is_token(*i));
+            if let Some(keys) = &mut batch.keys {
+                keys.push(tokens.clone().count());
+            }
+            let padding = all.filter(|i| compute_padding && !is_token(*i));
+            for i in tokens.chain(padding) {
+                let column = i % width;
                 let at = |argument, limit| Place { argument, row, column, limit };
                 batch.ids.push(ids.map_or(Ok(i as u32), |x| at("input_ids", limits.vocab_size).check(x[i]))?);
                 batch.types.push(types.map_or(Ok(0), |x| at("token_type_ids", limits.token_types).check(x[i]))?);
                 let position = positions.map_or(column as i64, |x| x[i]);
                 batch.positions.push(at("position_ids", limits.positions).check(position)?);
+                if let (Some(places), Some(wanted)) = (&mut batch.selected, selected)
+                    && wanted[i] != 0
+                {
+                    places.push(batch.columns.len());
+                }
                 batch.columns.push(column);
             }
-            if column + 1 == width {
-                batch.starts.push(batch.ids.len());
-            }
+            batch.starts.push(batch.ids.len());
         }
         Ok(batch)
     }
@@ -119,8 +140,9 @@ impl<'a> Batch<'a> {
         if padded.embeds.is_some() {
             return Err(ModelError::Input("a batch to be learned from has input_ids, not inputs_embeds".to_owned()));
         }
-        let Batch { ids, types, positions, columns, starts, width, .. } = Batch::from_padded(padded, blueprint)?;
-        Ok(Batch { ids, types, positions, columns, starts, width, embeds: None })
+        let batch = Batch::from_padded(padded, blueprint)?;
+        let Batch { ids, types, positions, columns, starts, width, keys, selected, .. } = batch;
+        Ok(Batch { ids, types, positions, columns, starts, width, keys, selected, embeds: None })
     }
 
     /// Sequences end to end: `lengths[s]` tokens each.
@@ -156,7 +178,13 @@ impl<'a> Batch<'a> {
 
     fn empty(width: usize) -> Self {
         let (ids, types, positions) = (vec![], vec![], vec![]);
-        Batch { ids, types, positions, columns: vec![], starts: vec![0], width, embeds: None }
+        let starts = vec![0];
+        Batch { ids, types, positions, columns: vec![], starts, width, keys: None, selected: None, embeds: None }
+    }
+
+    /// How many tokens a head on tokens reads, where it does not read all.
+    pub fn selected(&self) -> Option<usize> {
+        self.selected.as_ref().map(Vec::len)
     }
 
     pub(crate) fn sequences(&self) -> usize {
@@ -176,6 +204,7 @@ impl<'a> Batch<'a> {
             positions: &self.positions[tokens.clone()],
             columns: &self.columns[tokens],
             starts,
+            keys: self.keys.as_ref().map(|keys| &keys[sequences]),
             width: self.width,
             embeds: self.embeds,
         }

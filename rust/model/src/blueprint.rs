@@ -25,6 +25,9 @@ pub struct EmbeddingsSpec {
     pub vocab_size: usize,
     pub positions: usize,
     pub token_types: usize,
+    /// The id of a word whose vector is not learned from where it stands in a text.
+    #[serde(default)]
+    pub padding: Option<u32>,
     pub norm: EmbeddingNormSpec,
 }
 
@@ -81,6 +84,18 @@ pub struct PoolerSpec {
 pub struct HeadSpec {
     pub outputs: usize,
     pub reads: HeadInput,
+    /// A layer before it: dense, activation, norm.
+    pub transform: Option<TransformSpec>,
+    /// Whether its weights are those of the word embeddings.
+    #[serde(default)]
+    pub tied: bool,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TransformSpec {
+    pub activation: ActivationName,
+    pub eps: f32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
@@ -146,7 +161,21 @@ impl Blueprint {
                 "a head reads the pooled vectors of a model without a pooler".to_owned(),
             ));
         }
-        for (name, eps) in [("embeddings.norm.eps", self.embeddings.norm.eps), ("norm.eps", self.norm.eps)] {
+        if let Some(head) = self.head
+            && head.tied
+            && head.outputs != self.embeddings.vocab_size
+        {
+            return Err(ModelError::Blueprint(format!(
+                "head.outputs is {}; the word embeddings that it shares have {}",
+                head.outputs, self.embeddings.vocab_size
+            )));
+        }
+        let transform = self.head.and_then(|head| head.transform).map_or(0.0, |transform| transform.eps);
+        for (name, eps) in [
+            ("embeddings.norm.eps", self.embeddings.norm.eps),
+            ("norm.eps", self.norm.eps),
+            ("head.transform.eps", transform),
+        ] {
             if !(eps >= 0.0 && eps.is_finite()) {
                 return Err(ModelError::Blueprint(format!("{name} is {eps}; expected a finite number >= 0")));
             }
@@ -164,8 +193,21 @@ impl Blueprint {
             self.num_layers,
             self.attention_size(),
             self.feed_forward.size,
-            self.head.map_or(String::new(), |head| format!(", head {}", head.outputs))
+            self.head.map_or(String::new(), |head| {
+                let (transform, tied) = (head.transform.is_some(), head.tied);
+                format!(
+                    ", head {}{}{}",
+                    head.outputs,
+                    if transform { " transformed" } else { "" },
+                    if tied { " tied" } else { "" }
+                )
+            })
         )
+    }
+
+    /// Whether the word embeddings are the weights of the head too.
+    pub(crate) fn tied(&self) -> bool {
+        self.head.is_some_and(|head| head.tied)
     }
 
     /// The width of all heads together.
@@ -182,7 +224,10 @@ impl Blueprint {
         let block = [linear(h, a).saturating_mul(3), linear(a, h), linear(h, f), linear(f, h), 4 * h];
         let block = block.into_iter().fold(0, u64::saturating_add);
         let pooler = if self.pooler.is_some() { linear(h, h) } else { 0 };
-        let head = self.head.map_or(0, |head| linear(h, head.outputs as u64));
+        let head = self.head.map_or(0, |head| {
+            let transform = if head.transform.is_some() { linear(h, h).saturating_add(2 * h) } else { 0 };
+            transform.saturating_add(if head.tied { head.outputs as u64 } else { linear(h, head.outputs as u64) })
+        });
         [tables, 2 * h, block.saturating_mul(self.num_layers as u64), pooler, head]
             .into_iter()
             .fold(0, u64::saturating_add)

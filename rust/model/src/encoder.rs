@@ -283,9 +283,10 @@ impl Encoder {
     /// What the head says of each token or sequence, to `out`, padded; zeros where there is no token.
     fn judge(&self, threads: &Threads, part: &Part, ws: &mut Workspace, out: &mut [f32]) -> Result<()> {
         let Some(head) = &self.weights.head else { return Ok(()) };
-        let x = if head.reads() == HeadInput::Pooled { ws.pooled.mat() } else { ws.hidden.mat() };
-        ws.logits.resize(x.rows(), head.outputs())?;
-        head.forward(threads, x, &mut lock(&ws.rooms[0]).narrow, ws.logits.mat_mut())?;
+        let Workspace { pooled, hidden, logits, head: room, .. } = ws;
+        let x = if head.reads() == HeadInput::Pooled { pooled.mat() } else { hidden.mat() };
+        logits.resize(x.rows(), head.outputs())?;
+        head.forward(threads, self.weights.embeddings.tied(), x, room, logits.mat_mut())?;
         match head.reads() {
             HeadInput::Pooled => of_sequences(part, ws.logits.mat(), out),
             HeadInput::Tokens => unpad(part, ws.logits.mat(), out),

@@ -40,7 +40,9 @@ impl Outputs {
         let copies = |wanted: bool, count| if wanted { count as u64 } else { 0 };
         let floats = |len: Option<usize>, copies: u64| len.map_or(u64::MAX, |len| len as u64).saturating_mul(copies);
         let logits = blueprint.head.map(|head| {
-            let each = if head.reads == HeadInput::Pooled { Some(sequences) } else { sequences.checked_mul(width) };
+            let tokens =
+                || batch.selected.as_ref().map_or(sequences.checked_mul(width), |selected| Some(selected.len()));
+            let each = if head.reads == HeadInput::Pooled { Some(sequences) } else { tokens() };
             each.and_then(|n| n.checked_mul(head.outputs))
         });
         let states = floats(hidden, 1 + copies(want.hidden_states, blueprint.num_layers + 1));

@@ -6,6 +6,7 @@ use ferroformer_kernels::{Buffer, Level, Mat, MatMut, Narrow, Threads, attention
 
 use crate::blueprint::Blueprint;
 use crate::error::Result;
+use crate::ingredients::HeadRoom;
 use crate::memory;
 
 /// Rows of activations, apart by a stride that suits the cache.
@@ -58,6 +59,7 @@ pub(crate) struct Workspace {
     pub(crate) pooled: Rows,
     /// What the head makes of each token or sequence.
     pub(crate) logits: Rows,
+    pub(crate) head: HeadRoom,
     /// Of each thread that works on attention.
     pub(crate) scratch: Buffer,
     /// One for each thread that works on some tokens of the part.

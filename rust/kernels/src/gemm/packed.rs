@@ -16,9 +16,9 @@ use std::ops::Range;
 
 use super::Panels;
 use super::pack::{PanelsMut, Spread};
-use crate::buffer::NoMemory;
+use crate::buffer::{NoMemory, floats_of_mut};
 use crate::isa::{Level, dispatch_floats};
-use crate::mat::MatMut;
+use crate::mat::{Mat, MatMut};
 use crate::narrow::Form;
 use crate::pieces::by_pieces;
 use crate::stored::Stored;
@@ -263,21 +263,54 @@ impl PackedLinear {
 
     /// The weights of output `n`, as the product sees them: (K,).
     pub fn weights_of(&self, n: usize) -> Vec<f32> {
-        let (per_word, place) = (self.precision.per_word(), self.head(n, self.precision.head()));
-        let word = |k: usize| self.data[place + self.level.panel() * (k / per_word)];
-        let all = 0..self.inputs;
+        let mut weights = vec![0.0; self.inputs];
+        self.read_weights(n, &mut weights);
+        weights
+    }
+
+    /// [`weights_of`](Self::weights_of), to `out`.
+    pub(crate) fn read_weights(&self, n: usize, out: &mut [f32]) {
+        let (per_word, panel) = (self.precision.per_word(), self.level.panel());
+        let words = self.data[self.head(n, self.precision.head())..].iter().step_by(panel);
         match self.precision {
-            Precision::Float32 => all.map(|k| f32::from_bits(word(k))).collect(),
-            Precision::BFloat16 => all.map(|k| f32::from_bits(word(k) << (16 - 16 * (k % 2)) & 0xffff_0000)).collect(),
+            Precision::Float32 => out.iter_mut().zip(words).for_each(|(x, word)| *x = f32::from_bits(*word)),
+            Precision::BFloat16 => out.chunks_mut(per_word).zip(words).for_each(|(out, word)| {
+                let pair = [word << 16, word & 0xffff_0000].map(f32::from_bits);
+                out.copy_from_slice(&pair[..out.len()]);
+            }),
             Precision::Int8 => {
                 let scale = f32::from_bits(self.data[self.head(n, 1)]);
-                let spread: Vec<_> =
-                    all.map(|k| f32::from(word(k).to_le_bytes()[k % 4].cast_signed()) * scale).collect();
-                let mut weights = vec![0.0; self.inputs];
-                dispatch_floats(self.level, Spread { row: &spread, factor: 1.0, out: &mut weights });
-                weights
+                let mut spread = vec![0.0; self.inputs];
+                for (out, word) in spread.chunks_mut(per_word).zip(words) {
+                    out.iter_mut().zip(word.to_le_bytes()).for_each(|(x, b)| *x = f32::from(b.cast_signed()) * scale);
+                }
+                dispatch_floats(self.level, Spread { row: &spread, factor: 1.0, out });
             }
         }
+    }
+
+    /// `weights_of(ids[t]) += rows[t]` for every token t in order but those whose id is `skip`: the gradient of a look-up of
+    /// weights, in f32. Rows (T, K).
+    ///
+    /// # Panics
+    /// If the shapes disagree, an id is no output, or the weights are not in f32.
+    pub fn scatter_add(&mut self, threads: &Threads, rows: Mat, ids: &[u32], skip: Option<u32>) {
+        assert_eq!((rows.rows(), rows.cols()), (ids.len(), self.inputs), "scatter_add: rows and ids");
+        assert_eq!(self.precision, Precision::Float32, "scatter_add: the weights");
+        assert!(ids.iter().all(|id| (*id as usize) < self.outputs), "scatter_add: ids");
+        let (panel, panel_rows, inputs) = (self.level.panel(), self.panel_words() / self.level.panel(), self.inputs);
+        let all = self.data.len() / panel;
+        let data = Disjoint::new(MatMut::dense(floats_of_mut(self.data.own_mut()), all, panel));
+        threads.for_each_block(inputs, rows.rows() * 8, |range| {
+            for (t, id) in ids.iter().enumerate().filter(|(_, id)| Some(**id) != skip) {
+                let (first, column) = (*id as usize / panel * panel_rows + 1, *id as usize % panel);
+                // SAFETY: the ranges of inputs do not overlap.
+                let mut place = unsafe { data.block(first + range.start..first + range.end, column..column + 1) };
+                for (i, x) in rows.row(t)[range.clone()].iter().enumerate() {
+                    place.row_mut(i)[0] += x;
+                }
+            }
+        });
     }
 
     /// Where the weights and where the biases of some outputs lie among [`words`](Self::words), in f32. What fills up the last
@@ -361,6 +394,21 @@ mod tests {
                     .unwrap();
                 assert_eq!(transposed.words(), other.words(), "padding included");
             }
+        }
+    }
+
+    #[test]
+    fn scattered_rows_add_up_in_their_columns() {
+        for level in Level::available() {
+            let (inputs, outputs, ids) = (5, 70, [3u32, 69, 3, 40]); // of which 40 is skipped
+            let rows: Vec<f32> = (0..ids.len() * inputs).map(|i| i as f32).collect();
+            let mut packed = PackedLinear::zeroed(level, Precision::Float32, inputs, outputs).unwrap();
+            packed.scatter_add(&Threads::new(2), Mat::dense(&rows, ids.len(), inputs), &ids, Some(40));
+            let row = |t: usize| &rows[t * inputs..][..inputs];
+            let sum: Vec<f32> = row(0).iter().zip(row(2)).map(|(a, b)| a + b).collect();
+            assert_eq!([packed.weights_of(3), packed.weights_of(69)], [sum, row(1).to_vec()]);
+            let all: f32 = crate::buffer::floats_of(packed.words()).iter().sum();
+            assert_eq!(all, rows[..3 * inputs].iter().sum::<f32>());
         }
     }
 

@@ -95,7 +95,7 @@ impl SelfAttention {
 
     fn heads<'a>(&self, part: &Part<'a>, dropout: Option<Dropout>) -> Heads<'a> {
         let scale = 1.0 / (self.spec.head_dim as f32).sqrt();
-        Heads { dropout, ..Heads::new(self.spec.heads, part.starts, scale) }
+        Heads { dropout, keys: part.keys, ..Heads::new(self.spec.heads, part.starts, scale) }
     }
 
     /// qkv (T, 3 x heads x head_dim) and the gradient of context, d_context -> the gradient of qkv.

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use ferroformer_kernels::{Level, Lookup, Mat, MatMut, Narrow, Table, Threads, floats_of_mut, gather_add, scatter_add};
+use ferroformer_kernels::{Level, Lookup, MatMut, Narrow, Table, Threads, floats_of_mut, gather_add, scatter_add};
 
-use super::LayerNorm;
+use super::{LayerNorm, Linear};
 use crate::batch::Part;
 use crate::blueprint::Blueprint;
 use crate::error::Result;
@@ -16,7 +16,7 @@ use crate::training::{Chunk, ChunkRoom, Flow, Pass, Site};
 use crate::weights::Place;
 
 pub(crate) struct Embeddings {
-    word: Table,
+    word: Words,
     position: Table,
     token_type: Table,
     names: [String; 3],
@@ -24,7 +24,17 @@ pub(crate) struct Embeddings {
     level: Level,
 }
 
+/// The word embeddings: a table, or the weights of a head too, which has a bias for each word.
+enum Words {
+    Table(Table),
+    Tied(Linear),
+}
+
 const NORM: &str = "embeddings.norm";
+
+fn tied_parts(blueprint: &Blueprint) -> Vec<(String, usize)> {
+    vec![("embeddings.word".to_owned(), blueprint.embeddings.vocab_size)]
+}
 
 fn table_slots(blueprint: &Blueprint) -> [Slot; 3] {
     let (e, width) = (&blueprint.embeddings, blueprint.hidden_size);
@@ -35,13 +45,20 @@ fn table_slots(blueprint: &Blueprint) -> [Slot; 3] {
 impl Embeddings {
     pub(crate) fn slots(blueprint: &Blueprint) -> Vec<Slot> {
         let norm = LayerNorm::slots(NORM, blueprint.hidden_size);
-        table_slots(blueprint).into_iter().chain(norm).collect()
+        let bias = blueprint.tied().then(|| Linear::slots(&tied_parts(blueprint), blueprint.hidden_size));
+        let bias = bias.into_iter().flatten().map(|[_, bias]| bias);
+        table_slots(blueprint).into_iter().chain(norm).chain(bias).collect()
     }
 
     pub(crate) fn load(loader: &Loader, blueprint: &Blueprint) -> Result<Self> {
         let slots = table_slots(blueprint);
         let [word, position, token_type] = &slots;
-        let (word, position, token_type) = (loader.table(word)?, loader.table(position)?, loader.table(token_type)?);
+        let word = if blueprint.tied() {
+            Words::Tied(Linear::load(loader, tied_parts(blueprint), blueprint.hidden_size)?)
+        } else {
+            Words::Table(loader.table(word)?)
+        };
+        let (position, token_type) = (loader.table(position)?, loader.table(token_type)?);
         let norm = LayerNorm::load(loader, NORM.to_owned(), blueprint.hidden_size, blueprint.embeddings.norm.eps)?;
         Ok(Self { word, position, token_type, names: slots.map(|slot| slot.name), norm, level: loader.level })
     }
@@ -57,7 +74,11 @@ impl Embeddings {
         out: MatMut,
         narrow: &mut Narrow,
     ) {
-        let words = part.embeds.map_or(Lookup::Table(&self.word), |embeds: Mat| Lookup::Floats(embeds));
+        let words = match (&self.word, part.embeds) {
+            (_, Some(embeds)) => Lookup::Floats(embeds),
+            (Words::Table(table), None) => Lookup::Table(table),
+            (Words::Tied(linear), None) => linear.lookup(),
+        };
         let tables = [
             (words, part.ids),
             (Lookup::Table(&self.token_type), part.types),
@@ -104,62 +125,103 @@ impl Embeddings {
         );
         gradient.norm.add_gradient(sums.view().block(0..sums.rows(), 0..2 * size));
         let part = pass.step.part;
-        let tables = [
-            (&mut gradient.word, part.ids),
-            (&mut gradient.position, part.positions),
-            (&mut gradient.token_type, part.types),
-        ];
-        for (table, ids) in tables.into_iter().filter(|(table, _)| table.rows() > 0) {
+        let words = match &mut gradient.word {
+            Words::Table(table) => Some((table, part.ids)),
+            Words::Tied(linear) => {
+                linear.scatter_add(pass.threads, d_sum.view(), part.ids);
+                None
+            }
+        };
+        let tables = [(&mut gradient.position, part.positions), (&mut gradient.token_type, part.types)];
+        for (table, ids) in words.into_iter().chain(tables).filter(|(table, _)| table.rows() > 0) {
             scatter_add(self.level, pass.threads, d_sum.view(), ids, table);
         }
     }
 
     /// Whether it holds nothing, as the gradient of embeddings that are frozen.
     pub(crate) fn is_empty(&self) -> bool {
-        self.norm.is_empty() && self.tables().iter().all(|table| table.rows() == 0)
+        let words = match &self.word {
+            Words::Table(table) => table.rows() == 0,
+            Words::Tied(linear) => linear.is_empty(),
+        };
+        self.norm.is_empty() && words && self.tables().iter().all(|(_, table)| table.rows() == 0)
     }
 
-    fn tables(&self) -> [&Table; 3] {
-        [&self.word, &self.position, &self.token_type]
+    /// The word embeddings as the layer that a head shares with them.
+    pub(crate) fn tied(&self) -> Option<&Linear> {
+        match &self.word {
+            Words::Table(_) => None,
+            Words::Tied(linear) => Some(linear),
+        }
+    }
+
+    pub(crate) fn tied_mut(&mut self) -> Option<&mut Linear> {
+        match &mut self.word {
+            Words::Table(_) => None,
+            Words::Tied(linear) => Some(linear),
+        }
+    }
+
+    /// All tables with their slots.
+    fn tables(&self) -> Vec<(&String, &Table)> {
+        let [word, position, token_type] = &self.names;
+        let words = match &self.word {
+            Words::Table(table) => Some((word, table)),
+            Words::Tied(_) => None,
+        };
+        words.into_iter().chain([(position, &self.position), (token_type, &self.token_type)]).collect()
     }
 
     pub(crate) fn exports(&self) -> impl Iterator<Item = Export<'_>> {
-        let tables = self.names.iter().zip(self.tables()).map(|(name, table)| Export {
+        let tables = self.tables().into_iter().map(|(name, table)| Export {
             slot: name.clone(),
             shape: vec![table.rows(), table.cols()],
             values: Values::Table(table, self.level),
         });
-        tables.chain(self.norm.exports())
+        tables.chain(self.norm.exports()).chain(self.tied().into_iter().flat_map(Linear::exports))
     }
 
     pub(crate) fn floats_mut(&mut self) -> Vec<&mut [f32]> {
         let mut floats = self.norm.floats_mut();
-        let tables = [&mut self.word, &mut self.position, &mut self.token_type];
-        floats.extend(tables.map(|table| floats_of_mut(table.words_mut())));
+        floats.push(match &mut self.word {
+            Words::Table(table) => floats_of_mut(table.words_mut()),
+            Words::Tied(linear) => linear.floats_mut(),
+        });
+        floats.extend([&mut self.position, &mut self.token_type].map(|table| floats_of_mut(table.words_mut())));
         floats
     }
 
     pub(crate) fn places(&self) -> Vec<Vec<Place>> {
         let mut places = self.norm.places();
         let whole = |table: &Table| vec![0..table.rows() * table.cols()];
-        let tables = self.names.iter().zip(self.tables());
+        places.extend(self.tied().map(Linear::places));
+        let tables = self.tables().into_iter();
         places.extend(tables.map(|(name, table)| vec![Place { slot: name.clone(), ranges: whole(table) }]));
         places
     }
 
     pub(crate) fn slot_mut(&mut self, slot: &str) -> Option<ValuesMut<'_>> {
-        let found = self.names.iter().position(|name| name == slot);
-        match found {
-            Some(0) => Some(ValuesMut::Table(&mut self.word)),
-            Some(1) => Some(ValuesMut::Table(&mut self.position)),
-            Some(_) => Some(ValuesMut::Table(&mut self.token_type)),
-            None => self.norm.slot_mut(slot),
+        let [_, position, token_type] = &self.names;
+        if slot == position {
+            return Some(ValuesMut::Table(&mut self.position));
+        }
+        if slot == token_type {
+            return Some(ValuesMut::Table(&mut self.token_type));
+        }
+        if !slot.starts_with("embeddings.word.") {
+            return self.norm.slot_mut(slot);
+        }
+        match &mut self.word {
+            Words::Table(table) => (slot == self.names[0]).then_some(ValuesMut::Table(table)),
+            Words::Tied(linear) => linear.slot_mut(slot),
         }
     }
 
     pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {
         let mut pieces = self.norm.pieces();
-        for (name, [words, scales]) in self.names.iter().zip(self.tables().map(Table::words)) {
+        pieces.extend(self.tied().map(Linear::piece));
+        for (name, table) in self.tables() {
+            let [words, scales] = table.words();
             pieces.push(Piece::new(name, words));
             if !scales.is_empty() {
                 pieces.push(Piece::new(scales_of(name), scales));

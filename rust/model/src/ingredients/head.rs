@@ -1,8 +1,9 @@
-//! The last layer of a task: some numbers for each sequence or for each token.
+//! The last layer of a task: some numbers for each sequence or for each token, after a transform where there is one. Its weights may
+//! be those of the word embeddings.
 
-use ferroformer_kernels::{Epilogue, Level, Mat, MatMut, Narrow, Threads, narrow};
+use ferroformer_kernels::{Level, Mat, MatMut, Narrow, PackedLinear, Threads, narrow};
 
-use super::Linear;
+use super::{Linear, Transform};
 use crate::blueprint::{Blueprint, HeadInput, HeadSpec};
 use crate::error::Result;
 use crate::export::{Export, ValuesMut};
@@ -10,11 +11,29 @@ use crate::loader::{Loader, Slot};
 use crate::packed_file::Piece;
 use crate::training::input_gradient;
 use crate::weights::Place;
+use crate::workspace::Rows;
 
 pub(crate) struct Head {
-    dense: Linear,
+    transform: Option<Transform>,
+    /// None where the word embeddings serve.
+    dense: Option<Linear>,
     spec: HeadSpec,
     level: Level,
+}
+
+/// What a head works in.
+#[derive(Default)]
+pub(crate) struct HeadRoom {
+    pub(crate) narrow: Narrow,
+    /// (M, H): what the transform makes, step by step.
+    pub(crate) inner: Rows,
+    pub(crate) hidden: Rows,
+    /// (M, H), on the way back.
+    d_hidden: Rows,
+    pub(crate) d_inner: Rows,
+    /// The head's weights and the transform's the other way round.
+    transposed: Option<PackedLinear>,
+    pub(crate) transform_transposed: Option<PackedLinear>,
 }
 
 fn parts(spec: HeadSpec) -> Vec<(String, usize)> {
@@ -23,12 +42,18 @@ fn parts(spec: HeadSpec) -> Vec<(String, usize)> {
 
 impl Head {
     pub(crate) fn slots(blueprint: &Blueprint, spec: HeadSpec) -> Vec<Slot> {
-        Linear::slots(&parts(spec), blueprint.hidden_size).into_iter().flatten().collect()
+        let mut slots = spec.transform.map_or(vec![], |_| Transform::slots(blueprint));
+        if !spec.tied {
+            slots.extend(Linear::slots(&parts(spec), blueprint.hidden_size).into_iter().flatten());
+        }
+        slots
     }
 
     pub(crate) fn load(loader: &Loader, blueprint: &Blueprint, spec: HeadSpec) -> Result<Self> {
-        let dense = Linear::load(loader, parts(spec), blueprint.hidden_size)?;
-        Ok(Self { dense, spec, level: loader.level })
+        let transform = spec.transform.map(|spec| Transform::load(loader, blueprint, spec)).transpose()?;
+        let dense = || Linear::load(loader, parts(spec), blueprint.hidden_size);
+        let dense = (!spec.tied).then(dense).transpose()?;
+        Ok(Self { transform, dense, spec, level: loader.level })
     }
 
     pub(crate) fn reads(&self) -> HeadInput {
@@ -39,40 +64,88 @@ impl Head {
         self.spec.outputs
     }
 
-    /// x (M, H) -> out (M, outputs). `room` is scratch.
-    pub(crate) fn forward(&self, threads: &Threads, x: Mat, room: &mut Narrow, out: MatMut) -> Result<()> {
-        room.resize(self.dense.form(), x.rows(), x.cols())?;
-        narrow(self.level, threads, x, room);
-        self.dense.forward(threads, x, room, Epilogue::default(), out);
+    /// The layer that makes the outputs: its own, or the word embeddings, `words`.
+    fn last<'a>(&'a self, words: Option<&'a Linear>) -> &'a Linear {
+        self.dense.as_ref().or(words).expect("a head has weights of its own or shares them")
+    }
+
+    /// x (M, H) -> out (M, outputs).
+    pub(crate) fn forward(
+        &self,
+        threads: &Threads,
+        words: Option<&Linear>,
+        x: Mat,
+        room: &mut HeadRoom,
+        out: MatMut,
+    ) -> Result<()> {
+        let last = self.last(words);
+        if let Some(transform) = &self.transform {
+            transform.forward(threads, x, last.form(), room)?;
+            last.forward(threads, room.hidden.mat(), &room.narrow, Default::default(), out);
+        } else {
+            room.narrow.resize(last.form(), x.rows(), x.cols())?;
+            narrow(self.level, threads, x, &mut room.narrow);
+            last.forward(threads, x, &room.narrow, Default::default(), out);
+        }
         Ok(())
     }
 
-    /// The gradient of the outputs, d (M, outputs) -> that of x, dx (M, H).
-    pub(crate) fn backward(&self, level: Level, threads: &Threads, d: Mat, dx: MatMut) -> Result<()> {
-        input_gradient(&self.dense, level, threads, d, dx)
-    }
-
-    pub(crate) fn add_gradient(&mut self, level: Level, threads: &Threads, x: Mat, d: Mat) {
-        self.dense.add_gradient(level, threads, x, d);
+    /// x (M, H) and the gradient of the outputs, d (M, outputs) -> that of x, dx (M, H); those of the weights are added to `gradient`
+    /// and to that of the word embeddings, `words_gradient`.
+    #[expect(clippy::too_many_arguments, reason = "what flows back, each by its own name")]
+    pub(crate) fn backward(
+        &self,
+        threads: &Threads,
+        words: Option<&Linear>,
+        x: Mat,
+        d: Mat,
+        room: &mut HeadRoom,
+        gradient: &mut Head,
+        words_gradient: Option<&mut Linear>,
+        dx: MatMut,
+    ) -> Result<()> {
+        let (level, last) = (self.level, self.last(words));
+        let last_gradient = gradient.dense.as_mut().or(words_gradient);
+        let Some(transform) = &self.transform else {
+            last_gradient.into_iter().for_each(|gradient| gradient.add_gradient(level, threads, x, d));
+            return input_gradient(last, level, threads, d, dx, &mut room.transposed);
+        };
+        transform.forward(threads, x, last.form(), room)?;
+        last_gradient.into_iter().for_each(|gradient| gradient.add_gradient(level, threads, room.hidden.mat(), d));
+        room.d_hidden.resize(x.rows(), x.cols())?;
+        let HeadRoom { d_hidden, transposed, .. } = room;
+        input_gradient(last, level, threads, d, d_hidden.mat_mut(), transposed)?;
+        let d_hidden = std::mem::take(&mut room.d_hidden);
+        transform.backward(threads, x, d_hidden.mat(), room, gradient.transform.as_mut(), dx)?;
+        room.d_hidden = d_hidden;
+        Ok(())
     }
 
     pub(crate) fn exports(&self) -> impl Iterator<Item = Export<'_>> {
-        self.dense.exports()
+        let transform = self.transform.iter().flat_map(Transform::exports);
+        transform.chain(self.dense.iter().flat_map(Linear::exports))
     }
 
     pub(crate) fn floats_mut(&mut self) -> Vec<&mut [f32]> {
-        vec![self.dense.floats_mut()]
+        let mut floats = self.transform.as_mut().map_or(vec![], Transform::floats_mut);
+        floats.extend(self.dense.as_mut().map(Linear::floats_mut));
+        floats
     }
 
     pub(crate) fn places(&self) -> Vec<Vec<Place>> {
-        vec![self.dense.places()]
+        let mut places = self.transform.as_ref().map_or(vec![], Transform::places);
+        places.extend(self.dense.as_ref().map(Linear::places));
+        places
     }
 
     pub(crate) fn slot_mut(&mut self, slot: &str) -> Option<ValuesMut<'_>> {
-        self.dense.slot_mut(slot)
+        let transform = self.transform.as_mut().and_then(|transform| transform.slot_mut(slot));
+        transform.or_else(|| self.dense.as_mut()?.slot_mut(slot))
     }
 
     pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {
-        vec![self.dense.piece()]
+        let mut pieces = self.transform.as_ref().map_or(vec![], Transform::pieces);
+        pieces.extend(self.dense.as_ref().map(Linear::piece));
+        pieces
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use ferroformer_kernels::{
-    Epilogue, Form, Input, Level, Mat, Narrow, Output, PackedLinear, Precision, Threads, floats_of_mut, linear,
+    Epilogue, Form, Input, Level, Lookup, Mat, Narrow, Output, PackedLinear, Precision, Threads, floats_of_mut, linear,
     weight_gradient,
 };
 
@@ -68,6 +68,18 @@ impl Linear {
     pub(crate) fn add_gradient(&mut self, level: Level, threads: &Threads, x: Mat, dy: Mat) {
         if !self.packed.words().is_empty() {
             weight_gradient(level, threads, x, dy, floats_of_mut(self.packed.words_mut()));
+        }
+    }
+
+    /// Its weights, an output's as a row.
+    pub(crate) fn lookup(&self) -> Lookup<'_> {
+        Lookup::Weights(&self.packed)
+    }
+
+    /// Adds the gradient of a look-up of weights (T, K), if it is wanted.
+    pub(crate) fn scatter_add(&mut self, threads: &Threads, rows: Mat, ids: &[u32], skip: Option<u32>) {
+        if !self.is_empty() {
+            self.packed.scatter_add(threads, rows, ids, skip);
         }
     }
 

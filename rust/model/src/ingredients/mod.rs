@@ -10,11 +10,13 @@ mod head;
 mod linear;
 mod norm;
 mod pooler;
+mod transform;
 
 pub(crate) use attention::{AttentionOutput, SelfAttention};
 pub(crate) use embeddings::Embeddings;
 pub(crate) use feed_forward::FeedForward;
-pub(crate) use head::Head;
+pub(crate) use head::{Head, HeadRoom};
 pub(crate) use linear::Linear;
 pub(crate) use norm::LayerNorm;
 pub(crate) use pooler::Pooler;
+pub(crate) use transform::Transform;

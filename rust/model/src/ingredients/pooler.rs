@@ -1,6 +1,8 @@
 //! A dense layer on each sequence's first token.
 
-use ferroformer_kernels::{Activation, Epilogue, Form, Level, Mat, MatMut, Narrow, Threads, activation_backward};
+use ferroformer_kernels::{
+    Activation, Epilogue, Form, Level, Mat, MatMut, Narrow, PackedLinear, Threads, activation_backward,
+};
 
 use super::Linear;
 use crate::blueprint::{Blueprint, PoolerSpec};
@@ -42,6 +44,7 @@ impl Pooler {
 
     /// First tokens (S, H), what [`forward`](Self::forward) made of them and the gradient of that -> the gradient of what the
     /// activation read, in its place, and that of the first tokens.
+    #[expect(clippy::too_many_arguments, reason = "what flows back, each by its own name")]
     pub(crate) fn backward(
         &self,
         level: Level,
@@ -50,10 +53,11 @@ impl Pooler {
         mut pooled: MatMut,
         mut d_pooled: MatMut,
         d_first: MatMut,
+        transposed: &mut Option<PackedLinear>,
     ) -> Result<()> {
         self.dense.forward(threads, first, &Narrow::default(), Epilogue::default(), pooled.reborrow());
         activation_backward(level, self.activation, pooled, d_pooled.reborrow());
-        input_gradient(&self.dense, level, threads, d_pooled.view(), d_first)
+        input_gradient(&self.dense, level, threads, d_pooled.view(), d_first, transposed)
     }
 
     pub(crate) fn add_gradient(&mut self, level: Level, threads: &Threads, first: Mat, d: Mat) {

@@ -2,11 +2,11 @@
 
 use std::sync::PoisonError;
 
-use ferroformer_kernels::{Mat, MatMut, Narrow, PackedLinear, Threads, add};
+use ferroformer_kernels::{Level, Mat, MatMut, Narrow, PackedLinear, Precision, Threads, add};
 
 use super::gradients::Gradients;
 use super::pass::{Dropout, Pass, Site, Step};
-use super::tape::{Flow, Layers, Parts, Sizes, Tape};
+use super::tape::{Flow, Layers, Parts, Sizes, Tape, Top};
 use crate::batch::{Batch, Part};
 use crate::blueprint::HeadInput;
 use crate::cancel::Cancel;
@@ -14,8 +14,7 @@ use crate::encoder::Encoder;
 use crate::error::{ModelError, Result};
 use crate::ingredients::Linear;
 use crate::outputs::{Outputs, Want, of_sequences, pad, unpad};
-use crate::workspace::Rows;
-use ferroformer_kernels::Precision;
+use crate::weights::Weights;
 
 /// How a batch is learned from.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,21 +38,6 @@ pub struct Cotangents<'a> {
     pub last_hidden_state: Option<&'a [f32]>,
     pub pooled: Option<&'a [f32]>,
     pub logits: Option<&'a [f32]>,
-}
-
-/// What lies between the last layer and the outputs. All of it is small beside a layer, and computed again on the way back.
-#[derive(Default)]
-struct Top {
-    /// (S, H): the first tokens.
-    first: Rows,
-    /// (S, H): what the pooler's activation reads, then what it makes.
-    pooled: Rows,
-    /// (M, H): what the head reads, after dropout.
-    head: Rows,
-    logits: Rows,
-    d_logits: Rows,
-    d_head: Rows,
-    d_pooled: Rows,
 }
 
 impl Encoder {
@@ -86,7 +70,7 @@ impl Encoder {
         let mut tape = self.tape();
         tape.resize(self, threads, self.sizes(&batch), recipe.checkpointing, recipe.dropout.is_some())?;
         let part = &batch.part(0..batch.sequences());
-        let Parts { mut layers, mut flow, scratch, rooms, .. } = self.parts(&mut tape, part, recipe);
+        let Parts { mut layers, mut flow, scratch, rooms, top, .. } = self.parts(&mut tape, part, recipe);
         let step = Step { level: self.level, part, dropout: recipe.dropout };
         let pass = &Pass { threads, step, rooms };
         for layer in 0..self.weights.blocks.len() {
@@ -99,17 +83,18 @@ impl Encoder {
         if let Some(last) = &mut outputs.last_hidden_state {
             unpad(part, flow.hidden.view(), last);
         }
-        let mut top = Top::default();
-        self.top(pass, flow.hidden.view(), &mut top)?;
+        self.top(pass, flow.hidden.view(), batch.selected.as_deref(), top)?;
         if let Some(pooled) = &mut outputs.pooled {
             of_sequences(part, top.pooled.mat(), pooled);
         }
         if let (Some(out), Some(head)) = (&mut outputs.logits, &self.weights.head) {
-            top.logits.resize(top.head.mat().rows(), head.outputs())?;
-            head.forward(threads, top.head.mat(), &mut Narrow::default(), top.logits.mat_mut())?;
-            match head.reads() {
-                HeadInput::Pooled => of_sequences(part, top.logits.mat(), out),
-                HeadInput::Tokens => unpad(part, top.logits.mat(), out),
+            let Top { head: x, room, logits, .. } = top;
+            logits.resize(x.mat().rows(), head.outputs())?;
+            head.forward(threads, self.weights.embeddings.tied(), x.mat(), room, logits.mat_mut())?;
+            match (head.reads(), &batch.selected) {
+                (HeadInput::Pooled, _) => of_sequences(part, logits.mat(), out),
+                (HeadInput::Tokens, None) => unpad(part, logits.mat(), out),
+                (HeadInput::Tokens, Some(_)) => dense(logits.mat(), out),
             }
         }
         Ok((outputs, Recording { batch, recipe, tape }))
@@ -129,13 +114,14 @@ impl Encoder {
         let Recording { batch, recipe, mut tape } = recording;
         let threads = &Threads::new(threads);
         let part = &batch.part(0..batch.sequences());
-        self.check_cotangents(part, d)?;
-        let Parts { mut layers, mut flow, scratch, rooms, transposed } = self.parts(&mut tape, part, recipe);
+        self.check_cotangents(part, batch.selected.as_ref().map(Vec::len), d)?;
+        let Parts { mut layers, mut flow, scratch, rooms, top, transposed } = self.parts(&mut tape, part, recipe);
         let step = Step { level: self.level, part, dropout: recipe.dropout };
         let pass = &Pass { threads, step, rooms };
         let lowest = gradients.lowest_layer();
         self.input(pass, self.weights.blocks.len(), &layers, flow.hidden.reborrow());
-        self.top_backward(pass, d, &mut flow, gradients)?;
+        self.top(pass, flow.hidden.view(), batch.selected.as_deref(), top)?;
+        self.top_backward(pass, d, batch.selected.as_deref(), &mut flow, top, gradients)?;
         let Some(transposed) = transposed else { return Ok(()) };
         for layer in (lowest..self.weights.blocks.len()).rev() {
             cancel.check(0)?;
@@ -169,7 +155,7 @@ impl Encoder {
     }
 
     /// The pooled vectors and what the head reads, from the last hidden states (T, H).
-    fn top(&self, pass: &Pass, hidden: Mat, top: &mut Top) -> Result<()> {
+    fn top(&self, pass: &Pass, hidden: Mat, selected: Option<&[usize]>, top: &mut Top) -> Result<()> {
         let (sequences, size) = (pass.step.part.sequences(), self.blueprint.hidden_size);
         if let Some(pooler) = &self.weights.pooler {
             top.first.resize(sequences, size)?;
@@ -183,9 +169,12 @@ impl Encoder {
             pooler.forward(pass.threads, top.first.mat(), &Narrow::default(), top.pooled.mat_mut());
         }
         if let Some(head) = &self.weights.head {
-            let x = if head.reads() == HeadInput::Pooled { top.pooled.mat() } else { hidden };
-            top.head.resize(x.rows(), size)?;
-            (0..x.rows()).for_each(|r| top.head.mat_mut().row_mut(r).copy_from_slice(x.row(r)));
+            let Top { head: out, pooled, .. } = &mut *top;
+            let x = if head.reads() == HeadInput::Pooled { pooled.mat() } else { hidden };
+            out.resize(selected.map_or(x.rows(), <[usize]>::len), size)?;
+            for r in 0..out.mat().rows() {
+                out.mat_mut().row_mut(r).copy_from_slice(x.row(selected.map_or(r, |selected| selected[r])));
+            }
             if let Some(dropout) = pass.step.dropout(Site::Head) {
                 dropout.apply(self.level, 0, top.head.mat_mut());
             }
@@ -194,59 +183,79 @@ impl Encoder {
     }
 
     /// From the gradients of what came out to that of the last hidden states, in `flow.d_hidden`; `flow.hidden` holds these.
-    fn top_backward(&self, pass: &Pass, d: Cotangents, flow: &mut Flow, gradients: &mut Gradients) -> Result<()> {
-        let (part, level, threads) = (pass.step.part, self.level, pass.threads);
-        let mut top = Top::default();
-        self.top(pass, flow.hidden.view(), &mut top)?;
+    fn top_backward(
+        &self,
+        pass: &Pass,
+        d: Cotangents,
+        selected: Option<&[usize]>,
+        flow: &mut Flow,
+        top: &mut Top,
+        gradients: &mut Gradients,
+    ) -> Result<()> {
+        let (part, level, threads, size) = (pass.step.part, self.level, pass.threads, self.blueprint.hidden_size);
+        let Top { first, pooled, head: x, d_logits, d_head, d_pooled, room, pooler_transposed, .. } = top;
         flow.d_hidden.fill(0.0);
         if let Some(d) = d.last_hidden_state {
             pad(part, d, flow.d_hidden.reborrow());
         }
-        top.d_pooled.resize(part.sequences(), self.blueprint.hidden_size)?;
-        top.d_pooled.mat_mut().fill(0.0);
+        d_pooled.resize(part.sequences(), size)?;
+        d_pooled.mat_mut().fill(0.0);
         if let Some(d) = d.pooled {
-            rows_of_sequences(part, d, top.d_pooled.mat_mut());
+            rows_of_sequences(part, d, d_pooled.mat_mut());
         }
-        if let (Some(head), Some(d)) = (&self.weights.head, d.logits) {
-            top.d_logits.resize(top.head.mat().rows(), head.outputs())?;
-            match head.reads() {
-                HeadInput::Pooled => rows_of_sequences(part, d, top.d_logits.mat_mut()),
-                HeadInput::Tokens => pad(part, d, top.d_logits.mat_mut()),
+        let Weights { embeddings, head: head_gradient, pooler: pooler_gradient, .. } = &mut gradients.weights;
+        if let (Some(head), Some(gradient), Some(d)) = (&self.weights.head, head_gradient, d.logits) {
+            d_logits.resize(x.mat().rows(), head.outputs())?;
+            match (head.reads(), selected) {
+                (HeadInput::Pooled, _) => rows_of_sequences(part, d, d_logits.mat_mut()),
+                (HeadInput::Tokens, None) => pad(part, d, d_logits.mat_mut()),
+                (HeadInput::Tokens, Some(_)) => from_dense(d, d_logits.mat_mut()),
             }
-            if let Some(gradient) = &mut gradients.weights.head {
-                gradient.add_gradient(level, threads, top.head.mat(), top.d_logits.mat());
-            }
-            top.d_head.resize(top.head.mat().rows(), self.blueprint.hidden_size)?;
-            head.backward(level, threads, top.d_logits.mat(), top.d_head.mat_mut())?;
+            d_head.resize(x.mat().rows(), size)?;
+            let (words, words_gradient) = (self.weights.embeddings.tied(), embeddings.tied_mut());
+            let (x, d, dx) = (x.mat(), d_logits.mat(), d_head.mat_mut());
+            head.backward(threads, words, x, d, room, gradient, words_gradient, dx)?;
             if let Some(dropout) = pass.step.dropout(Site::Head) {
-                dropout.apply(level, 0, top.d_head.mat_mut());
+                dropout.apply(level, 0, d_head.mat_mut());
             }
-            let place =
-                if head.reads() == HeadInput::Pooled { top.d_pooled.mat_mut() } else { flow.d_hidden.reborrow() };
-            add(level, top.d_head.mat(), place);
+            let mut place =
+                if head.reads() == HeadInput::Pooled { d_pooled.mat_mut() } else { flow.d_hidden.reborrow() };
+            match selected {
+                None => add(level, d_head.mat(), place),
+                Some(selected) => selected.iter().enumerate().for_each(|(r, t)| {
+                    add(level, d_head.mat().rows_of(r..r + 1), place.reborrow().into_block(*t..*t + 1, 0..size));
+                }),
+            }
         }
         if let Some(pooler) = &self.weights.pooler {
-            let Top { first, pooled, d_pooled, d_head, .. } = &mut top;
-            d_head.resize(part.sequences(), self.blueprint.hidden_size)?;
-            pooler.backward(level, threads, first.mat(), pooled.mat_mut(), d_pooled.mat_mut(), d_head.mat_mut())?;
-            if let Some(gradient) = &mut gradients.weights.pooler {
+            d_head.resize(part.sequences(), size)?;
+            let d_first = d_head.mat_mut();
+            pooler.backward(
+                level,
+                threads,
+                first.mat(),
+                pooled.mat_mut(),
+                d_pooled.mat_mut(),
+                d_first,
+                pooler_transposed,
+            )?;
+            if let Some(gradient) = pooler_gradient {
                 gradient.add_gradient(level, threads, first.mat(), d_pooled.mat());
             }
             for (s, range) in part.ranges().enumerate().filter(|(_, range)| !range.is_empty()) {
-                let first = range.start..range.start + 1;
-                let cols = 0..self.blueprint.hidden_size;
-                add(level, d_head.mat().rows_of(s..s + 1), flow.d_hidden.reborrow().into_block(first, cols));
+                let first = flow.d_hidden.reborrow().into_block(range.start..range.start + 1, 0..size);
+                add(level, d_head.mat().rows_of(s..s + 1), first);
             }
         }
         Ok(())
     }
 
-    fn check_cotangents(&self, part: &Part, d: Cotangents) -> Result<()> {
+    fn check_cotangents(&self, part: &Part, selected: Option<usize>, d: Cotangents) -> Result<()> {
         let (sequences, width, size) = (part.sequences(), part.width, self.blueprint.hidden_size);
-        let logits =
-            self.weights.head.as_ref().map(|head| {
-                head.outputs() * if head.reads() == HeadInput::Pooled { sequences } else { sequences * width }
-            });
+        let logits = self.weights.head.as_ref().map(|head| {
+            head.outputs()
+                * if head.reads() == HeadInput::Pooled { sequences } else { selected.unwrap_or(sequences * width) }
+        });
         let wrong = |name: &str, given: Option<&[f32]>, expected: Option<usize>| match given {
             Some(given) if Some(given.len()) != expected => Err(ModelError::Input(format!(
                 "the gradient of {name} has {} elements; the model's {name} have {}",
@@ -277,6 +286,17 @@ impl Encoder {
     }
 }
 
+/// Rows (M, N) without gaps.
+fn dense(rows: Mat, out: &mut [f32]) {
+    let each = out.chunks_exact_mut(rows.cols()).enumerate();
+    each.for_each(|(r, out)| out.copy_from_slice(rows.row(r)));
+}
+
+fn from_dense(d: &[f32], mut rows: MatMut) {
+    let each = d.chunks_exact(rows.cols()).enumerate();
+    each.for_each(|(r, d)| rows.row_mut(r).copy_from_slice(d));
+}
+
 /// Rows (S, N) to rows, zeros for sequences without a token.
 fn rows_of_sequences(part: &Part, d: &[f32], mut rows: MatMut) {
     let cols = rows.cols();
@@ -285,16 +305,21 @@ fn rows_of_sequences(part: &Part, d: &[f32], mut rows: MatMut) {
     }
 }
 
-/// dx = dy W for a layer on its own.
+/// dx = dy W for a layer on its own; `transposed` is room for its weights.
 pub(crate) fn input_gradient(
     linear: &Linear,
-    level: ferroformer_kernels::Level,
+    level: Level,
     threads: &Threads,
     dy: Mat,
     dx: MatMut,
+    transposed: &mut Option<PackedLinear>,
 ) -> Result<()> {
-    let mut transposed: PackedLinear = linear.transposed(level)?;
-    linear.transpose(threads, &mut transposed);
-    ferroformer_kernels::linear(threads, dy, &transposed, Default::default(), dx);
+    let room = match transposed.take() {
+        Some(room) => room,
+        None => linear.transposed(level)?,
+    };
+    let room = transposed.insert(room);
+    linear.transpose(threads, room);
+    ferroformer_kernels::linear(threads, dy, room, Default::default(), dx);
     Ok(())
 }

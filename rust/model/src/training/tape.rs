@@ -11,8 +11,9 @@ use super::pass::{ChunkRoom, chunks, longest_chunk};
 use crate::blueprint::Blueprint;
 use crate::encoder::Encoder;
 use crate::error::Result;
-use crate::ingredients::Linear;
+use crate::ingredients::{HeadRoom, Linear};
 use crate::memory;
+use crate::workspace::Rows;
 
 /// The sizes of a batch.
 #[derive(Clone, Copy)]
@@ -28,6 +29,24 @@ pub(crate) struct Tape {
     pub(crate) scratch: Buffer,
     pub(crate) rooms: Vec<Mutex<ChunkRoom>>,
     pub(crate) transposed: Option<Transposed>,
+    top: Top,
+}
+
+/// What lies between the last layer and the outputs. Nothing of it is kept for the way back, which computes it again.
+#[derive(Default)]
+pub(crate) struct Top {
+    /// (S, H): the first tokens.
+    pub(crate) first: Rows,
+    /// (S, H): what the pooler makes of them.
+    pub(crate) pooled: Rows,
+    /// (M, H): what the head reads, after dropout.
+    pub(crate) head: Rows,
+    pub(crate) logits: Rows,
+    pub(crate) d_logits: Rows,
+    pub(crate) d_head: Rows,
+    pub(crate) d_pooled: Rows,
+    pub(crate) room: HeadRoom,
+    pub(crate) pooler_transposed: Option<PackedLinear>,
 }
 
 /// What a layer keeps for the way back.
@@ -160,8 +179,8 @@ impl Tape {
             dropped: std::array::from_fn(|_| flow.cut(if dropping { tokens } else { 0 }, h)),
             sums: flow.cut(chunks(tokens), 4 * h),
         };
-        let transposed = self.transposed.as_mut();
-        Parts { layers: Layers { sums, saved }, flow, scratch: &mut self.scratch, rooms: &self.rooms, transposed }
+        let (transposed, layers) = (self.transposed.as_mut(), Layers { sums, saved });
+        Parts { layers, flow, scratch: &mut self.scratch, rooms: &self.rooms, transposed, top: &mut self.top }
     }
 }
 
@@ -182,6 +201,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) scratch: &'a mut [f32],
     pub(crate) rooms: &'a [Mutex<ChunkRoom>],
     pub(crate) transposed: Option<&'a mut Transposed>,
+    pub(crate) top: &'a mut Top,
 }
 
 impl<'a> Layers<'a> {
