@@ -3,6 +3,7 @@
 //! Matrices are dense and row-major. These are definitions, for tests and for readers; nothing fast calls them.
 
 use crate::math::Activation;
+use crate::optimizer::{AdamW, Sgd};
 
 /// `x (m, k) times weight (n, k) transposed, plus bias (n)`.
 pub fn linear(x: &[f32], weight: &[f32], bias: &[f32], k: usize) -> Vec<f64> {
@@ -165,6 +166,24 @@ pub fn dropout_keeps(rate: f32, key: u64, row: u64, column: u32) -> bool {
     let x = (x ^ (x >> 16)).wrapping_mul(0x7feb_352d) ^ (keys >> 32) as u32;
     let x = (x ^ (x >> 15)).wrapping_mul(0x846c_a68b);
     f64::from(x ^ (x >> 16)) >= (f64::from(rate) * 2f64.powi(32)).round()
+}
+
+/// One element's new w, m and v.
+pub fn adamw(hyper: &AdamW, [w, g, m, v]: [f64; 4]) -> [f64; 3] {
+    let AdamW { lr, beta1, beta2, eps, weight_decay, step } = *hyper;
+    let m = beta1 * m + (1.0 - beta1) * g;
+    let v = beta2 * v + (1.0 - beta2) * g * g;
+    let unbiased = |moment: f64, beta: f64| moment / (1.0 - beta.powi(step as i32));
+    let w = w - lr * weight_decay * w - lr * unbiased(m, beta1) / (unbiased(v, beta2).sqrt() + eps);
+    [w, m, v]
+}
+
+/// One element's new w and velocity.
+pub fn sgd(hyper: &Sgd, [w, g, velocity]: [f64; 3]) -> [f64; 2] {
+    let Sgd { lr, momentum, nesterov, weight_decay } = *hyper;
+    let g = g + weight_decay * w;
+    let velocity = momentum * velocity + g;
+    [w - lr * if nesterov { g + momentum * velocity } else { velocity }, velocity]
 }
 
 /// q (l, d), k (n, d), v (n, e) -> probabilities (l, n) and out (l, e).

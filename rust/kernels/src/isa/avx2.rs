@@ -112,6 +112,10 @@ unsafe impl<const VNNI: bool> Isa for Avx2<VNNI> {
         op!(_mm256_or_ps(self.abs(a), sign))
     }
     #[inline(always)]
+    fn sqrt(self, a: __m256) -> __m256 {
+        op!(_mm256_sqrt_ps(a))
+    }
+    #[inline(always)]
     fn select_lt(self, a: __m256, b: __m256, t: __m256, f: __m256) -> __m256 {
         let less = op!(_mm256_cmp_ps::<_CMP_LT_OQ>(a, b));
         op!(_mm256_blendv_ps(f, t, less))

@@ -106,6 +106,10 @@ unsafe impl<const VNNI: bool, const BF16: bool> Isa for Avx512<VNNI, BF16> {
         op!(_mm512_castsi512_ps(bits))
     }
     #[inline(always)]
+    fn sqrt(self, a: __m512) -> __m512 {
+        op!(_mm512_sqrt_ps(a))
+    }
+    #[inline(always)]
     fn select_lt(self, a: __m512, b: __m512, t: __m512, f: __m512) -> __m512 {
         let less = op!(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b));
         op!(_mm512_mask_blend_ps(less, f, t))

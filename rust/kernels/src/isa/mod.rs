@@ -64,6 +64,8 @@ pub(crate) unsafe trait Isa: Copy {
     fn copysign(self, a: Self::V, s: Self::V) -> Self::V;
     /// `t` where `a < b`, else `f` (so `f` where they are unordered).
     fn select_lt(self, a: Self::V, b: Self::V, t: Self::V, f: Self::V) -> Self::V;
+    /// Correctly rounded.
+    fn sqrt(self, a: Self::V) -> Self::V;
     /// To the nearest integer, ties to even, for |a| < 2^22.
     fn round(self, a: Self::V) -> Self::V;
     /// `a * 2^n` for a whole `n` in -252..=252, gradual underflow included.

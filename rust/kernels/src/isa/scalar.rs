@@ -89,6 +89,10 @@ unsafe impl Isa for Scalar {
         zip(a, s, f32::copysign)
     }
     #[inline(always)]
+    fn sqrt(self, a: V) -> V {
+        a.map(f32::sqrt)
+    }
+    #[inline(always)]
     fn select_lt(self, a: V, b: V, t: V, f: V) -> V {
         std::array::from_fn(|i| if a[i] < b[i] { t[i] } else { f[i] })
     }
