@@ -7,6 +7,7 @@
 mod arena;
 mod attention;
 mod buffer;
+mod cross_entropy;
 mod dropout;
 mod gather;
 mod gemm;
@@ -32,6 +33,7 @@ mod threads;
 pub use arena::Arena;
 pub use attention::{Probabilities, Qkv, attention, attention_scratch};
 pub use buffer::{Buffer, Element, NoMemory, bytes_of, bytes_of_mut, zeroed_vec};
+pub use cross_entropy::cross_entropy;
 pub use dropout::Dropout;
 pub use gather::{Lookup, Table, gather_add};
 pub use gemm::{Epilogue, Input, LAYOUT_VERSION, Output, PackedLinear, Precision, linear};
