@@ -49,8 +49,11 @@ def cross_entropy(
     counted = wanted != ignored
     target = wanted[counted]
     weights = _class_weights(options.class_weights, classes)
-    rows = np.ascontiguousarray(logits[counted])
-    losses = _native_cross_entropy(rows, target, weights, options.label_smoothing)
+    from ._native import cross_entropy as native
+
+    if not 0 <= options.label_smoothing <= 1:
+        raise InputError(f"label_smoothing is {options.label_smoothing}; expected a number from 0 to 1")
+    losses, rows = native(np.ascontiguousarray(logits[counted]), target, weights, options.label_smoothing)
     total = options.num_items
     if total is None:
         total = float(len(target) if weights is None else weights[target].sum())
@@ -81,32 +84,6 @@ def _class_weights(weights: Any, classes: int) -> NDArray[np.float32] | None:
     if array.shape != (classes,) or not (array >= 0).all():
         raise InputError(f"class_weights must be {classes} numbers >= 0, got the shape {array.shape}: {weights!r:.100}")
     return array
-
-
-def _native_cross_entropy(
-    rows: NDArray[np.float32], labels: NDArray[np.int64], weights: NDArray[np.float32] | None, smoothing: float
-) -> NDArray[np.float64]:
-    """The loss of each of the rows (M, C), which become its gradients."""
-    import numpy as np
-
-    if not 0 <= smoothing <= 1:
-        raise InputError(f"label_smoothing is {smoothing}; expected a number from 0 to 1")
-    x = rows.astype(np.float64)
-    x -= x.max(axis=-1, keepdims=True, initial=-np.inf)
-    logs = x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
-    scales = np.ones(x.shape[-1]) if weights is None else weights.astype(np.float64)
-    targets = np.broadcast_to(scales * (smoothing / x.shape[-1]), x.shape).copy()
-    targets[np.arange(len(labels)), labels] += (1 - smoothing) * scales[labels]
-    rows[...] = np.exp(logs) * targets.sum(axis=-1, keepdims=True) - targets
-    losses: NDArray[np.float64] = -(targets * logs).sum(axis=-1)
-    return losses
-
-
-def count_labels(labels: Any) -> int:
-    """Labels that are not -100."""
-    import numpy as np
-
-    return int((np.asarray(labels) != IGNORED).sum())
 
 
 def labelled(labels: Any) -> Any:

@@ -121,6 +121,7 @@ def blueprint(config: BertConfig, pooler: bool, head: dict[str, Any] | None = No
             "vocab_size": config.vocab_size,
             "positions": config.max_position_embeddings,
             "token_types": config.type_vocab_size,
+            "padding": config.pad_token_id,
             "norm": norm,
         },
         "attention": {

@@ -23,7 +23,7 @@ mod _native {
     use super::runtime::{_panic, available_isas, get_num_threads, isa, num_threads_reason, set_num_threads};
 
     #[pymodule_export]
-    use super::training::{Gradients, Optimizer, Recording};
+    use super::training::{Gradients, Optimizer, Recording, cross_entropy};
 
     use super::*;
 

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ferroformer_model::{self as model, AdamW, ModelError, Rule, Sgd};
-use numpy::{PyArrayDyn, PyReadonlyArrayDyn};
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayDyn, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArrayDyn};
 use pyo3::prelude::*;
 
-use crate::arrays::{array, copy};
+use crate::arrays::{array, copy, shape};
 use crate::encoder::Encoder;
 use crate::enter::enter;
 use crate::errors::{model_error, named};
-use crate::runtime::threads;
+use crate::runtime::{level, threads};
 
 /// A batch and what its forward pass left; good for one way back.
 #[pyclass(frozen, module = "ferroformer._native")]
@@ -138,4 +138,35 @@ impl Optimizer {
 pub(crate) fn take(recording: &Recording) -> PyResult<model::Recording> {
     let used = || named("InputError", "a recording is good for one way back".to_owned());
     lock(&recording.0).take().ok_or_else(used)
+}
+
+/// The losses (M,) of rows of logits (M, C) with labels (M,), and the gradients of these.
+#[pyfunction]
+pub(crate) fn cross_entropy<'py>(
+    py: Python<'py>,
+    logits: PyReadonlyArray2<'py, f32>,
+    labels: PyReadonlyArray1<'py, i64>,
+    weights: Option<PyReadonlyArray1<'py, f32>>,
+    label_smoothing: f32,
+) -> PyResult<(Bound<'py, PyArray1<f64>>, Bound<'py, PyArray2<f32>>)> {
+    let (rows, classes) = (shape(&logits)[0], shape(&logits)[1]);
+    let (level, threads) = (level()?, threads()?);
+    let (mut gradients, weights) = (copy(Some(logits))?.unwrap_or_default(), copy(weights)?);
+    let labels: Vec<usize> = copy(Some(labels))?.unwrap_or_default().into_iter().map(|label| label as usize).collect();
+    let losses = enter(
+        py,
+        || {
+            Ok::<_, ModelError>(model::cross_entropy(
+                level,
+                threads,
+                &mut gradients,
+                classes,
+                &labels,
+                weights.as_deref(),
+                label_smoothing,
+            ))
+        },
+        model_error,
+    )?;
+    Ok((losses.into_pyarray(py), array(py, gradients, (rows, classes))?))
 }

@@ -8,6 +8,7 @@ mod add;
 mod arena;
 mod attention;
 mod buffer;
+mod cross_entropy;
 mod dropout;
 mod gather;
 mod gemm;
@@ -36,6 +37,7 @@ pub use attention::{
     Heads, Probabilities, Qkv, attention, attention_backward, attention_backward_scratch, attention_scratch,
 };
 pub use buffer::{Buffer, Element, NoMemory, bytes_of, bytes_of_mut, floats_of, floats_of_mut, zeroed_vec};
+pub use cross_entropy::cross_entropy;
 pub use dropout::Dropout;
 pub use gather::{Lookup, Table, gather_add, scatter_add};
 pub use gemm::{Epilogue, Input, LAYOUT_VERSION, Output, PackedLinear, Precision, linear, weight_gradient};

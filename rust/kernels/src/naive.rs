@@ -168,6 +168,20 @@ pub fn dropout_keeps(rate: f32, key: u64, row: u64, column: u32) -> bool {
     f64::from(x ^ (x >> 16)) >= (f64::from(rate) * 2f64.powi(32)).round()
 }
 
+/// torch's cross-entropy of one row, unreduced, and its gradient.
+pub fn cross_entropy(row: &[f32], label: usize, weights: &[f32], smoothing: f32) -> (f64, Vec<f64>) {
+    let max = row.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
+    let below = |i: usize| f64::from(row[i]) - f64::from(max);
+    let log_sum = (0..row.len()).map(|i| below(i).exp()).sum::<f64>().ln();
+    let target = |i: usize| {
+        let hard = if i == label { 1.0 - f64::from(smoothing) } else { 0.0 };
+        f64::from(weights[i]) * (hard + f64::from(smoothing) / row.len() as f64)
+    };
+    let all: f64 = (0..row.len()).map(target).sum();
+    let loss = (0..row.len()).map(|i| if target(i) == 0.0 { 0.0 } else { target(i) * (log_sum - below(i)) }).sum();
+    (loss, (0..row.len()).map(|i| all * (below(i) - log_sum).exp() - target(i)).collect())
+}
+
 /// One element's new w, m and v.
 pub fn adamw(hyper: &AdamW, [w, g, m, v]: [f64; 4]) -> [f64; 3] {
     let AdamW { lr, beta1, beta2, eps, weight_decay, step } = *hyper;

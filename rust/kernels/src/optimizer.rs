@@ -304,6 +304,41 @@ mod tests {
         });
     }
 
+    /// As recorded from torch.
+    #[test]
+    fn three_steps_end_where_torch_ends() {
+        const W: [f32; 4] = [0.5, -1.25, 3.0, 0.0];
+        const G: [[f32; 4]; 3] = [[0.1, -2.0, 1e-4, 0.5], [-0.3, 0.25, 2e-4, 0.0], [0.7, 1.0, -5e-4, 1e-9]];
+        let close = |got: [f32; 4], torch: [f32; 4]| {
+            assert!(
+                got.iter().zip(torch).all(|(a, b)| (a - b).abs() <= 2.5e-7 * b.abs().max(0.25)),
+                "{got:?}, not {torch:?}"
+            );
+        };
+        for_every_level(|level| {
+            let threads = Threads::serial();
+            let (mut w, mut m, mut v) = (W, [0.0; 4], [0.0; 4]);
+            for (step, g) in (1..).zip(&G) {
+                let hyper = AdamW { lr: 1e-2, beta1: 0.9, beta2: 0.99, eps: 1e-6, weight_decay: 0.1, step };
+                adamw(level, &threads, &hyper, &mut w, g, &mut m, &mut v, 1.0);
+            }
+            close(w, [0.489_215_02, -1.229_416_3, 2.974_328, -0.021_892_186]);
+            for (momentum, nesterov, torch) in [
+                (0.9, false, [0.457_105_37, -0.849_228_3, 2.983_169_3, -0.135_310_05]),
+                (0.9, true, [0.409_887_05, -0.811_874_1, 2.975_901_4, -0.171_435_45]),
+                (0.0, false, [0.448_491_48, -1.171_628_6, 2.991_029, -0.049_900_05]),
+            ] {
+                let (mut w, mut velocity) = (W, [0.0; 4]);
+                let velocity = if momentum == 0.0 { &mut [][..] } else { &mut velocity };
+                for g in &G {
+                    let hyper = Sgd { lr: 0.1, momentum, nesterov, weight_decay: 0.01 };
+                    sgd(level, &threads, &hyper, &mut w, g, velocity, 1.0);
+                }
+                close(w, torch);
+            }
+        });
+    }
+
     #[test]
     fn neither_threads_nor_alignment_change_a_bit() {
         let mut random = Random(53);

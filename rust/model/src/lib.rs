@@ -37,4 +37,5 @@ pub use ferroformer_kernels::Precision;
 pub use loader::{Slot, Source};
 pub use outputs::{Outputs, Want};
 pub use pooling::Pooling;
+pub use training::cross_entropy;
 pub use training::{AdamW, Cotangents, Dropout, Gradients, Optimizer, Recipe, Recording, Rule, Sgd};

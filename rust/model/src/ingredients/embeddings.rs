@@ -20,6 +20,7 @@ pub(crate) struct Embeddings {
     position: Table,
     token_type: Table,
     names: [String; 3],
+    padding: Option<u32>,
     norm: LayerNorm,
     level: Level,
 }
@@ -60,7 +61,15 @@ impl Embeddings {
         };
         let (position, token_type) = (loader.table(position)?, loader.table(token_type)?);
         let norm = LayerNorm::load(loader, NORM.to_owned(), blueprint.hidden_size, blueprint.embeddings.norm.eps)?;
-        Ok(Self { word, position, token_type, names: slots.map(|slot| slot.name), norm, level: loader.level })
+        Ok(Self {
+            word,
+            position,
+            token_type,
+            names: slots.map(|slot| slot.name),
+            norm,
+            padding: blueprint.embeddings.padding,
+            level: loader.level,
+        })
     }
 
     /// Some tokens of `part` (T,) -> out (T, H), and `narrow` in its form; `sum` (T, H) is left with the vectors before the
@@ -126,15 +135,15 @@ impl Embeddings {
         gradient.norm.add_gradient(sums.view().block(0..sums.rows(), 0..2 * size));
         let part = pass.step.part;
         let words = match &mut gradient.word {
-            Words::Table(table) => Some((table, part.ids)),
+            Words::Table(table) => Some((table, part.ids, self.padding)),
             Words::Tied(linear) => {
-                linear.scatter_add(pass.threads, d_sum.view(), part.ids);
+                linear.scatter_add(pass.threads, d_sum.view(), part.ids, self.padding);
                 None
             }
         };
-        let tables = [(&mut gradient.position, part.positions), (&mut gradient.token_type, part.types)];
-        for (table, ids) in words.into_iter().chain(tables).filter(|(table, _)| table.rows() > 0) {
-            scatter_add(self.level, pass.threads, d_sum.view(), ids, table);
+        let tables = [(&mut gradient.position, part.positions, None), (&mut gradient.token_type, part.types, None)];
+        for (table, ids, skip) in words.into_iter().chain(tables).filter(|(table, ..)| table.rows() > 0) {
+            scatter_add(self.level, pass.threads, d_sum.view(), ids, skip, table);
         }
     }
 

@@ -8,12 +8,14 @@
 //! chunks: the same batch gives the same bits on any number of threads.
 
 mod gradients;
+mod loss;
 mod optimizer;
 mod pass;
 mod record;
 mod tape;
 
 pub use gradients::Gradients;
+pub use loss::cross_entropy;
 pub use optimizer::{AdamW, Optimizer, Rule, Sgd};
 pub use pass::Dropout;
 pub(crate) use pass::{Chunk, ChunkRoom, Pass, Site};
