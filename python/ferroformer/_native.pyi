@@ -11,10 +11,14 @@ __all__ = [
     "Checkpoint",
     "Encoder",
     "Encoding",
+    "Gradients",
+    "Optimizer",
+    "Recording",
     "Tokenizer",
     "__version__",
     "_panic",
     "available_isas",
+    "cross_entropy",
     "get_num_threads",
     "isa",
     "num_threads_reason",
@@ -82,6 +86,7 @@ class Encoder:
         attention_mask: NDArray[np.int64] | None,
         token_type_ids: NDArray[np.int64] | None,
         position_ids: NDArray[np.int64] | None,
+        compute_padding: bool,
         output_hidden_states: bool,
         output_attentions: bool,
     ) -> tuple[
@@ -92,7 +97,41 @@ class Encoder:
         list[NDArray[np.float32]] | None,
     ]:
         """(B, T) ids or (B, T, H) embeddings -> last hidden state (B, T, H) and pooled (B, H) of a model without a head, logits
-        (B, N) or (B, T, N) of one with a head, hidden states, attentions."""
+        (B, N) or (B, T, N) of one with a head, hidden states, attentions. `compute_padding`: what is masked is computed too, as
+        tokens that attend and that none attends to."""
+
+    def record(
+        self,
+        input_ids: NDArray[np.int64],
+        attention_mask: NDArray[np.int64] | None,
+        token_type_ids: NDArray[np.int64] | None,
+        position_ids: NDArray[np.int64] | None,
+        compute_padding: bool,
+        selected: NDArray[np.int64] | None,
+        dropout: tuple[int, float, float, float] | None,
+        gradient_checkpointing: bool,
+    ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None, NDArray[np.float32] | None, Recording]:
+        """A forward pass of a training step: last hidden state, pooled vectors, logits, and what `backward` needs.
+
+        `selected` (B, T): 1 for the tokens that a head on tokens reads; logits are then (M, N).
+        `dropout`: seed, and rates of hidden states, of attention's probabilities, of what the head reads."""
+
+    def backward(
+        self,
+        recording: Recording,
+        last_hidden_state: NDArray[np.float32] | None,
+        pooled: NDArray[np.float32] | None,
+        logits: NDArray[np.float32] | None,
+        gradients: Gradients,
+    ) -> None:
+        """Add the gradients of all weights to `gradients`, from those of what `record` returned."""
+
+    def release(self) -> None:
+        """Give back the memory that training keeps from one step for the next."""
+    def refill(self, checkpoint: Checkpoint, tensor_names: dict[str, str]) -> None:
+        """Read all weights again, in place."""
+    def set(self, slot: str, values: NDArray[np.float32]) -> None:
+        """Write a slot, in place."""
 
     def embed(
         self,
@@ -119,6 +158,60 @@ class Encoder:
         """Write the slots as safetensors under the given names, whole or not at all; int8 cannot be written so."""
     def save_packed(self, path: str) -> None:
         """Write the weights as they lie in memory, for `map`."""
+
+# --- training --------------------------------------------------------------------------------
+@final
+class Recording:
+    """A batch and what its forward pass left; good for one `backward`."""
+
+@final
+class Gradients:
+    """The gradients of all slots that are not frozen, in the layout of the weights."""
+
+    def __new__(cls, encoder: Encoder, frozen: set[str]) -> Gradients: ...
+    def slots(self) -> list[str]: ...
+    def tensor(self, slot: str) -> NDArray[np.float32]: ...
+    def set(self, slot: str, values: NDArray[np.float32]) -> None: ...
+    def norm(self) -> float: ...
+    def scale(self, factor: float) -> None: ...
+    def zero(self) -> None: ...
+
+@final
+class Optimizer:
+    """An optimizer's state, in the layout of the weights."""
+
+    @staticmethod
+    def adamw(
+        encoder: Encoder,
+        beta1: float,
+        beta2: float,
+        eps: float,
+        weight_decay: float,
+        no_decay: set[str],
+        frozen: set[str],
+    ) -> Optimizer: ...
+    @staticmethod
+    def sgd(
+        encoder: Encoder,
+        momentum: float,
+        nesterov: bool,
+        weight_decay: float,
+        no_decay: set[str],
+        frozen: set[str],
+    ) -> Optimizer: ...
+    def step(self, encoder: Encoder, gradients: Gradients, lr: float, scale: float) -> None: ...
+    @property
+    def steps(self) -> int: ...
+    def save(self, path: str, tensor_names: dict[str, str]) -> None: ...
+    def load(self, path: str, tensor_names: dict[str, str]) -> None: ...
+
+def cross_entropy(
+    logits: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    weights: NDArray[np.float32] | None,
+    label_smoothing: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """The losses (M,) of rows of logits (M, C) with labels (M,) in 0..C-1, and the gradients of these."""
 
 # --- tokenizers ------------------------------------------------------------------------------
 class _Truncation(TypedDict):

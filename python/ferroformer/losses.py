@@ -86,6 +86,13 @@ def _class_weights(weights: Any, classes: int) -> NDArray[np.float32] | None:
     return array
 
 
+def count_labels(labels: Any) -> int:
+    """Labels that are not -100."""
+    import numpy as np
+
+    return int((np.asarray(labels) != IGNORED).sum())
+
+
 def labelled(labels: Any) -> Any:
     """Where a label is not -100, as 1 and 0."""
     import numpy as np
@@ -98,13 +105,16 @@ def counted(labels: Any) -> NDArray[Any]:
     import numpy as np
 
     array = np.asarray(labels)
-    return array[array != IGNORED]
+    found: NDArray[Any] = array[array != IGNORED]
+    return found
 
 
 def span(
-    start_logits: NDArray[np.float32], end_logits: NDArray[np.float32], start: Any, end: Any, options: LossOptions
+    start_logits: NDArray[np.float32], end_logits: NDArray[np.float32], labels: dict[str, Any], options: LossOptions
 ) -> Loss:
-    """The mean of the cross-entropies of start and end, both logits (B, T); positions (B,) outside of 0..T-1 do not count.
+    """The mean of the cross-entropies of start and end, both logits (B, T).
+
+    labels: start_positions and end_positions, (B,) integers, of which those outside of 0..T-1 do not count.
 
     The gradient is (B, T, 2).
     """
@@ -112,7 +122,7 @@ def span(
 
     length = start_logits.shape[1]
     parts = []
-    for logits, positions in ((start_logits, start), (end_logits, end)):
+    for logits, positions in zip((start_logits, end_logits), labels.values()):
         clamped = np.clip(_array(np.reshape(positions, -1), logits.shape[:1], "iu"), 0, length)
         parts.append(cross_entropy(logits, clamped, options, ignored=length))
     value = (parts[0].value + parts[1].value) / np.float32(2)

@@ -175,7 +175,10 @@ class PreTrainedModel:
         if arrays.pop("inputs_embeds") is not None:
             raise NotImplementedError("a model learns from input_ids, not from inputs_embeds")
         dropout = None if dropout_seed is None else (dropout_seed % 2**64, *self.dropout_rates())
+        token_ids = arrays.pop("input_ids")
+        assert token_ids is not None  # one of the two is there
         *outputs, recording = self.core.record(
+            token_ids,
             **arrays,
             compute_padding=self.loss_reads_padding,
             selected=None if selected is None else integer_array("selected", selected),

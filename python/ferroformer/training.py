@@ -185,7 +185,7 @@ def value_and_grad(
     num_items: float | None = None,
     label_smoothing: float = 0.0,
     class_weights: Any = None,
-    loss_fn: Callable[[Any, Any, float | None], tuple[Any, Any]] | None = None,
+    loss_fn: Callable[[Any, Any, Any], tuple[Any, Any]] | None = None,
     dropout_seed: int | None = None,
     gradient_checkpointing: bool = False,
     **batch: Any,
@@ -206,8 +206,13 @@ def value_and_grad(
     if missing or not labels:
         names = ", ".join(model.label_names) or "no labels: it has no head"
         raise InputError(f"{', '.join(missing) or 'a loss'} is missing: a {type(model).__name__} learns from {names}")
-    options = {"dropout_seed": dropout_seed, "gradient_checkpointing": gradient_checkpointing}
-    outputs, recording = record(model, selected=model.selected(labels), **options, **batch)
+    outputs, recording = record(
+        model,
+        selected=model.selected(labels),
+        dropout_seed=dropout_seed,
+        gradient_checkpointing=gradient_checkpointing,
+        **batch,
+    )
     if loss_fn is None:
         loss = model.loss(outputs, labels, batch, LossOptions(num_items, label_smoothing, class_weights))
     else:

@@ -7,7 +7,7 @@ checkpoint belongs; the model, alone and under its heads.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import losses
 from ..config_values import check_choice, check_positive, check_probability
@@ -121,7 +121,8 @@ def blueprint(config: BertConfig, pooler: bool, head: dict[str, Any] | None = No
             "vocab_size": config.vocab_size,
             "positions": config.max_position_embeddings,
             "token_types": config.type_vocab_size,
-            "padding": config.pad_token_id,
+            # as torch's nn.Embedding(padding_idx), which learns nothing for it
+            "padding": None if (config.pad_token_id or 0) < 0 else config.pad_token_id,
             "norm": norm,
         },
         "attention": {
@@ -230,9 +231,9 @@ class _BertWithHead(PreTrainedModel):
 
     config_class = BertConfig
     base_model_prefix = "bert"
-    optional_slots: tuple[str, ...] = ("pooler.", "head.")
+    optional_slots: ClassVar[tuple[str, ...]] = ("pooler.", "head.")
     config: BertConfig
-    label_names: tuple[str, ...] = ("labels",)
+    label_names: ClassVar[tuple[str, ...]] = ("labels",)
     has_head_dropout = True
     reads = "pooled"
     output_class = "SequenceClassifierOutput"
@@ -383,7 +384,7 @@ class BertForQuestionAnswering(_BertWithHead):
         return QuestionAnsweringModelOutput(None, logits[:, :, 0], logits[:, :, 1], hidden, attentions)
 
     def loss(self, outputs: Any, labels: dict[str, Any], inputs: dict[str, Any], options: LossOptions) -> Loss:
-        return losses.span(outputs.start_logits, outputs.end_logits, *labels.values(), options)
+        return losses.span(outputs.start_logits, outputs.end_logits, labels, options)
 
     def forward(  # type: ignore[override]  # other labels
         self,
