@@ -1,12 +1,16 @@
-//! What works along rows: LayerNorm, softmax and GELU on one thread, on every ISA.
+//! What works along rows: LayerNorm, softmax and GELU, the gradients of these (with a prime) and dropout, on one thread, on every
+//! ISA.
 #![expect(clippy::print_stdout, reason = "the table is the purpose")]
 
 use criterion::{Criterion, Throughput};
-use ferroformer_kernels::{Activation, Level, Mat, MatMut, Narrow, Threads, layer_norm, naive, softmax};
+use ferroformer_kernels::{
+    Activation, Dropout, Level, Mat, MatMut, Narrow, Threads, activation_backward, cross_entropy, layer_norm,
+    layer_norm_backward, naive, softmax,
+};
 use report::{Contest, floats, prove};
 
 /// Rows that stay in the second-level cache; 77 and 1001 divide no vector.
-const SIZES: [(&str, usize, usize); 9] = [
+const SIZES: [(&str, usize, usize); 13] = [
     ("LayerNorm", 128, 384),
     ("LayerNorm", 128, 768),
     ("LayerNorm", 128, 1001),
@@ -16,7 +20,15 @@ const SIZES: [(&str, usize, usize); 9] = [
     ("softmax", 256, 512),
     ("GELU", 64, 1536),
     ("GELU", 32, 3072),
+    ("LayerNorm'", 128, 768),
+    ("GELU'", 32, 3072),
+    ("dropout", 128, 768),
+    ("loss", 8, 30522),
 ];
+
+const EPS: f32 = 1e-12;
+const RATE: f32 = 0.1;
+const KEY: u64 = 7;
 
 fn main() {
     if report::table_is_wanted() {
@@ -35,41 +47,71 @@ struct Problem {
     x: Vec<f32>,
     weight: Vec<f32>,
     out: Vec<f32>,
+    sums: [Vec<f32>; 2],
+    losses: Vec<f64>,
 }
 
 impl Problem {
     fn new(level: Level, (name, rows, cols): (&'static str, usize, usize)) -> Self {
         let x = floats(rows * cols);
-        Problem { name, level, rows, cols, out: x.clone(), x, weight: floats(cols) }
+        let (sums, losses) = ([vec![0.0; cols], vec![0.0; cols]], vec![0.0; rows]);
+        Problem { name, level, rows, cols, out: x.clone(), x, weight: floats(cols), sums, losses }
     }
 
-    /// Softmax and GELU work in place, on what the call before left behind: their time does not depend on the values, as
+    /// All but LayerNorm work in place, on what the call before left behind: their time does not depend on the values, as
     /// long as these do not become denormal, which `run` in a loop sees to.
     fn once(&mut self) {
-        let (x, weight) = (Mat::dense(&self.x, self.rows, self.cols), &self.weight);
+        let Problem { level, rows, cols, ref weight, .. } = *self;
+        let out = MatMut::dense(&mut self.out, rows, cols);
         match self.name {
             "LayerNorm" => {
-                let out = MatMut::dense(&mut self.out, self.rows, self.cols);
-                layer_norm(self.level, &Threads::serial(), x, weight, weight, 1e-12, out, &mut Narrow::default());
+                let x = Mat::dense(&self.x, rows, cols);
+                layer_norm(level, &Threads::serial(), x, weight, weight, EPS, out, &mut Narrow::default());
             }
-            "softmax" => self.out.chunks_mut(self.cols).for_each(|row| softmax(self.level, row, 1.0)),
-            _ => Activation::Gelu.apply(self.level, &mut self.out),
+            "LayerNorm'" => {
+                let x = Mat::dense(&self.x, rows, cols);
+                let [dweight, dbias] = &mut self.sums;
+                layer_norm_backward(level, x, weight, EPS, x, out, dweight, dbias);
+            }
+            "softmax" => self.out.chunks_mut(cols).for_each(|row| softmax(level, row, 1.0)),
+            "GELU'" => activation_backward(level, Activation::Gelu, MatMut::dense(&mut self.x, rows, cols), out),
+            "dropout" => Dropout::new(RATE, KEY).expect("a rate").apply(level, 0, out),
+            "loss" => {
+                let labels: Vec<usize> = (0..rows).collect();
+                cross_entropy(level, &Threads::serial(), out, &labels, None, 0.0, &mut self.losses);
+            }
+            _ => Activation::Gelu.apply(level, &mut self.out),
         }
     }
 
     fn exact(&self) -> Vec<f64> {
-        let row = |row: &[f32]| match self.name {
-            "LayerNorm" => naive::layer_norm(row, &self.weight, &self.weight, 1e-12),
+        let each = |row: &[f32], f: &dyn Fn(f64) -> f64| row.iter().map(|x| f(f64::from(*x))).collect();
+        let row = |(r, row): (usize, &[f32])| match self.name {
+            "LayerNorm" => naive::layer_norm(row, &self.weight, &self.weight, EPS),
+            "LayerNorm'" => {
+                let [dx, ..] = naive::layer_norm_backward(row, &self.weight, EPS, row);
+                dx
+            }
             "softmax" => naive::softmax(row, 1.0),
-            _ => row.iter().map(|x| naive::activation(Activation::Gelu, f64::from(*x))).collect(),
+            "GELU'" => each(row, &|x| x * naive::activation_slope(Activation::Gelu, x)),
+            "dropout" => {
+                let kept = |c: usize| f64::from(naive::dropout_keeps(RATE, KEY, r as u64, c as u32));
+                (0..self.cols).map(|c| f64::from(row[c]) * kept(c) / (1.0 - f64::from(RATE))).collect()
+            }
+            "loss" => naive::cross_entropy(row, r, &vec![1.0; self.cols], 0.0).1,
+            _ => each(row, &|x| naive::activation(Activation::Gelu, x)),
         };
-        self.x.chunks(self.cols).flat_map(row).collect()
+        self.x.chunks(self.cols).enumerate().flat_map(row).collect()
     }
 
     /// Proves the first run against the twin; later runs of GELU find its fixed points, not numbers that fade away.
     fn proved(mut self) -> Self {
+        let exact = self.exact();
         self.once();
-        prove(self.name, &self.out, self.exact(), 1e-5);
+        prove(self.name, &self.out, exact, 1e-5);
+        if self.name == "GELU'" {
+            self.x.iter_mut().for_each(|x| *x = 8.0 + x.abs());
+        }
         if self.name == "GELU" {
             self.out.iter_mut().for_each(|x| *x = 8.0 + x.abs());
         }
@@ -84,7 +126,7 @@ impl Problem {
 fn table() {
     let levels: Vec<Level> = Level::available().collect();
     println!("\nRows, one thread, 10^9 elements a second");
-    print!("{:>9} {:>10}", "", "rows");
+    print!("{:>10} {:>10}", "", "rows");
     levels.iter().for_each(|level| print!(" {:>8}", level.name()));
     println!();
     for size in SIZES {
@@ -96,7 +138,7 @@ fn table() {
             contest.add(move || problem.once());
         }
         let times = contest.run();
-        print!("{:>9} {:>10}", size.0, format!("{} x {}", size.1, size.2));
+        print!("{:>10} {:>10}", size.0, format!("{} x {}", size.1, size.2));
         (0..levels.len()).for_each(|i| print!(" {:>8.2}", times.giga(i, elements)));
         println!();
     }
