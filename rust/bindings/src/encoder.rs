@@ -223,7 +223,11 @@ impl Encoder {
 
     /// Gives back the memory that training keeps from one step for the next.
     fn release(&self, py: Python<'_>) -> PyResult<()> {
-        enter(py, || self.write(|encoder| Ok(encoder.release_tape())), model_error)
+        let release = |encoder: &mut model::Encoder| {
+            encoder.release_tape();
+            Ok(())
+        };
+        enter(py, || self.write(release), model_error)
     }
 
     /// Reads all weights again, in place.

@@ -1,10 +1,11 @@
 //! Gradients and optimisers, as Python sees them.
 
 use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ferroformer_model::{self as model, AdamW, ModelError, Rule, Sgd};
+use ferroformer_model::{self as model, AdamW, Rule, Sgd};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayDyn, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArrayDyn};
 use pyo3::prelude::*;
 
@@ -26,6 +27,11 @@ pub(crate) struct Optimizer(Mutex<model::Optimizer>);
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Work that cannot fail, without the GIL; a panic becomes an InternalError.
+fn sure<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> PyResult<T> {
+    enter(py, || Ok(work()), |never: Infallible| match never {})
 }
 
 #[pymethods]
@@ -53,17 +59,17 @@ impl Gradients {
 
     fn norm(&self, py: Python<'_>) -> PyResult<f64> {
         let threads = threads()?;
-        enter(py, || Ok::<_, ModelError>(lock(&self.0).norm(threads)), model_error)
+        sure(py, || lock(&self.0).norm(threads))
     }
 
     fn scale(&self, py: Python<'_>, factor: f32) -> PyResult<()> {
         let threads = threads()?;
-        enter(py, || Ok::<_, ModelError>(lock(&self.0).scale(threads, factor)), model_error)
+        sure(py, || lock(&self.0).scale(threads, factor))
     }
 
     fn zero(&self, py: Python<'_>) -> PyResult<()> {
         let threads = threads()?;
-        enter(py, || Ok::<_, ModelError>(lock(&self.0).zero(threads)), model_error)
+        sure(py, || lock(&self.0).zero(threads))
     }
 }
 
@@ -86,7 +92,6 @@ impl Optimizer {
     }
 
     #[staticmethod]
-    #[expect(clippy::too_many_arguments, reason = "the settings of an optimizer, each by its own name")]
     fn sgd(
         py: Python<'_>,
         encoder: &Encoder,
@@ -140,6 +145,8 @@ pub(crate) fn take(recording: &Recording) -> PyResult<model::Recording> {
     lock(&recording.0).take().ok_or_else(used)
 }
 
+type LossesAndGradients<'py> = (Bound<'py, PyArray1<f64>>, Bound<'py, PyArray2<f32>>);
+
 /// The losses (M,) of rows of logits (M, C) with labels (M,), and the gradients of these.
 #[pyfunction]
 pub(crate) fn cross_entropy<'py>(
@@ -148,25 +155,15 @@ pub(crate) fn cross_entropy<'py>(
     labels: PyReadonlyArray1<'py, i64>,
     weights: Option<PyReadonlyArray1<'py, f32>>,
     label_smoothing: f32,
-) -> PyResult<(Bound<'py, PyArray1<f64>>, Bound<'py, PyArray2<f32>>)> {
+) -> PyResult<LossesAndGradients<'py>> {
     let (rows, classes) = (shape(&logits)[0], shape(&logits)[1]);
     let (level, threads) = (level()?, threads()?);
     let (mut gradients, weights) = (copy(Some(logits))?.unwrap_or_default(), copy(weights)?);
     let labels: Vec<usize> = copy(Some(labels))?.unwrap_or_default().into_iter().map(|label| label as usize).collect();
-    let losses = enter(
-        py,
-        || {
-            Ok::<_, ModelError>(model::cross_entropy(
-                level,
-                threads,
-                &mut gradients,
-                classes,
-                &labels,
-                weights.as_deref(),
-                label_smoothing,
-            ))
-        },
-        model_error,
-    )?;
+    let compute = || {
+        let (gradients, weights) = (&mut gradients, weights.as_deref());
+        model::cross_entropy(level, threads, gradients, classes, &labels, weights, label_smoothing)
+    };
+    let losses = sure(py, compute)?;
     Ok((losses.into_pyarray(py), array(py, gradients, (rows, classes))?))
 }

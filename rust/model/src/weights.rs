@@ -23,6 +23,13 @@ pub(crate) struct Place {
     pub(crate) ranges: Vec<Range<usize>>,
 }
 
+impl Place {
+    /// A slot that has a piece of so many floats for itself.
+    pub(crate) fn alone(slot: String, floats: usize) -> Self {
+        Place { slot, ranges: std::iter::once(0..floats).collect() }
+    }
+}
+
 impl Weights {
     /// Every slot with its shape, in the order of a checkpoint.
     pub(crate) fn slots(blueprint: &Blueprint) -> Vec<Slot> {

@@ -202,10 +202,9 @@ impl Embeddings {
 
     pub(crate) fn places(&self) -> Vec<Vec<Place>> {
         let mut places = self.norm.places();
-        let whole = |table: &Table| vec![0..table.rows() * table.cols()];
+        let alone = |(name, table): (&String, &Table)| vec![Place::alone(name.clone(), table.rows() * table.cols())];
         places.extend(self.tied().map(Linear::places));
-        let tables = self.tables().into_iter();
-        places.extend(tables.map(|(name, table)| vec![Place { slot: name.clone(), ranges: whole(table) }]));
+        places.extend(self.tables().into_iter().map(alone));
         places
     }
 

@@ -68,9 +68,7 @@ impl LayerNorm {
     }
 
     pub(crate) fn places(&self) -> Vec<Vec<Place>> {
-        let place = |name, values: &Stored| {
-            vec![Place { slot: format!("{}.{name}", self.scope), ranges: vec![0..values.len()] }]
-        };
+        let place = |name, values: &Stored| vec![Place::alone(format!("{}.{name}", self.scope), values.len())];
         vec![place("weight", &self.weight), place("bias", &self.bias)]
     }
 

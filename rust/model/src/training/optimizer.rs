@@ -104,7 +104,7 @@ impl Optimizer {
         }
         self.steps += 1;
         let (level, rule, decay, steps) = (encoder.level, self.rule, self.weight_decay, self.steps);
-        let shares: Vec<_> = self.shares(encoder, gradients).into_iter().map(|share| Mutex::new(share)).collect();
+        let shares: Vec<_> = self.shares(encoder, gradients).into_iter().map(Mutex::new).collect();
         let serial = Threads::serial;
         Threads::new(threads).for_each(shares.len(), |_, i| {
             let Share { weights, gradients, state, decays } = &mut *lock(&shares[i]);

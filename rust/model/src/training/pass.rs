@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ferroformer_kernels::{self as kernels, Epilogue, Level, Mat, MatMut, Narrow, Threads, add};
 
 use crate::batch::Part;
+use crate::error::{ModelError, Result};
 use crate::ingredients::Linear;
 use crate::workspace::Rows;
 
@@ -19,6 +20,18 @@ pub struct Dropout {
     pub attention: f32,
     /// Of what the head reads.
     pub head: f32,
+}
+
+impl Dropout {
+    pub(super) fn check(self) -> Result<()> {
+        let rates = [("hidden states", self.hidden), ("attention", self.attention), ("the head", self.head)];
+        match rates.into_iter().find(|(_, rate)| !(0.0..1.0).contains(rate)) {
+            Some((what, rate)) => {
+                Err(ModelError::Input(format!("the dropout rate of {what} is {rate}; expected 0 <= rate < 1")))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 /// Where in the model something is dropped.

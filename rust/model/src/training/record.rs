@@ -65,6 +65,7 @@ impl Encoder {
         cancel: &Cancel,
     ) -> Result<(Outputs, Recording)> {
         self.check_trainable()?;
+        recipe.dropout.map_or(Ok(()), Dropout::check)?;
         let threads = &Threads::new(threads);
         let mut outputs = Outputs::new(&batch, &self.blueprint, Want::default())?;
         let mut tape = self.tape();
