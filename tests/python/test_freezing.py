@@ -78,7 +78,7 @@ def test_everything():
     assert bits(model.state_dict()) == before
 
 
-def test_checkpointing_and_threads_go_with_it():
+def test_checkpointing_goes_with_it():
     model, batch = small_model("rows"), small_batch("rows")
     model.freeze("bert.embeddings.*", "bert.encoder.layer.0.*")
     plain = learn(model, batch, dropout_seed=2)
