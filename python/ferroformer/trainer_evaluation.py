@@ -35,7 +35,7 @@ class Evaluator:
     callback_handler: CallbackHandler
     eval_dataset: Any
     label_names: list[str]
-    compute_loss_func: Callable[[Any, Any, int | None], tuple[float, NDArray[np.float32]]] | None
+    compute_loss_func: Callable[[Any, Any, float | None], tuple[float, NDArray[np.float32]]] | None
     compute_metrics: Callable[[EvalPrediction], dict[str, Any]] | None
     preprocess_logits_for_metrics: Callable[[Any, Any], Any] | None
 
