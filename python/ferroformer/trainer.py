@@ -112,7 +112,7 @@ class Trainer(Evaluator):
         eval_dataset: Any = None,
         processing_class: Any = None,
         model_init: Callable[[], Any] | None = None,
-        compute_loss_func: Callable[[Any, Any, int | None], tuple[float, NDArray[np.float32]]] | None = None,
+        compute_loss_func: Callable[[Any, Any, float | None], tuple[float, NDArray[np.float32]]] | None = None,
         compute_metrics: Callable[[EvalPrediction], dict[str, Any]] | None = None,
         callbacks: Iterable[Any] | None = None,
         optimizers: tuple[Any, Callable[[int], float] | None] = (None, None),
@@ -235,8 +235,9 @@ class Trainer(Evaluator):
             interrupt.args = (self._where_it_stopped(),)
             raise
         finally:
-            self.gradients = None
             self.model.eval()
+            self.gradients = None
+            self.model.core.release()
         return self._finish(time.perf_counter() - begin, self.state.global_step - first_step)
 
     def _check_before_training(self, loader: DataLoader) -> None:
@@ -325,7 +326,9 @@ class Trainer(Evaluator):
         batches = [loader.load(chunk) for chunk in step.chunks]
         num_items = self._count_items(batches)
         self.model.train()
-        loss, self.gradients = 0.0, None
+        if self.gradients is not None:
+            self.gradients.zero()  # the same memory in each step: new pages cost more than this
+        loss = 0.0
         for self._batch_in_step, batch in enumerate(batches):
             if self._batch_in_step:
                 self._event("on_substep_end")
@@ -380,7 +383,6 @@ class Trainer(Evaluator):
         learning_rate = float(self.optimizer.lr * self.lr_scheduler(self.state.global_step))
         self.optimizer.step(self.gradients, lr=learning_rate)
         self._event("on_optimizer_step")
-        self.gradients = None
         return learning_rate
 
     def _not_finite(self, what: str, step: Step, batch: int | None) -> NonFiniteLossError:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,21 @@ def test_last_step_of_an_epoch_may_have_fewer_batches(make_trainer):
     trainer = make_trainer(per_device_train_batch_size=8, gradient_accumulation_steps=2, num_train_epochs=2)
     assert trainer.train().global_step == 4
     assert [call["num_items"] for call in trainer.model.calls] == [16, 16, 4, 16, 16, 4]
+
+
+def test_memory_is_given_back(make_trainer):
+    """At the end, also of a run that fails."""
+
+    class Failing(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            raise RuntimeError("enough")
+
+    for callbacks in ([], [Failing]):
+        trainer, released = make_trainer(max_steps=2, callbacks=callbacks), []
+        trainer.model.core.release = lambda: released.append(trainer.gradients)
+        with pytest.raises(RuntimeError, match="enough") if callbacks else nullcontext():
+            trainer.train()
+        assert released == [None]
 
 
 def test_dropout_seeds(make_trainer):

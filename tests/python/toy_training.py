@@ -31,6 +31,7 @@ class ToyModel:
         self.training = False
         self.frozen = set()
         self.calls = []  # what value_and_grad was asked for
+        self.core = SimpleNamespace(release=lambda: None)
 
     def forward(self, inputs, labels=None, attention_mask=None):
         logits = np.asarray(inputs, np.float32) @ self.weights["weight"] + self.weights["bias"]
@@ -89,9 +90,17 @@ class Gradients(dict, MutableMapping):
                 self[name] = (self[name] * (max_norm / norm)).astype(np.float32)
         return norm
 
+    def zero(self):
+        for name in self:
+            self[name] = np.zeros_like(self[name])
+
 
 def num_items(model, batch):
     return int(np.sum(batch["labels"] != -100))
+
+
+def loss(model, **batch):
+    return model(**batch).loss
 
 
 def value_and_grad(

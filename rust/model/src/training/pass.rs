@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ferroformer_kernels::{self as kernels, Epilogue, Level, Mat, MatMut, Narrow, Threads, add};
 
 use crate::batch::Part;
+use crate::cancel::Cancel;
 use crate::error::{ModelError, Result};
 use crate::ingredients::Linear;
 use crate::workspace::Rows;
@@ -49,6 +50,7 @@ pub(crate) struct Pass<'a> {
     pub(crate) step: Step<'a>,
     /// One for each thread.
     pub(crate) rooms: &'a [Mutex<ChunkRoom>],
+    pub(crate) cancel: &'a Cancel<'a>,
 }
 
 /// What every thread is told.
@@ -140,7 +142,8 @@ impl Pass<'_> {
     }
 
     /// `work(chunk, rows, sums)` for every chunk of tokens, side by side: with its rows of matrices of tokens, and its own row of
-    /// matrices that have one for each chunk. A matrix without rows is one that is not there.
+    /// matrices that have one for each chunk. A matrix without rows is one that is not there. Once the call is cancelled, chunks
+    /// are left as they are.
     pub(crate) fn for_each_chunk<const N: usize, const M: usize>(
         &self,
         by_token: [MatMut; N],
@@ -157,9 +160,9 @@ impl Pass<'_> {
                 Mutex::new(Some((rows, sums)))
             })
             .collect();
-        let (step, rooms) = (self.step, self.rooms);
+        let (step, rooms, cancel) = (self.step, self.rooms, self.cancel);
         self.threads.for_each(count, |rank, i| {
-            let Some((rows, sums)) = lock(&shares[i]).take() else { return };
+            let Some((rows, sums)) = lock(&shares[i]).take().filter(|_| cancel.check(rank).is_ok()) else { return };
             let chunk = Chunk { step, tokens: range(i), threads: Threads::serial(), room: lock(&rooms[rank]) };
             work(chunk, rows, sums);
         });

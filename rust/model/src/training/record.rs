@@ -73,7 +73,7 @@ impl Encoder {
         let part = &batch.part(0..batch.sequences());
         let Parts { mut layers, mut flow, scratch, rooms, top, .. } = self.parts(&mut tape, part, recipe);
         let step = Step { level: self.level, part, dropout: recipe.dropout };
-        let pass = &Pass { threads, step, rooms };
+        let pass = &Pass { threads, step, rooms, cancel };
         for layer in 0..self.weights.blocks.len() {
             cancel.check(0)?;
             self.input(pass, layer, &layers, flow.hidden.reborrow());
@@ -81,6 +81,7 @@ impl Encoder {
             self.weights.blocks[layer].record(pass, layer, flow.hidden.view(), saved, sum.reborrow(), scratch);
         }
         self.input(pass, self.weights.blocks.len(), &layers, flow.hidden.reborrow());
+        cancel.check(0)?;
         if let Some(last) = &mut outputs.last_hidden_state {
             unpad(part, flow.hidden.view(), last);
         }
@@ -118,7 +119,7 @@ impl Encoder {
         self.check_cotangents(part, batch.selected.as_ref().map(Vec::len), d)?;
         let Parts { mut layers, mut flow, scratch, rooms, top, transposed } = self.parts(&mut tape, part, recipe);
         let step = Step { level: self.level, part, dropout: recipe.dropout };
-        let pass = &Pass { threads, step, rooms };
+        let pass = &Pass { threads, step, rooms, cancel };
         let lowest = gradients.lowest_layer();
         self.input(pass, self.weights.blocks.len(), &layers, flow.hidden.reborrow());
         self.top(pass, flow.hidden.view(), batch.selected.as_deref(), top)?;
@@ -139,6 +140,7 @@ impl Encoder {
         if lowest == 0 {
             self.weights.embeddings.backward(pass, &mut flow, &mut gradients.weights.embeddings);
         }
+        cancel.check(0)?;
         self.keep_tape(tape);
         Ok(())
     }
@@ -279,6 +281,11 @@ impl Encoder {
         if let Ok(mut shelf) = self.tapes.try_lock() {
             *shelf = Some(tape);
         }
+    }
+
+    /// Keeps a recording's memory for the next.
+    pub fn discard(&self, recording: Recording) {
+        self.keep_tape(recording.tape);
     }
 
     /// Gives the memory back that training has kept for the next batch.
