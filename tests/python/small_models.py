@@ -76,7 +76,10 @@ def without_gradient(task):
     A softmax does not change when all its scores do alike. So a key's bias has none, nor has what is added to all scores of a head
     whose softmax goes over tokens or over choices.
     """
-    own = {"QuestionAnswering": ("layer.1.output.LayerNorm.bias", "qa_outputs.bias"), "MultipleChoice": ("classifier.bias",)}
+    own = {
+        "QuestionAnswering": ("layer.1.output.LayerNorm.bias", "qa_outputs.bias"),
+        "MultipleChoice": ("classifier.bias",),
+    }
     return ("attention.self.key.bias", *own.get(task, ()))
 
 

@@ -152,7 +152,8 @@ def padded(batch, width):
             continue
         fill = {"attention_mask": 0, "labels": -100}.get(name)
         limit = 2 if name == "token_type_ids" else 53
-        more = dice.integers(0, limit, (*array.shape[:-1], width)) if fill is None else np.full((*array.shape[:-1], width), fill)
+        shape = (*array.shape[:-1], width)
+        more = dice.integers(0, limit, shape) if fill is None else np.full(shape, fill)
         more[..., :22] = array if fill is not None else np.where(batch["attention_mask"], array, more[..., :22])
         wide[name] = more
     return wide

@@ -60,8 +60,8 @@ def test_gradients(recorded):
 
 
 def test_three_steps(recorded):
-    """Adam's first step is lr * g / (|g| + 1e-8). Where g is of the size of its rounding error that is anything up to lr, in either
-    direction, and it moves the rest a little. What is beyond doubt is held to a hundredth of lr; of the rest two runs need not
+    """Adam's first step is lr * g / (|g| + 1e-8). Where g is of the size of its rounding error that is anything up to lr, in
+    either direction, and it moves the rest a little. What is beyond doubt is held to a hundredth of lr; of the rest two runs need not
     agree, but neither goes further than Adam can: lr a step (by Cauchy-Schwarz, 1.005 lr in the third) and the decay."""
     start = recorded.model.state_dict()
     losses = [loss for loss, _, _ in recorded.steps()]
