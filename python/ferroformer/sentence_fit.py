@@ -133,7 +133,7 @@ class Fit(TrainableSentences):
         scores = _Scores(self, evaluator, callback, saver if save_best_model else None, output_path)
         factor = _schedule(scheduler, warmup_steps, per_epoch * epochs)
         settings = {"weight_decay": weight_decay} | (optimizer_params or {"lr": 2e-5})
-        optimizer = (optimizer_class or training.AdamW)(self._model, **settings)
+        optimizer = (optimizer_class or training.AdamW)(self, **settings)
         sources = [(_endless(batches), loss) for batches, loss in objectives]
         done = 0
         self.train()
@@ -152,6 +152,7 @@ class Fit(TrainableSentences):
             raise
         finally:
             self.eval()
+            self.core.release()
         if evaluator is None or not save_best_model:
             saver.save_model()
         saver.save_checkpoint(done)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import InputError
-from .trainer import Trainer, make_optimizer
+from .trainer import Trainer
 from .trainer_data import DataLoader, read_column
 from .trainer_utils import mix_seeds
 from .training_args import TrainingArguments, takes_foreign_names
@@ -83,11 +83,6 @@ class SentenceTransformerTrainer(Trainer):
         self.loss = loss if made else loss(self.model)
 
     # --- train --------------------------------------------------------------------------------
-    def create_optimizer(self) -> Any:
-        if self.optimizer is None:
-            self.optimizer = make_optimizer(self.model[0].auto_model, self.args)
-        return self.optimizer
-
     def training_step(self, model: Any, inputs: Mapping[str, Any], num_items_in_batch: int | None = None) -> float:
         columns, labels, prompts = self._parts(inputs)
         rows = len(columns[0])

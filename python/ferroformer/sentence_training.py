@@ -117,7 +117,24 @@ class TrainableSentences:
         skipped = np.repeat([self._prompt_tokens(prompt) or 0 for prompt in before], sizes)
         return _Batch(ids, mask, mask & (order >= skipped[:, None]))
 
-    # --- what training asks of a model --------------------------------------------------------
+    # --- what training asks of a model: all is that of the transformer ------------------------
+    @property
+    def core(self) -> Any:
+        """The compiled model."""
+        return self._model.core
+
+    @property
+    def tensor_names(self) -> dict[str, str]:
+        """Slot -> name of a parameter."""
+        names: dict[str, str] = self._model.tensor_names
+        return names
+
+    @property
+    def frozen_slots(self) -> set[str]:
+        """Slots that are not trained."""
+        slots: set[str] = self._model.frozen_slots
+        return slots
+
     @property
     def training(self) -> bool:
         """Whether `value_and_grad` drops what the configuration says."""

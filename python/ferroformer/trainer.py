@@ -281,7 +281,7 @@ class Trainer(Evaluator):
     def create_optimizer(self) -> Any:
         """The optimizer that was given, or the one that `args` name."""
         if self.optimizer is None:
-            self.optimizer = make_optimizer(self.model, self.args)
+            self.optimizer = _make_optimizer(self.model, self.args)
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Callable[[int], float]:
@@ -524,7 +524,7 @@ class Trainer(Evaluator):
         self.state.save_to_json(os.path.join(str(self.args.output_dir), STATE_NAME))
 
 
-def make_optimizer(model: Any, args: TrainingArguments) -> AdamW | SGD:
+def _make_optimizer(model: Any, args: TrainingArguments) -> AdamW | SGD:
     from . import training
 
     options = _parse_options(args.optim_args)
