@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from . import schedules
 from .errors import InputError, NonFiniteLossError
 from .sentence_training import TrainableSentences
-from .trainer_checkpoint import clean_up, probe, rotate, write_whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,7 +106,7 @@ class Fit(TrainableSentences):
 
         Batches: a `DataLoader` or another iterable of lists of `InputExample`, gone through again when it ends; or a list of
         `InputExample`, which is shuffled into batches of `batch_size`. Losses: of `ferroformer.sentence_losses`.
-        steps_per_epoch: turns in an epoch; None: the batches of the shortest. Dropout is decided by numpy's global generator (`set_seed`).
+        steps_per_epoch: turns in an epoch; None: the batches of the shortest. Numpy's global generator (`set_seed`) decides dropout.
         scheduler: ConstantLR, WarmupConstant, WarmupLinear, WarmupCosine or WarmupCosineWithHardRestarts.
         optimizer_class: of `ferroformer.training`, AdamW if None; optimizer_params: its arguments, by default {"lr": 2e-5}.
         evaluator(model, output_path=, epoch=, steps=) -> a score, or a dict that holds `evaluator.primary_metric`; called after each
@@ -164,10 +163,9 @@ class Fit(TrainableSentences):
         outputs, gradients = self.value_and_grad(loss, columns, labels)
         norm = gradients.clip(max_grad_norm)
         if not math.isfinite(outputs.loss) or not math.isfinite(norm):
-            first = f"{examples[0]!r:.200}"
             raise NonFiniteLossError(
-                f"step {number}, a batch of {len(examples)} that begins with {first}: a loss of {outputs.loss} and a gradient norm of {norm}. "
-                "The weights are those before this step; a lower learning rate or more warmup_steps may help"
+                f"step {number}, a batch of {len(examples)} that begins with {examples[0]!r:.200}: a loss of {outputs.loss} and a "
+                f"gradient norm of {norm}. The weights are those before this step; a lower learning rate or more warmup_steps may help"
             )
         optimizer.step(gradients, lr=optimizer.lr * factor)
 
@@ -260,6 +258,8 @@ class _Saver:
     """Writes models into output_path and checkpoint_path; OSError if they cannot be written."""
 
     def __init__(self, model: Any, output_path: Any, checkpoint_path: Any, every: int, limit: int) -> None:
+        from .trainer_checkpoint import clean_up, probe
+
         self.model, self.every, self.limit = model, every, limit
         self.output_path = None if output_path is None else os.fspath(output_path)
         self.checkpoint_path = None if checkpoint_path is None else os.fspath(checkpoint_path)
@@ -280,6 +280,8 @@ class _Saver:
             self.save_checkpoint(done)
 
     def save_checkpoint(self, done: int) -> None:
+        from .trainer_checkpoint import rotate, write_whole
+
         if self.checkpoint_path is None:
             return
         self.last = os.path.join(self.checkpoint_path, f"checkpoint-{done}")
