@@ -126,6 +126,8 @@ class Encoder:
     ) -> None:
         """Add the gradients of all weights to `gradients`, from those of what `record` returned."""
 
+    def discard(self, recording: Recording) -> None:
+        """Keep a recording's memory for the next, where no way back is wanted."""
     def release(self) -> None:
         """Give back the memory that training keeps from one step for the next."""
     def refill(self, checkpoint: Checkpoint, tensor_names: dict[str, str]) -> None:

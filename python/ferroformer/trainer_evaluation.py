@@ -144,8 +144,13 @@ class Evaluator:
         """The loss, logits and labels of a batch; None for what there is not, tuples for what there are several of."""
         import numpy as np
 
+        from . import training
+
         found = [inputs.get(name) for name in self.label_names]
         labels = None if not found or any(label is None for label in found) else tuple(map(np.asarray, found))
+        smoothed = self.args.label_smoothing_factor and "labels" in inputs
+        if prediction_loss_only and labels and not (self.compute_loss_func or smoothed or _nothing_counts(labels)):
+            return float(training.loss(model, **inputs)), None, None
         own = self.compute_loss_func is not None and labels is not None
         outputs = model(**{name: value for name, value in inputs.items() if not (own and name == "labels")})
         loss = None if labels is None or _nothing_counts(labels) else self._evaluation_loss(outputs, inputs)

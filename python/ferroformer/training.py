@@ -55,6 +55,7 @@ __all__ = [
     "get_schedule",
     "inverse_sqrt",
     "linear",
+    "loss",
     "num_items",
     "polynomial",
     "record",
@@ -201,11 +202,7 @@ def value_and_grad(
     A masked language model is computed for labelled tokens alone: its logits are (labelled tokens, vocabulary).
     Raises InputError (no labels, shapes, label values), TypeError, and what `model(...)` does.
     """
-    labels = {name: batch.pop(name, None) for name in model.label_names}
-    missing = [name for name, value in labels.items() if value is None]
-    if missing or not labels:
-        names = ", ".join(model.label_names) or "no labels: it has no head"
-        raise InputError(f"{', '.join(missing) or 'a loss'} is missing: a {type(model).__name__} learns from {names}")
+    labels = _labels(model, batch)
     outputs, recording = record(
         model,
         selected=model.selected(labels),
@@ -214,11 +211,34 @@ def value_and_grad(
         **batch,
     )
     if loss_fn is None:
-        loss = model.loss(outputs, labels, batch, LossOptions(num_items, label_smoothing, class_weights))
+        value = model.loss(outputs, labels, batch, LossOptions(num_items, label_smoothing, class_weights))
     else:
         only = next(iter(labels.values())) if len(labels) == 1 else labels
-        loss = Loss(*loss_fn(outputs, only, num_items))
-    return with_loss(outputs, loss.value), recording.backward(**model.loss_gradients(loss.gradient), gradients=gradients)
+        value = Loss(*loss_fn(outputs, only, num_items))
+    outputs = with_loss(outputs, value.value)
+    return outputs, recording.backward(**model.loss_gradients(value.gradient), gradients=gradients)
+
+
+def loss(model: Any, **batch: Any) -> np.float32:
+    """The loss of model(**batch) without what else the model would return: quicker where logits are many.
+
+    Nothing is dropped. Raises what `value_and_grad` does.
+    """
+    labels = _labels(model, batch)
+    outputs, core = model.record(batch, selected=model.selected(labels), dropout_seed=None, gradient_checkpointing=True)
+    model.core.discard(core)
+    value: np.float32 = model.loss(outputs, labels, batch, LossOptions()).value
+    return value
+
+
+def _labels(model: Any, batch: dict[str, Any]) -> dict[str, Any]:
+    """Takes the labels out of a batch."""
+    labels = {name: batch.pop(name, None) for name in model.label_names}
+    missing = [name for name, value in labels.items() if value is None]
+    if missing or not labels:
+        names = ", ".join(model.label_names) or "no labels: it has no head"
+        raise InputError(f"{', '.join(missing) or 'a loss'} is missing: a {type(model).__name__} learns from {names}")
+    return labels
 
 
 def num_items(model: Any, batch: dict[str, Any]) -> int:

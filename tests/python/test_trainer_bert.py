@@ -300,7 +300,7 @@ def test_loss_that_is_not_finite(fit):
     weights = trainer.model.state_dict()
     weights["classifier.bias"][0] = np.nan
     trainer.model.load_state_dict(weights)
-    with pytest.raises(NonFiniteLossError, match=r"step 1 .epoch 0.00., rows \[[\d, ]+\].*a loss of nan and a gradient norm of nan"):
+    with pytest.raises(NonFiniteLossError, match=r"step 1 .epoch 0.00., rows \[[\d, ]+\].*a loss of nan and a gradient norm"):
         trainer.train()
     assert same(trainer.model, weights) and trainer.gradients is None
 

@@ -99,6 +99,10 @@ def num_items(model, batch):
     return int(np.sum(batch["labels"] != -100))
 
 
+def loss(model, **batch):
+    return model(**batch).loss
+
+
 def value_and_grad(
     model,
     *,

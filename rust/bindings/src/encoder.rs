@@ -221,6 +221,13 @@ impl Encoder {
         })
     }
 
+    /// Keeps a recording's memory for the next, where no way back is wanted.
+    fn discard(&self, py: Python<'_>, recording: &Recording) -> PyResult<()> {
+        let recording = take(recording)?;
+        py.detach(|| self.read(|encoder| encoder.discard(recording)));
+        Ok(())
+    }
+
     /// Gives back the memory that training keeps from one step for the next.
     fn release(&self, py: Python<'_>) -> PyResult<()> {
         let release = |encoder: &mut model::Encoder| {

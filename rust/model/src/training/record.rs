@@ -283,6 +283,11 @@ impl Encoder {
         }
     }
 
+    /// Keeps a recording's memory for the next.
+    pub fn discard(&self, recording: Recording) {
+        self.keep_tape(recording.tape);
+    }
+
     /// Gives the memory back that training has kept for the next batch.
     pub fn release_tape(&mut self) {
         *self.tapes.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
