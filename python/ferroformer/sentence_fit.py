@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import warnings
@@ -224,6 +223,8 @@ def _schedule(name: str, warmup_steps: int, steps: int) -> Callable[[int], float
         raise ValueError(f"scheduler={name!r}: one of {', '.join(_SCHEDULES)} is needed")
     kind = _SCHEDULES[name.lower()]
     if kind != "constant" and warmup_steps >= steps:
+        import logging
+
         logging.getLogger(__name__).warning(
             f"warmup_steps={warmup_steps}, but there are {steps} steps: the learning rate never becomes what was asked for"
         )
