@@ -46,6 +46,15 @@ if TYPE_CHECKING:
     from .runtime import set_num_threads as set_num_threads
     from .runtime import show_config as show_config
     from .schedules import SchedulerType as SchedulerType
+    from .sentence_evaluation import EmbeddingSimilarityEvaluator as EmbeddingSimilarityEvaluator
+    from .sentence_fit import DataLoader as DataLoader
+    from .sentence_fit import InputExample as InputExample
+    from .sentence_losses import ContrastiveLoss as ContrastiveLoss
+    from .sentence_losses import CosineSimilarityLoss as CosineSimilarityLoss
+    from .sentence_losses import MultipleNegativesRankingLoss as MultipleNegativesRankingLoss
+    from .sentence_losses import SiameseDistanceMetric as SiameseDistanceMetric
+    from .sentence_trainer import SentenceTransformerTrainer as SentenceTransformerTrainer
+    from .sentence_trainer import SentenceTransformerTrainingArguments as SentenceTransformerTrainingArguments
     from .sentence_transformer import SentenceTransformer as SentenceTransformer
     from .tokenization_utils import PreTrainedTokenizerFast as PreTrainedTokenizerFast
     from .trainer import Trainer as Trainer
@@ -84,19 +93,28 @@ _MODULES = {
     "BertModel": "models.bert",
     "BertTokenizer": "models.bert_tokenizer",
     "BertTokenizerFast": "models.bert_tokenizer",
+    "ContrastiveLoss": "sentence_losses",
+    "CosineSimilarityLoss": "sentence_losses",
     "DataCollatorForLanguageModeling": "data_collator",
     "DataCollatorForTokenClassification": "data_collator",
     "DataCollatorWithPadding": "data_collator",
+    "DataLoader": "sentence_fit",
     "DefaultDataCollator": "data_collator",
     "DefaultFlowCallback": "trainer_callback",
     "EarlyStoppingCallback": "trainer_callback",
+    "EmbeddingSimilarityEvaluator": "sentence_evaluation",
     "EvalPrediction": "trainer_utils",
+    "InputExample": "sentence_fit",
     "IntervalStrategy": "trainer_utils",
+    "MultipleNegativesRankingLoss": "sentence_losses",
     "PreTrainedTokenizerFast": "tokenization_utils",
     "PrinterCallback": "trainer_reports",
     "ProgressCallback": "trainer_reports",
     "SchedulerType": "schedules",
     "SentenceTransformer": "sentence_transformer",
+    "SentenceTransformerTrainer": "sentence_trainer",
+    "SentenceTransformerTrainingArguments": "sentence_trainer",
+    "SiameseDistanceMetric": "sentence_losses",
     "Trainer": "trainer",
     "TrainerCallback": "trainer_callback",
     "TrainerControl": "trainer_callback",
@@ -131,19 +149,28 @@ __all__ = [
     "BertModel",
     "BertTokenizer",
     "BertTokenizerFast",
+    "ContrastiveLoss",
+    "CosineSimilarityLoss",
     "DataCollatorForLanguageModeling",
     "DataCollatorForTokenClassification",
     "DataCollatorWithPadding",
+    "DataLoader",
     "DefaultDataCollator",
     "DefaultFlowCallback",
     "EarlyStoppingCallback",
+    "EmbeddingSimilarityEvaluator",
     "EvalPrediction",
+    "InputExample",
     "IntervalStrategy",
+    "MultipleNegativesRankingLoss",
     "PreTrainedTokenizerFast",
     "PrinterCallback",
     "ProgressCallback",
     "SchedulerType",
     "SentenceTransformer",
+    "SentenceTransformerTrainer",
+    "SentenceTransformerTrainingArguments",
+    "SiameseDistanceMetric",
     "Trainer",
     "TrainerCallback",
     "TrainerControl",

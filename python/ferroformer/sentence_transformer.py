@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
 from .hub import HUB_ARGUMENTS
+from .sentence_fit import Fit
 from .sentence_modules import SIMILARITIES, read_sentence_files, write_sentence_files
 from .sentence_similarity import all_pairs, as_rows, normalize, row_by_row
 
@@ -43,7 +44,7 @@ class _Transformer:
         self.tokenizer = tokenizer
 
 
-class SentenceTransformer:
+class SentenceTransformer(Fit):
     """An embedding model read from a directory or the hub.
 
     prompts: names -> texts put before an input; default_prompt_name: the one that `encode` uses unasked.
@@ -260,6 +261,8 @@ class SentenceTransformer:
             max_seq_length=self.max_seq_length, settings=self._files.settings | settings
         )
         write_sentence_files(path, files, self._model.config.hidden_size)
+
+    save = save_pretrained
 
     # --- what it is ---------------------------------------------------------------------------
     @property

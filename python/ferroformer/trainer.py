@@ -155,8 +155,11 @@ class Trainer(Evaluator):
                 f"{type(self).__name__}.compute_loss would not be trained on, as there is no autograd: pass compute_loss_func, which "
                 "gives the loss and its gradient by the logits, or override training_step"
             )
-        if self.args.eval_strategy != IntervalStrategy.NO and self.eval_dataset is None:
+        if self.args.eval_strategy != IntervalStrategy.NO and not self._can_evaluate():
             raise ValueError(f"eval_strategy={IntervalStrategy(self.args.eval_strategy).value!r} needs an eval_dataset")
+
+    def _can_evaluate(self) -> bool:
+        return self.eval_dataset is not None
 
     def _default_callbacks(self) -> list[Any]:
         reports = [TensorBoardCallback] if "tensorboard" in (self.args.report_to or ()) else []
@@ -202,9 +205,10 @@ class Trainer(Evaluator):
         check_is_rows(dataset, name)
         if is_indexed(dataset) and not len(dataset):
             raise InputError(f"{name} is empty")
-        if self.args.remove_unused_columns:
-            dataset = without_unused_columns(dataset, self.model, self.label_names, name)
-        return DataLoader(dataset, batch_size, self.data_collator, name=name, **options)
+        return DataLoader(self._used_columns(dataset, name), batch_size, self.data_collator, name=name, **options)
+
+    def _used_columns(self, dataset: Any, name: str) -> Any:
+        return without_unused_columns(dataset, self.model, self.label_names, name) if self.args.remove_unused_columns else dataset
 
     # --- train --------------------------------------------------------------------------------
     def train(

@@ -48,7 +48,7 @@ class OptimizerNames(Words):
     SGD = "sgd"
 
 
-def _takes_foreign_names(cls: type[T]) -> type[T]:
+def takes_foreign_names(cls: type[T]) -> type[T]:
     """Let the constructor take the names in training_args_names.py too."""
     own: Callable[..., None] = cls.__init__
 
@@ -60,7 +60,7 @@ def _takes_foreign_names(cls: type[T]) -> type[T]:
     return cls
 
 
-@_takes_foreign_names
+@takes_foreign_names
 @dataclass
 class TrainingArguments:
     """How a `Trainer` trains, evaluates, logs and saves.
