@@ -4,6 +4,8 @@
 //! contestant runs once in every round, the hardware's peak among them, shares and ratios are taken within a round, and
 //! the table shows medians over the rounds. Criterion keeps the history of the same kernels.
 
+pub mod bert;
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
