@@ -1,46 +1,26 @@
 //! Whole forward passes with made-up weights: MiniLM-L6 and bert-base, one thread and all.
 #![expect(clippy::print_stdout, reason = "the table is the purpose")]
 
-use std::collections::HashMap;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
 use ferroformer_kernels::{Activation, Level, Mat, MatMut, Narrow, Precision, Threads, layer_norm, softmax};
-use ferroformer_model::{Batch, Blueprint, Cancel, Encoder, Padded, Source, Want};
+use ferroformer_model::{Batch, Cancel, Encoder, Padded, Want};
+use report::bert::{MODELS, encoder, operations};
 use report::{Contest, floats, prove};
 
-/// (name, layers, hidden size, heads)
-const MODELS: [(&str, usize, usize, usize); 2] = [("MiniLM-L6", 6, 384, 12), ("bert-base", 12, 768, 12)];
 /// (sequences, length)
 const BATCHES: [(usize, usize); 4] = [(1, 16), (1, 128), (8, 128), (1, 512)];
 
 fn main() {
     let level = Level::current().expect("FERROFORMER_ISA");
-    let models = MODELS.map(|(name, layers, hidden, heads)| (name, encoder(level, layers, hidden, heads)));
+    let models = MODELS.map(|model| (model.0, encoder(level, model, false)));
     if report::table_is_wanted() {
         table(level, &models);
     }
     let mut criterion = report::criterion();
     history(&mut criterion, level, &models);
     criterion.final_summary();
-}
-
-fn encoder(level: Level, layers: usize, hidden: usize, heads: usize) -> Encoder {
-    let blueprint = format!(
-        r#"{{
-            "hidden_size": {hidden}, "num_layers": {layers},
-            "embeddings": {{"vocab_size": 30522, "positions": 512, "token_types": 2, "norm": {{"eps": 1e-12}}}},
-            "attention": {{"heads": {heads}, "head_dim": {}}},
-            "feed_forward": {{"size": {}, "activation": "gelu"}},
-            "norm": {{"kind": "layer_norm", "eps": 1e-12, "placement": "post"}},
-            "pooler": null
-        }}"#,
-        hidden / heads,
-        4 * hidden
-    );
-    let source = Source { checkpoint: None, tensor_names: &HashMap::new(), initializer_range: 0.02, seed: 0 };
-    Encoder::load(Blueprint::from_json(&blueprint).expect("a blueprint"), level, Precision::Float32, &source, 2)
-        .expect("memory")
 }
 
 fn batch<'a>(encoder: &Encoder, ids: &'a [i64], (rows, width): (usize, usize)) -> Batch<'a> {
@@ -60,12 +40,6 @@ fn forward(encoder: &Encoder, threads: usize, batch: &Batch) -> Vec<f32> {
         .expect("a forward pass")
         .last_hidden_state
         .unwrap_or_default()
-}
-
-/// Of the products: four times hidden^2 for attention and eight for the feed-forward part, and the scores.
-fn operations(encoder: &Encoder, (sequences, length): (usize, usize)) -> f64 {
-    let (layers, hidden) = (encoder.blueprint().num_layers, encoder.blueprint().hidden_size);
-    2.0 * (layers * sequences * length * hidden * (12 * hidden + 2 * length)) as f64
 }
 
 fn table(level: Level, models: &[(&str, Encoder)]) {
@@ -89,7 +63,7 @@ fn table(level: Level, models: &[(&str, Encoder)]) {
             let mut rows = RowWork::new(level, encoder, shape);
             contest.add(move || rows.once());
             let times = contest.run();
-            let (operations, tokens) = (operations(encoder, shape), (shape.0 * shape.1) as f64);
+            let (operations, tokens) = (operations(encoder, &vec![shape.1; shape.0]), (shape.0 * shape.1) as f64);
             let share = |i| 100.0 * times.ratio(0, i) * operations / peak_operations;
             println!(
                 "{name:>10} {:>9} {:>9.0} {:>7.0}% {:>9.0} {:>7.0}% {:>7.1}%",

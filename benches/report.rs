@@ -4,6 +4,8 @@
 //! contestant runs once in every round, the hardware's peak among them, shares and ratios are taken within a round, and
 //! the table shows medians over the rounds. Criterion keeps the history of the same kernels.
 
+pub mod bert;
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -15,7 +17,13 @@ const ROUNDS: usize = 7;
 const TURN: Duration = Duration::from_millis(10);
 
 pub struct Contest<'a> {
-    works: Vec<Box<dyn FnMut() + 'a>>,
+    contestants: Vec<Contestant<'a>>,
+}
+
+struct Contestant<'a> {
+    work: Box<dyn FnMut() + 'a>,
+    /// In a turn, where that is fixed.
+    calls: Option<usize>,
 }
 
 /// Seconds per call, [contestant][round].
@@ -24,11 +32,16 @@ pub struct Times(Vec<Vec<f64>>);
 impl<'a> Contest<'a> {
     #[expect(clippy::new_without_default, reason = "an empty contest is a beginning, not a default")]
     pub fn new() -> Self {
-        Contest { works: vec![] }
+        Contest { contestants: vec![] }
     }
 
     pub fn add(&mut self, work: impl FnMut() + 'a) {
-        self.works.push(Box::new(work));
+        self.contestants.push(Contestant { work: Box::new(work), calls: None });
+    }
+
+    /// What goes on with what the stage before it left: called once in its turn, and never before the first round.
+    pub fn add_stage(&mut self, work: impl FnMut() + 'a) {
+        self.contestants.push(Contestant { work: Box::new(work), calls: Some(1) });
     }
 
     /// Some multiply-adds in registers: the peak of a precision. Gives how many operations one call is.
@@ -41,10 +54,12 @@ impl<'a> Contest<'a> {
     }
 
     pub fn run(mut self) -> Times {
-        let calls: Vec<usize> = self.works.iter_mut().map(|work| calls_per_turn(work)).collect();
+        let calls =
+            self.contestants.iter_mut().map(|each| each.calls.unwrap_or_else(|| calls_per_turn(&mut each.work)));
+        let calls: Vec<usize> = calls.collect();
         let mut times = vec![vec![]; calls.len()];
         for _ in 0..ROUNDS {
-            for ((work, calls), times) in self.works.iter_mut().zip(&calls).zip(&mut times) {
+            for ((Contestant { work, .. }, calls), times) in self.contestants.iter_mut().zip(&calls).zip(&mut times) {
                 let start = Instant::now();
                 for _ in 0..*calls {
                     work();

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Bert:
-    """A BERT encoder's settings and its weights by the names of transformers."""
+    """A BERT's settings and its weights by the names of transformers, those of an encoder without `bert.`."""
 
     config: dict[str, Any]
-    tensors: dict[str, NDArray[np.float32]]
+    tensors: dict[str, NDArray[Any]]
 
     @property
     def layers(self) -> int:
@@ -35,7 +35,7 @@ class Bert:
     def epsilon(self) -> float:
         return float(self.config["layer_norm_eps"])
 
-    def first_embeddings(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def first_embeddings(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Word vectors, and position vectors with token type 0 added: all inputs here are of that type."""
         name = "embeddings.{}_embeddings.weight".format
         return self.tensors[name("word")], self.tensors[name("position")] + self.tensors[name("token_type")][0]
@@ -52,7 +52,9 @@ def _safetensors(path: Path) -> dict[str, NDArray[np.float32]]:
         header = json.loads(file.read(length))
         body = file.read()
     return {
-        name: np.frombuffer(body[slice(*entry["data_offsets"])], np.float32).reshape(entry["shape"])
+        name.removeprefix("bert."): np.frombuffer(
+            body[slice(*entry["data_offsets"])], np.float32
+        ).reshape(entry["shape"])
         for name, entry in header.items()
         if name != "__metadata__" and entry["dtype"] == "F32"
     }

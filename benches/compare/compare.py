@@ -15,19 +15,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import environments
+import gradients
 import machine
 import measure
 import preparation
 import report
+import steps
 import texts
 import workloads
 from crew import PRECISIONS, Rival, Worker
 from measure import Proof, Sample
+from steps import Step
 from workloads import Model, Workload
 
 CACHE = environments.HERE / ".cache"
 # Seconds that one variant of one engine takes for a round of a section on two cores of a Zen 4; a rough mean.
-_ROUND = {"size": 0.0, "sentences": 3.5, "tokens": 6.0, "cold": 0.4}
+_ROUND = {"size": 0.0, "sentences": 3.5, "tokens": 6.0, "cold": 0.4, "training": 10.0}
 
 
 def main() -> None:
@@ -92,7 +95,23 @@ def _proof_of_start(rival: Rival, model: Model, threads: int) -> Proof:
     return proof
 
 
-_TIMED = {"sentences": _sentences, "tokens": _tokens, "cold": _cold}
+def _training(arguments: argparse.Namespace, threads: int) -> str:
+    """Each process does one work, so that its memory is that of the work."""
+    rivals = _chosen(arguments, preparation.training_variants)
+    results: dict[Step, report.Trained] = {}
+    for model, works in steps.chosen(CACHE, arguments.works):
+        environments.note(f"{model.name}, {_of(threads)}: gradients")
+        few = steps.batch(model, [16, 9])
+        proofs = {rival: gradients.prove(rival, model, few, threads) for rival in rivals}
+        right = [rival for rival in rivals if proofs[rival].holds]
+        for step in works:
+            environments.note(f"training, {_of(threads)}: {step.name}")
+            results[step] = report.Trained(proofs, measure.steps(right, step, threads, arguments.rounds))
+    title = f"## Training: forward, backward, clip, AdamW, of a classifier in float32: {_of(threads)}"
+    return f"{title}\n\n{report.steps(results, arguments.peak and arguments.peak * threads)}"
+
+
+_TIMED = {"sentences": _sentences, "tokens": _tokens, "cold": _cold, "training": _training}
 
 
 def _timings(model: Model, works: list[Workload], arguments: argparse.Namespace, threads: int) -> str:
@@ -131,8 +150,10 @@ def _of(threads: int) -> str:
 def _minutes(arguments: argparse.Namespace) -> float:
     """Of all rounds and a proof; one thread takes twice as long as two, except to start."""
     of_section = _ROUND | {"sentences": _ROUND["sentences"] * arguments.count / 1000}
-    seconds = sum(of_section[section] * 2 / threads for section in arguments.sections for threads in arguments.threads)
-    minutes: float = len(_chosen(arguments, preparation.variants)) * (arguments.rounds + 1) * seconds / 60
+    variants = {section: preparation.variants for section in _ROUND} | {"training": preparation.training_variants}
+    rivals = {section: len(_chosen(arguments, variants[section])) for section in arguments.sections}
+    seconds = sum(count * of_section[section] for section, count in rivals.items())
+    minutes: float = (arguments.rounds + 1) * seconds / 60 * sum(2 / threads for threads in arguments.threads)
     return minutes
 
 
@@ -156,6 +177,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--precisions", type=_several, default=list(PRECISIONS), help=", ".join(PRECISIONS))
     parser.add_argument("--sections", type=_several, default=list(_ROUND), help=", ".join(_ROUND))
     parser.add_argument("--works", type=lambda text: text.split(";"), default=[""], help="parts of names, by ';'")
+    parser.add_argument("--peak", type=float, help="GFLOP/s of one core, from `make bench`: training's share is shown")
     parser.add_argument("--record", type=Path, help="a folder for the tables, a file per section and threads")
     return parser.parse_args()
 

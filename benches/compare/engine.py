@@ -6,7 +6,9 @@ An engine is a file engines/NAME.py beside engines/NAME.txt, the pinned packages
     COLD_VARIANTS                     optional: more of them that differ in their start only, each where prepare has
                                       left a directory of its name in `folder`
     prepare(checkpoint, folder)       optional: converts the checkpoint into `folder`, once
+    TRAINING_VARIANTS                 optional: its ways to train a classifier, those of `Trainer` in place of `Engine`
     Engine(checkpoint, folder, variant, threads)   with `forward`, `embed` and `precision`
+    Trainer(checkpoint, folder, variant, threads)  with `gradient` and `step`, as in engines/ferroformer.py
 
 A variant begins with the precision in which it is compared: float32, bfloat16 or int8; "default" is what the engine
 itself chooses, and counts as bfloat16. `precision` is the engine's own word for what it computes in.

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from crew import Rival, Worker, environment, wait_for_sleep
+from steps import Step
 from workloads import SENTENCE, Model, Workload
 
 # float32 may differ from the truth by so much at any element; other precisions have a cosine of at least so much.
@@ -53,7 +54,7 @@ def prove(worker: Worker, workload: Workload, scratch: Path) -> Proof:
     return Proof(float(np.abs(found - expected).max()), float(cosines.mean()), float(cosines.min()))
 
 
-def rounds(workers: list[Worker], workload: Workload, count: int) -> dict[Rival, Sample]:
+def rounds(workers: list[Worker], workload: Workload | Step, count: int) -> dict[Rival, Sample]:
     """Seconds per call, A B C A B C ...: whatever the machine does meanwhile, it does to all."""
     values: dict[Rival, list[float]] = {worker.rival: [] for worker in workers}
     for _ in range(count):
@@ -61,6 +62,17 @@ def rounds(workers: list[Worker], workload: Workload, count: int) -> dict[Rival,
             wait_for_sleep(workers)
             values[worker.rival].append(worker.ask(do="time", how=workload.how, inputs=str(workload.inputs)))
     return {rival: Sample(tuple(times)) for rival, times in values.items()}
+
+
+def steps(rivals: list[Rival], step: Step, threads: int, count: int) -> dict[Rival, tuple[Sample, float]]:
+    """Seconds, and peak MB of processes that do nothing else. The first step, which finds memory, does not count."""
+    workers = [Worker(rival, step.model.checkpoint, step.model.folder, threads) for rival in rivals]
+    rounds(workers, step, 1)
+    samples = rounds(workers, step, count)
+    peaks = {worker.rival: worker.ask(do="peak") for worker in workers}
+    for worker in workers:
+        worker.dismiss()
+    return {rival: (sample, peaks[rival]) for rival, sample in samples.items()}
 
 
 def cold_starts(rivals: list[Rival], model: Model, threads: int, count: int) -> dict[Rival, tuple[Sample, Sample]]:

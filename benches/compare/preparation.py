@@ -38,6 +38,10 @@ def cold_variants(engine: str, model: Model) -> list[Rival]:
     return variants(engine) + [rival for rival in more if (model.folder / rival.variant).is_dir()]
 
 
+def training_variants(engine: str) -> list[Rival]:
+    return [Rival(engine, variant) for variant in _assigned(engine, "TRAINING_VARIANTS")]
+
+
 def prepare(model: Model, engines: list[str]) -> None:
     """Everything that engines convert before they load; done once."""
     for tool, (script, users) in _TOOLS.items():

@@ -9,7 +9,8 @@ from typing import Any
 
 def load(name: str, variant: str, checkpoint: str, folder: str, threads: str) -> Any:
     module = importlib.import_module(f"engines.{name}")
-    return module.Engine(Path(checkpoint), Path(folder), variant, int(threads))
+    kind = module.Trainer if variant in getattr(module, "TRAINING_VARIANTS", ()) else module.Engine
+    return kind(Path(checkpoint), Path(folder), variant, int(threads))
 
 
 def peak_memory() -> float:

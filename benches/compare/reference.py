@@ -27,6 +27,15 @@ def embeddings(bert: Bert, rows: list[list[int]]) -> Array:
     return means / np.linalg.norm(means, axis=1, keepdims=True)
 
 
+def classifier_loss(bert: Bert, ids: NDArray[np.int64], mask: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
+    """(B, T), (B, T), (B,) -> mean cross-entropy of what a layer makes of the pooled first tokens."""
+    firsts = np.stack([_sequence(bert, row[kept])[0] for row, kept in zip(ids, mask == 1)])
+    logits = _dense(bert, "classifier", np.tanh(_dense(bert, "pooler.dense", firsts)))
+    logits -= logits.max(axis=-1, keepdims=True)
+    losses = np.log(np.exp(logits).sum(axis=-1)) - logits[np.arange(len(labels)), labels]
+    return float(losses.mean())
+
+
 def _sequence(bert: Bert, ids: NDArray[np.int64]) -> Array:
     words, positions = bert.first_embeddings()
     x = _norm(bert, "embeddings.LayerNorm", words[ids].astype(np.float64) + positions[: len(ids)])

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 from crew import PRECISIONS, Rival
 from environments import Stack
+from gradients import GradientProof
 from measure import Proof, Sample
+from steps import Step
 
 Row = list[str]
 
@@ -23,6 +25,14 @@ class Results:
 
     def add(self, work: str, proofs: dict[Rival, Proof], samples: dict[Rival, Sample]) -> None:
         self.proofs[work], self.samples[work] = proofs, samples
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Of one step: those whose gradient is right, with their times and peak MB."""
+
+    proofs: dict[Rival, GradientProof]
+    samples: dict[Rival, tuple[Sample, float]]
 
 
 def table(header: Row, rows: list[Row]) -> str:
@@ -61,6 +71,27 @@ def cold_starts(samples: dict[Rival, tuple[Sample, Sample]], proofs: dict[Rival,
         peak = f"{samples[rival][1].median:.0f} MB"
         rows.append([rival.label, _time(walls[rival]), ratio, _proof([proofs[rival]], rival), peak])
     return table(["engine", "wall", "best other of its precision", "against float64", "peak RSS"], rows)
+
+
+def steps(results: dict[Step, Trained], peak: float | None) -> str:
+    """A row per step and engine. `peak`: GFLOP/s of all cores together, to show the share of it."""
+    rows = [_step(step, trained, rival, peak) for step, trained in results.items() for rival in trained.proofs]
+    header = ["step", "engine", "time", "best other", "tokens/s", "GFLOP/s", "of peak", "against float64", "peak RSS"]
+    return table(header, rows)
+
+
+def _step(step: Step, trained: Trained, rival: Rival, peak: float | None) -> Row:
+    proof = trained.proofs[rival]
+    proved = f"loss {proof.loss_error:.0e}, gradient {proof.error:.0e}"
+    if rival not in trained.samples:
+        return [step.name, rival.engine, "wrong, not timed", "", "", "", "", proved, ""]
+    times = {each: sample for each, (sample, _) in trained.samples.items()}
+    seconds, giga = times[rival].median, step.operations / times[rival].median / 1e9
+    best = _best(times, lambda other: other.engine != rival.engine)
+    ratio = f"{times[best].median / seconds:.2f}x" if best and rival.engine == _first(trained.proofs) else ""
+    share = f"{100 * giga / peak:.0f} %" if peak else "-"
+    speed = [f"{step.tokens / seconds:,.0f}", f"{giga:.0f}", share]
+    return [step.name, rival.engine, _time(times[rival]), ratio, *speed, proved, f"{trained.samples[rival][1]:.0f} MB"]
 
 
 def stacks(found: dict[str, Stack]) -> str:

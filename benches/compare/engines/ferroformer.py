@@ -9,6 +9,7 @@ from typing import Any
 from ferroformer import AutoModel, SentenceTransformer, set_num_threads
 
 VARIANTS = ("float32", "bfloat16", "int8")
+TRAINING_VARIANTS = ("float32 training",)
 COLD_VARIANTS = ("float32 packed", "int8 packed")
 
 
@@ -39,6 +40,31 @@ class Engine:
     def embed(self, texts: list[str], by_length: bool) -> Any:
         """`encode` never pads, so the order of the texts is all the same to it."""
         return self._sentences.encode(texts, batch_size=32, show_progress_bar=False, normalize_embeddings=True)
+
+
+class Trainer:
+    def __init__(self, checkpoint: Path, folder: Path, variant: str, threads: int) -> None:
+        from ferroformer import BertForSequenceClassification, training
+
+        set_num_threads(threads)
+        self._value_and_grad = training.value_and_grad
+        self._model = BertForSequenceClassification.from_pretrained(checkpoint)
+        self._optimizer = training.AdamW(self._model, lr=1e-5, weight_decay=0.01)
+        # The same memory in each step, as ferroformer's own Trainer has it.
+        self._gradients = training.Gradients(self._model)
+
+    def gradient(self, ids: Any, mask: Any, labels: Any) -> tuple[float, Any]:
+        """(B, T), (B, T), (B,) -> mean cross-entropy, and its gradient: an array for each name in the checkpoint."""
+        self._gradients.zero()
+        batch = {"input_ids": ids, "attention_mask": mask, "labels": labels}
+        outputs, gradients = self._value_and_grad(self._model, **batch, gradients=self._gradients)
+        return float(outputs.loss), gradients
+
+    def step(self, ids: Any, mask: Any, labels: Any) -> None:
+        """One of AdamW, with decay, of the gradient clipped to a norm of 1."""
+        _, gradients = self.gradient(ids, mask, labels)
+        gradients.clip(1.0)
+        self._optimizer.step(gradients)
 
 
 def _packs() -> bool:
