@@ -219,7 +219,11 @@ class PreTrainedModel:
 
         Raises FileNotFoundError, CorruptModelError, WeightMismatchError (before anything is changed).
         """
-        self.core.refill(open_checkpoint(directory), self.tensor_names)
+        checkpoint = open_checkpoint(directory)
+        unknown = sorted(set(checkpoint.names()) - set(self.tensor_names.values()) - set(self.tied_tensors))
+        if unknown:
+            raise WeightMismatchError(f"{str(directory)!r} is of another model: this one has no {unknown[0]!r}")
+        self.core.refill(checkpoint, self.tensor_names)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Set all weights, in place, from arrays under the names that `state_dict()` has."""

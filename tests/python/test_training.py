@@ -223,12 +223,7 @@ def test_accumulation_equals_the_large_batch(kind):
     assert apart(dict(gradients), expected, kind) <= 3e-6
 
 
-NO_LABELS = pytest.mark.xfail(
-    raises=KeyError, strict=True, reason="BertForQuestionAnswering inherits num_items, which asks for 'labels'"
-)
-
-
-@pytest.mark.parametrize("kind", [pytest.param(k, marks=NO_LABELS) if k == "answers" else k for k in KINDS])
+@pytest.mark.parametrize("kind", KINDS)
 def test_num_items(kind):
     batch = small_batch(kind)
     labels = batch.get("labels", batch.get("start_positions"))

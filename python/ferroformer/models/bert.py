@@ -383,6 +383,9 @@ class BertForQuestionAnswering(_BertWithHead):
 
         return QuestionAnsweringModelOutput(None, logits[:, :, 0], logits[:, :, 1], hidden, attentions)
 
+    def num_items(self, labels: dict[str, Any]) -> int:
+        return len(labels["start_positions"])
+
     def loss(self, outputs: Any, labels: dict[str, Any], inputs: dict[str, Any], options: LossOptions) -> Loss:
         return losses.span(outputs.start_logits, outputs.end_logits, labels, options)
 

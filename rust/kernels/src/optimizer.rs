@@ -62,16 +62,16 @@ pub fn adamw(
 
 impl AdamW {
     /// In f64, as torch has them, and then rounded.
-    fn factors(&self) -> [f32; 7] {
+    fn factors(&self) -> [f32; 8] {
         let AdamW { lr, beta1, beta2, eps, weight_decay, step } = *self;
         let [debt1, debt2] = [beta1, beta2].map(|beta| 1.0 - beta.powf(step as f64));
-        [1.0 - lr * weight_decay, 1.0 - beta1, beta2, 1.0 - beta2, -lr / debt1, 1.0 / debt2.sqrt(), eps]
+        [1.0 - lr * weight_decay, beta1, 1.0 - beta1, beta2, 1.0 - beta2, -lr / debt1, 1.0 / debt2.sqrt(), eps]
             .map(|x| x as f32)
     }
 }
 
 struct AdamWStep<'a> {
-    factors: [f32; 7],
+    factors: [f32; 8],
     /// w, m and v.
     state: [&'a mut [f32]; 3],
     g: &'a [f32],
@@ -83,13 +83,14 @@ impl Kernel for AdamWStep<'_> {
     #[inline(always)]
     #[rustfmt::skip]
     fn run<I: Isa>(self, isa: I) {
-        let [keep, new1, keep2, new2, minus_lr, unbias, eps] = self.factors;
-        let [keep, new1, keep2, new2] = [isa.splat(keep), isa.splat(new1), isa.splat(keep2), isa.splat(new2)];
+        let [keep, keep1, new1, keep2, new2, minus_lr, unbias, eps] = self.factors;
+        let (keep, keep1, new1) = (isa.splat(keep), isa.splat(keep1), isa.splat(new1));
+        let (keep2, new2) = (isa.splat(keep2), isa.splat(new2));
         let [minus_lr, unbias, eps] = [isa.splat(minus_lr), isa.splat(unbias), isa.splat(eps)];
         let scale = isa.splat(self.scale);
         update(isa, self.state, [self.g], #[inline(always)] |[w, m, v], [g]| {
             let g = isa.mul(g, scale);
-            let m = isa.mul_add(isa.sub(g, m), new1, m);
+            let m = isa.mul_add(g, new1, isa.mul(m, keep1));
             let v = isa.mul_add(isa.mul(g, new2), g, isa.mul(v, keep2));
             let root = isa.mul_add(isa.sqrt(v), unbias, eps);
             [isa.mul_add(w, keep, isa.div(isa.mul(m, minus_lr), root)), m, v]

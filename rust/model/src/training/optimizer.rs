@@ -12,6 +12,7 @@ use crate::checkpoint::Checkpoint;
 use crate::encoder::Encoder;
 use crate::error::{ModelError, Result};
 use crate::export::{self, Export, Values};
+use crate::loader::Slot;
 use crate::weights::Weights;
 
 /// Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv 1711.05101), as torch has it.
@@ -96,6 +97,7 @@ impl Optimizer {
         threads: usize,
     ) -> Result<()> {
         self.layout.check_fits(encoder)?;
+        gradients.check_fits(encoder)?;
         encoder.check_trainable()?;
         if gradients.layout().frozen != self.layout.frozen {
             let problem =
@@ -173,13 +175,17 @@ impl Optimizer {
         let place = file.tensor("steps")?;
         place.expect(&[1])?;
         place.read(0, &mut steps)?;
+        let tensor = |prefix: &str, slot: &Slot| {
+            let name = tensor_names.get(&slot.name).map_or("", String::as_str);
+            file.tensor(&format!("{prefix}.{name}"))
+        };
+        let all = || self.rule.state().iter().flat_map(|prefix| slots.iter().map(move |slot| (*prefix, slot)));
+        // Nothing is changed before everything is known to fit.
+        all().try_for_each(|(prefix, slot)| tensor(prefix, slot)?.expect(&slot.shape))?;
         for (weights, prefix) in self.state.iter_mut().zip(self.rule.state()) {
             for slot in &slots {
-                let name = tensor_names.get(&slot.name).map_or("", String::as_str);
-                let tensor = file.tensor(&format!("{prefix}.{name}"))?;
-                tensor.expect(&slot.shape)?;
                 let mut values = vec![0.0; slot.shape.iter().product()];
-                tensor.read(0, &mut values)?;
+                tensor(prefix, slot)?.read(0, &mut values)?;
                 weights.slot_mut(&slot.name)?.set(&values);
             }
         }
