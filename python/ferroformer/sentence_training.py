@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import InputError
-from .sentence_losses import unit
 from .sentence_modules import SentenceFiles
-from .sentence_pooling import pool, pool_backward
 
 if TYPE_CHECKING:
     import os
@@ -72,6 +70,7 @@ class TrainableSentences:
         import numpy as np
 
         from . import training
+        from .sentence_pooling import pool, pool_backward
 
         batch = self._batch(columns, prompts)
         options: dict[str, Any] = {"dropout_seed": dropout_seed, "gradient_checkpointing": gradient_checkpointing}
@@ -89,6 +88,8 @@ class TrainableSentences:
         """The loss alone, without dropout; see `value_and_grad`."""
         import numpy as np
 
+        from .sentence_pooling import pool
+
         batch = self._batch(columns, prompts)
         states = self._model(input_ids=batch.ids, attention_mask=batch.mask, return_dict=True).last_hidden_state
         vectors, _ = self._normalized(pool(states, batch.places, self._files.pooling.modes))
@@ -97,6 +98,8 @@ class TrainableSentences:
     def _normalized(self, vectors: Any) -> tuple[Any, Any]:
         """(N, H) as the modules after the pooling have it, in float64; and the way back."""
         import numpy as np
+
+        from .sentence_losses import unit
 
         wide = vectors.astype(np.float64)
         return unit(wide) if self._files.normalize else (wide, lambda d: d)

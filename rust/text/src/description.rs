@@ -1,11 +1,11 @@
 //! Parts of a `tokenizer.json`, read without the others.
 
-use ahash::AHashMap;
 use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use crate::TextError;
+use crate::tokens::Tokens;
 
 #[derive(Deserialize, Serialize)]
 struct Outline<'a> {
@@ -34,14 +34,14 @@ pub fn outline(json: &str) -> Result<String, TextError> {
 }
 
 /// The ids of the model's tokens, whatever kind of model it is.
-pub(crate) fn vocabulary(json: &str) -> Result<AHashMap<String, u32>, TextError> {
+pub(crate) fn vocabulary(json: &str) -> Result<Tokens, TextError> {
     #[derive(Deserialize)]
     struct Description {
         model: Model,
     }
     #[derive(Deserialize)]
     struct Model {
-        vocab: AHashMap<String, u32>,
+        vocab: Tokens,
     }
     let description: Description = serde_json::from_str(json)
         .map_err(|e| TextError::Description(format!("no vocabulary of tokens and ids: {e}")))?;
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn a_vocabulary_has_ids() {
         let read = |model: &str| vocabulary(&format!(r#"{{"x": [{{}}], "model": {{"type": "?", {model}}}}}"#));
-        assert_eq!(read(r#""vocab": {"\u0061": 3, "b": 0}"#).unwrap().get("a"), Some(&3));
+        assert_eq!(read(r#""vocab": {"\u0061": 3, "b": 0}"#).unwrap().id("a"), Some(3));
         for model in [r#""vocab": [["a", 0.5]]"#, r#""vocab": {"a": -1}"#, r#""vocab": null"#, r#""y": 0"#] {
             assert!(matches!(read(model), Err(TextError::Description(_))), "{model}");
         }

@@ -13,8 +13,10 @@ mod pad;
 mod pickle;
 mod shared_model;
 mod tokenizer;
+mod tokens;
 mod truncate;
 mod word_piece;
+mod word_piece_model;
 
 pub use description::outline;
 pub use error::TextError;

@@ -1,4 +1,4 @@
-//! The crate's models behind an `Arc`: a tokenizer with one more added token shares its vocabulary with the old one.
+//! Models behind an `Arc`: a tokenizer with one more added token shares its vocabulary with the old one.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -9,23 +9,34 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use tokenizers::models::TrainerWrapper;
+use tokenizers::models::wordpiece::WordPieceTrainer;
 use tokenizers::{Model, ModelWrapper, Result, Token};
 
+use crate::word_piece_model::WordPiece;
+
 #[derive(Clone)]
-pub(crate) struct SharedModel(Arc<ModelWrapper>);
+pub(crate) struct SharedModel(Arc<AnyModel>);
+
+enum AnyModel {
+    WordPiece(WordPiece),
+    /// The crate's own.
+    Other(ModelWrapper),
+}
 
 impl SharedModel {
-    pub(crate) fn new(model: impl Into<ModelWrapper>) -> Self {
-        Self(Arc::new(model.into()))
-    }
-
     pub(crate) fn kind(&self) -> &'static str {
-        match *self.0 {
-            ModelWrapper::BPE(_) => "BPE",
-            ModelWrapper::WordPiece(_) => "WordPiece",
-            ModelWrapper::WordLevel(_) => "WordLevel",
-            ModelWrapper::Unigram(_) => "Unigram",
+        match &*self.0 {
+            AnyModel::WordPiece(_) | AnyModel::Other(ModelWrapper::WordPiece(_)) => "WordPiece",
+            AnyModel::Other(ModelWrapper::BPE(_)) => "BPE",
+            AnyModel::Other(ModelWrapper::WordLevel(_)) => "WordLevel",
+            AnyModel::Other(ModelWrapper::Unigram(_)) => "Unigram",
         }
+    }
+}
+
+impl From<WordPiece> for SharedModel {
+    fn from(model: WordPiece) -> Self {
+        Self(Arc::new(AnyModel::WordPiece(model)))
     }
 }
 
@@ -33,44 +44,65 @@ impl Model for SharedModel {
     type Trainer = TrainerWrapper;
 
     fn tokenize(&self, sequence: &str) -> Result<Vec<Token>> {
-        self.0.tokenize(sequence)
+        match &*self.0 {
+            AnyModel::WordPiece(model) => model.tokenize(sequence),
+            AnyModel::Other(model) => model.tokenize(sequence),
+        }
     }
 
     fn token_to_id(&self, token: &str) -> Option<u32> {
-        self.0.token_to_id(token)
+        match &*self.0 {
+            AnyModel::WordPiece(model) => model.tokens().id(token),
+            AnyModel::Other(model) => model.token_to_id(token),
+        }
     }
 
     fn id_to_token(&self, id: u32) -> Option<String> {
-        self.0.id_to_token(id)
+        match &*self.0 {
+            AnyModel::WordPiece(model) => model.tokens().token(id).map(str::to_owned),
+            AnyModel::Other(model) => model.id_to_token(id),
+        }
     }
 
     fn get_vocab(&self) -> HashMap<String, u32> {
-        self.0.get_vocab()
+        match &*self.0 {
+            AnyModel::WordPiece(model) => model.tokens().to_map(),
+            AnyModel::Other(model) => model.get_vocab(),
+        }
     }
 
     fn get_vocab_size(&self) -> usize {
-        self.0.get_vocab_size()
+        match &*self.0 {
+            AnyModel::WordPiece(model) => model.tokens().len(),
+            AnyModel::Other(model) => model.get_vocab_size(),
+        }
     }
 
-    fn save(&self, folder: &Path, prefix: Option<&str>) -> Result<Vec<PathBuf>> {
-        self.0.save(folder, prefix)
+    fn save(&self, _: &Path, _: Option<&str>) -> Result<Vec<PathBuf>> {
+        Err("models are written into tokenizer.json".into())
     }
 
     fn get_trainer(&self) -> TrainerWrapper {
-        self.0.get_trainer()
+        match &*self.0 {
+            AnyModel::WordPiece(_) => WordPieceTrainer::default().into(),
+            AnyModel::Other(model) => model.get_trainer(),
+        }
     }
 }
 
 impl Serialize for SharedModel {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        match &*self.0 {
+            AnyModel::WordPiece(model) => model.serialize(serializer),
+            AnyModel::Other(model) => model.serialize(serializer),
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for SharedModel {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         let json = <&RawValue>::deserialize(deserializer)?;
-        read(json.get()).map(Self::new).map_err(D::Error::custom)
+        read(json.get()).map(|model| Self(Arc::new(model))).map_err(D::Error::custom)
     }
 }
 
@@ -81,13 +113,13 @@ struct Kind<'a> {
 }
 
 /// Looks for the type first: the crate reads the whole model into a tree of JSON values before it does.
-fn read(json: &str) -> serde_json::Result<ModelWrapper> {
-    Ok(match serde_json::from_str::<Kind<'_>>(json)?.kind.as_deref() {
+fn read(json: &str) -> serde_json::Result<AnyModel> {
+    Ok(AnyModel::Other(match serde_json::from_str::<Kind<'_>>(json)?.kind.as_deref() {
+        Some("WordPiece") => return serde_json::from_str(json).map(AnyModel::WordPiece),
         Some("BPE") => ModelWrapper::BPE(serde_json::from_str(json)?),
-        Some("WordPiece") => ModelWrapper::WordPiece(serde_json::from_str(json)?),
         Some("WordLevel") => ModelWrapper::WordLevel(serde_json::from_str(json)?),
         Some("Unigram") => ModelWrapper::Unigram(serde_json::from_str(json)?),
         // files of old versions name no type
         _ => serde_json::from_str(json)?,
-    })
+    }))
 }

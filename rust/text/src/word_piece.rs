@@ -1,13 +1,13 @@
 //! BERT's pipeline, made from a vocabulary and its options.
 
-use ahash::AHashMap;
 use tokenizers::decoders::wordpiece::WordPiece as Decoder;
-use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 
 use crate::description;
 use crate::shared_model::SharedModel;
+use crate::tokens::Tokens;
+use crate::word_piece_model::WordPiece;
 use crate::{TextError, Tokenizer, tokenizer::Pipeline};
 
 /// Where the tokens and their ids are read from.
@@ -33,8 +33,7 @@ impl Tokenizer {
     pub fn word_piece(vocabulary: Vocabulary<'_>, options: WordPieceOptions) -> Result<Self, TextError> {
         let WordPieceOptions { unk_token, lowercase, strip_accents, handle_chinese_chars } = options;
         let describe = |e: tokenizers::Error| TextError::Description(e.to_string());
-        let model = WordPiece::builder().vocab(vocabulary.read()?).unk_token(unk_token).build().map_err(describe)?;
-        let mut pipeline = Pipeline::new(SharedModel::new(model));
+        let mut pipeline = Pipeline::new(SharedModel::from(WordPiece::new(vocabulary.read()?, unk_token)));
         pipeline
             .with_normalizer(Some(BertNormalizer::new(true, handle_chinese_chars, strip_accents, lowercase)))
             .map_err(describe)?
@@ -45,7 +44,7 @@ impl Tokenizer {
 }
 
 impl Vocabulary<'_> {
-    fn read(self) -> Result<AHashMap<String, u32>, TextError> {
+    fn read(self) -> Result<Tokens, TextError> {
         match self {
             Self::Lines(text) => read_lines(text),
             Self::Description(json) => description::vocabulary(json),
@@ -53,11 +52,11 @@ impl Vocabulary<'_> {
     }
 }
 
-fn read_lines(text: &[u8]) -> Result<AHashMap<String, u32>, TextError> {
+fn read_lines(text: &[u8]) -> Result<Tokens, TextError> {
     let text = std::str::from_utf8(text).map_err(|e| TextError::VocabularyNotUtf8 {
         line: 1 + text[..e.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count(),
     })?;
-    Ok(text.lines().zip(0..).map(|(line, id)| (line.trim_end().to_owned(), id)).collect())
+    Ok(Tokens::new(text.lines().map(str::trim_end).zip(0..)))
 }
 
 #[cfg(test)]
