@@ -111,6 +111,7 @@ impl Encoder {
         inputs_embeds: Option<PyReadonlyArray<'py, f32, numpy::Ix3>>,
         attention_mask: Ids<'py>,
         token_type_ids: Ids<'py>,
+        task_type_ids: Ids<'py>,
         position_ids: Ids<'py>,
         compute_padding: bool,
         output_hidden_states: bool,
@@ -118,8 +119,9 @@ impl Encoder {
     ) -> PyResult<Outputs<'py>> {
         let shape = input_ids.as_ref().map(shape).or(inputs_embeds.as_ref().map(shape)).unwrap_or_default();
         let (rows, width) = (shape.first().copied().unwrap_or(0), shape.get(1).copied().unwrap_or(0));
-        let [ids, mask, types, positions] =
-            [copy(input_ids)?, copy(attention_mask)?, copy(token_type_ids)?, copy(position_ids)?];
+        let [ids, mask, types, tasks, positions] =
+            [input_ids, attention_mask, token_type_ids, task_type_ids, position_ids].map(copy);
+        let (ids, mask, types, tasks, positions) = (ids?, mask?, types?, tasks?, positions?);
         let embeds = copy(inputs_embeds)?;
         let padded = Padded {
             rows,
@@ -128,6 +130,7 @@ impl Encoder {
             embeds: embeds.as_deref(),
             mask: mask.as_deref(),
             types: types.as_deref(),
+            tasks: tasks.as_deref(),
             positions: positions.as_deref(),
             compute_padding,
             selected: None,
@@ -154,7 +157,7 @@ impl Encoder {
 
     /// A forward pass of a training step: last hidden states, pooled vectors, logits, and what `backward` needs.
     /// selected (B, W): 1 for the tokens that a head on tokens reads, whose logits then come as (M, outputs).
-    /// dropout: (seed, rates of hidden states, of attention's probabilities, of what the head reads).
+    /// dropout: (seed, rates of hidden states, of attention's probabilities, of what the head reads, of what the pooler reads).
     #[expect(clippy::too_many_arguments, reason = "the arguments of transformers' forward")]
     fn record<'py>(
         &self,
@@ -162,17 +165,18 @@ impl Encoder {
         input_ids: PyReadonlyArray<'py, i64, numpy::Ix2>,
         attention_mask: Ids<'py>,
         token_type_ids: Ids<'py>,
+        task_type_ids: Ids<'py>,
         position_ids: Ids<'py>,
         compute_padding: bool,
         selected: Ids<'py>,
-        dropout: Option<(u64, f32, f32, f32)>,
+        dropout: Option<(u64, f32, f32, f32, f32)>,
         gradient_checkpointing: bool,
     ) -> PyResult<Recorded<'py>> {
         let shape = shape(&input_ids);
         let (rows, width) = (shape[0], shape[1]);
-        let given = [Some(input_ids), attention_mask, token_type_ids, position_ids, selected];
-        let [ids, mask, types, positions, selected] = given.map(copy);
-        let (ids, mask, types, positions, selected) = (ids?, mask?, types?, positions?, selected?);
+        let given = [Some(input_ids), attention_mask, token_type_ids, task_type_ids, position_ids, selected];
+        let [ids, mask, types, tasks, positions, selected] = given.map(copy);
+        let (ids, mask, types, tasks, positions, selected) = (ids?, mask?, types?, tasks?, positions?, selected?);
         let padded = Padded {
             rows,
             width,
@@ -180,11 +184,12 @@ impl Encoder {
             embeds: None,
             mask: mask.as_deref(),
             types: types.as_deref(),
+            tasks: tasks.as_deref(),
             positions: positions.as_deref(),
             compute_padding,
             selected: selected.as_deref(),
         };
-        let dropout = dropout.map(|(seed, hidden, attention, head)| Dropout { seed, hidden, attention, head });
+        let dropout = dropout.map(|(seed, hidden, attention, head, pooler)| Dropout { seed, hidden, attention, head, pooler });
         let recipe = Recipe { dropout, checkpointing: gradient_checkpointing };
         let threads = threads()?;
         let (out, recording, selected) = enter_long(py, |cancel| {

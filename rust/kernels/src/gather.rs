@@ -125,8 +125,8 @@ impl Lookup<'_> {
 ///
 /// # Panics
 /// If the shapes disagree or an id has no row: the caller has checked them.
-pub fn gather_add<const N: usize>(level: Level, sources: [(Lookup, &[u32]); N], mut out: MatMut) {
-    for (source, ids) in &sources {
+pub fn gather_add(level: Level, sources: &[(Lookup, &[u32])], mut out: MatMut) {
+    for (source, ids) in sources {
         assert_eq!((source.cols(), ids.len()), (out.cols(), out.rows()), "gather_add: a table and its ids");
     }
     for t in 0..out.rows() {

@@ -3,12 +3,34 @@
 //!   y = (x - mean) / sqrt(var + eps) * weight + bias,  mean and (biased) variance of the row
 //!
 //! The variance is summed over (x - mean)^2 in a second pass: one pass over x^2 cancels when the mean is large.
+//! RMSNorm (Zhang and Sennrich 2019, arXiv 1910.07467) takes 0 for the mean.
 
 use crate::isa::{Isa, Kernel, Level, dispatch};
 use crate::mat::{Mat, MatMut};
 use crate::narrow::{Form, Narrow, NarrowRows};
 use crate::rows::{sum, sum_of_squares, zip_map};
 use crate::threads::{Disjoint, Threads};
+
+/// What a norm takes for the mean of a row, and adds to its variance.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Norm {
+    /// Whether the mean is subtracted; else it counts as 0: RMSNorm.
+    pub centred: bool,
+    pub eps: f32,
+}
+
+impl Norm {
+    #[inline(always)]
+    pub(crate) fn mean<I: Isa>(self, isa: I, x: &[f32]) -> f32 {
+        if self.centred { sum(isa, x) / x.len() as f32 } else { 0.0 }
+    }
+
+    /// One by the root of variance and eps.
+    #[inline(always)]
+    pub(crate) fn scale<I: Isa>(self, isa: I, x: &[f32], mean: f32) -> f32 {
+        1.0 / (sum_of_squares(isa, x, mean) / x.len() as f32 + self.eps).sqrt()
+    }
+}
 
 /// Normalises each row of `x` (T, H) into `out` (T, H), and while it is in the cache into `narrow` (T, H) too, where the next
 /// product wants another form than floats; `weight` and `bias` are (H,).
@@ -25,7 +47,7 @@ pub fn layer_norm(
     x: Mat,
     weight: &[f32],
     bias: &[f32],
-    eps: f32,
+    norm: Norm,
     out: MatMut,
     narrow: &mut Narrow,
 ) {
@@ -40,7 +62,7 @@ pub fn layer_norm(
         // SAFETY: the blocks of rows do not overlap.
         let (out, narrow) =
             unsafe { (out.block(rows.clone(), 0..x.cols()), narrow.rows_of(if floats { 0..0 } else { rows.clone() })) };
-        dispatch(level, LayerNorm { x: x.rows_of(rows), weight, bias, eps, out, narrow });
+        dispatch(level, LayerNorm { x: x.rows_of(rows), weight, bias, norm, out, narrow });
     });
 }
 
@@ -48,7 +70,7 @@ struct LayerNorm<'a> {
     x: Mat<'a>,
     weight: &'a [f32],
     bias: &'a [f32],
-    eps: f32,
+    norm: Norm,
     out: MatMut<'a>,
     narrow: NarrowRows<'a>,
 }
@@ -59,7 +81,7 @@ impl Kernel for LayerNorm<'_> {
     fn run<I: Isa>(mut self, isa: I) {
         for r in 0..self.x.rows() {
             let out = self.out.row_mut(r);
-            layer_norm_row(isa, self.x.row(r), self.weight, self.bias, self.eps, out);
+            layer_norm_row(isa, self.x.row(r), self.weight, self.bias, self.norm, out);
             self.narrow.set(isa, r, out);
         }
     }
@@ -67,12 +89,9 @@ impl Kernel for LayerNorm<'_> {
 
 #[inline(always)]
 #[rustfmt::skip]
-fn layer_norm_row<I: Isa>(isa: I, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
-    let n = x.len() as f32;
-    let mean = sum(isa, x) / n;
-    let variance = sum_of_squares(isa, x, mean) / n;
-    let centre = isa.splat(mean);
-    let scale = isa.splat(1.0 / (variance + eps).sqrt());
+fn layer_norm_row<I: Isa>(isa: I, x: &[f32], weight: &[f32], bias: &[f32], norm: Norm, out: &mut [f32]) {
+    let mean = norm.mean(isa, x);
+    let (centre, scale) = (isa.splat(mean), isa.splat(norm.scale(isa, x, mean)));
     zip_map(isa, [x, weight, bias], out, #[inline(always)] |[x, w, b]| {
         isa.mul_add(isa.mul(isa.sub(x, centre), scale), w, b)
     });
@@ -86,12 +105,14 @@ mod tests {
     use crate::naive;
     use crate::testing::{Guarded, Random, assert_same_bits, for_every_level, lanes, nans, ulp};
 
-    const EPS: f32 = 1e-12;
+    const NORM: Norm = Norm { centred: true, eps: 1e-12 };
+    const RMS: Norm = Norm { centred: false, eps: 1e-6 };
 
     /// Normalises dense rows of `cols` through operands that lie `gap` apart and off every cache line.
     fn normalised(
         level: Level,
         threads: usize,
+        norm: Norm,
         x: &[f32],
         [weight, bias]: [&[f32]; 2],
         gap: usize,
@@ -108,7 +129,7 @@ mod tests {
             x.mat(),
             weight.slice(),
             bias.slice(),
-            EPS,
+            norm,
             out.mat_mut(),
             &mut Narrow::default(),
         );
@@ -116,13 +137,13 @@ mod tests {
     }
 
     /// As stated.
-    fn check(level: Level, row: &[f32], [weight, bias]: [&[f32]; 2]) {
-        let got = normalised(level, 1, row, [weight, bias], 0, 0);
+    fn check(level: Level, norm: Norm, row: &[f32], [weight, bias]: [&[f32]; 2]) {
+        let got = normalised(level, 1, norm, row, [weight, bias], 0, 0);
         let x = || row.iter().map(|x| f64::from(*x));
         let (n, largest) = (row.len() as f64, x().fold(0f64, |a, b| a.max(b.abs())));
-        let mean = x().sum::<f64>() / n;
-        let sigma = (x().map(|x| (x - mean).powi(2)).sum::<f64>() / n + f64::from(EPS)).sqrt();
-        for (i, exact) in naive::layer_norm(row, weight, bias, EPS).into_iter().enumerate() {
+        let mean = if norm.centred { x().sum::<f64>() / n } else { 0.0 };
+        let sigma = (x().map(|x| (x - mean).powi(2)).sum::<f64>() / n + f64::from(norm.eps)).sqrt();
+        for (i, exact) in naive::layer_norm(row, weight, bias, norm).into_iter().enumerate() {
             let allowed = 3.0 * 2f64.powi(-23) * f64::from(weight[i].abs()) * largest / sigma + 0.5 * ulp(exact);
             let error = (f64::from(got[i]) - exact).abs();
             assert!(error <= allowed, "{i} of {}: {}, not {exact}: {error:e} > {allowed:e}", row.len(), got[i]);
@@ -137,7 +158,7 @@ mod tests {
                 let parameters = [&random.floats(len)[..], &random.floats(len)];
                 for (spread, mean) in [(1.0, 0.0), (1e-3, 0.0), (1e6, 0.0), (1e-15, 0.0), (1.0, 100.0)] {
                     let row: Vec<f32> = random.floats(len).iter().map(|x| x * spread + mean).collect();
-                    check(level, &row, parameters);
+                    [NORM, RMS].into_iter().for_each(|norm| check(level, norm, &row, parameters));
                 }
             }
         });
@@ -150,10 +171,12 @@ mod tests {
             for (rows, cols) in (0..=4 * lanes(level) + 3).map(|cols| (3, cols)).chain([(0, 5), (700, 257)]) {
                 let (weight, bias) = (random.floats(cols), random.floats(cols));
                 let x = random.floats(rows * cols);
-                let expected: Vec<f32> =
-                    x.chunks(cols.max(1)).flat_map(|row| normalised(level, 1, row, [&weight, &bias], 0, 0)).collect();
+                let expected: Vec<f32> = x
+                    .chunks(cols.max(1))
+                    .flat_map(|row| normalised(level, 1, NORM, row, [&weight, &bias], 0, 0))
+                    .collect();
                 for offset in 0..if rows < 10 { lanes(level) } else { 3 } {
-                    let got = normalised(level, 1 + offset % 3, &x, [&weight, &bias], offset % 5, offset);
+                    let got = normalised(level, 1 + offset % 3, NORM, &x, [&weight, &bias], offset % 5, offset);
                     assert_same_bits(&got, &expected, format_args!("({rows}, {cols}) at {offset}"));
                 }
             }
@@ -166,11 +189,11 @@ mod tests {
             for len in 1..=4 * lanes(level) + 3 {
                 let parameters = [&vec![1.0; len][..], &vec![0.0; len]];
                 let clean = Random(7).floats(3 * len);
-                let expected = normalised(level, 1, &clean, parameters, 1, 1);
+                let expected = normalised(level, 1, NORM, &clean, parameters, 1, 1);
                 for poison in nans().into_iter().chain([f32::INFINITY, f32::NEG_INFINITY]) {
                     let mut x = clean.clone();
                     x[len + len / 2] = poison;
-                    let got = normalised(level, 1, &x, parameters, 1, 1);
+                    let got = normalised(level, 1, NORM, &x, parameters, 1, 1);
                     assert!(got[len..2 * len].iter().all(|y| y.is_nan()), "{poison} in a row of {len}");
                     assert_same_bits(&got[..len], &expected[..len], format_args!("{len}"));
                     assert_same_bits(&got[2 * len..], &expected[2 * len..], format_args!("{len}"));
@@ -184,7 +207,7 @@ mod tests {
         for_every_level(|level| {
             for value in [0.0, -0.0, 1e-45, -1e-40, 0.5, -3.0, 1e30] {
                 let bias = Random(8).floats(8);
-                let got = normalised(level, 1, &[value; 8], [&[2.0; 8], &bias], 0, 0);
+                let got = normalised(level, 1, NORM, &[value; 8], [&[2.0; 8], &bias], 0, 0);
                 assert_same_bits(&got, &bias, format_args!("{value:e}"));
             }
         });
@@ -193,7 +216,7 @@ mod tests {
     #[test]
     fn a_variance_beyond_f32_leaves_the_bias() {
         for_every_level(|level| {
-            let got = normalised(level, 1, &[1e30, -1e30, 1e25, 0.0], [&[1.0; 4], &[0.5; 4]], 0, 0);
+            let got = normalised(level, 1, NORM, &[1e30, -1e30, 1e25, 0.0], [&[1.0; 4], &[0.5; 4]], 0, 0);
             assert_same_bits(&got, &[0.5; 4], format_args!("huge"));
         });
     }
@@ -207,7 +230,7 @@ mod tests {
             let row: Vec<f32> = elements.iter().map(|e| e.0).collect();
             let weight: Vec<f32> = elements.iter().map(|e| e.1).collect();
             let bias: Vec<f32> = elements.iter().map(|e| e.2).collect();
-            for_every_level(|level| check(level, &row, [&weight, &bias]));
+            for_every_level(|level| [NORM, RMS].into_iter().for_each(|norm| check(level, norm, &row, [&weight, &bias])));
         }
     }
 }

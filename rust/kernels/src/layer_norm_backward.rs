@@ -3,11 +3,12 @@
 //!   dx = (g - mean(g) - x' mean(g x')) / sigma,  g = dy weight,  x' = (x - mean(x)) / sigma,  sigma = sqrt(var + eps)
 //!   dweight = sum of dy x',  dbias = sum of dy  over the rows
 //!
-//! Mean and variance are found again from x: two passes over a row in the cache, against two more numbers to keep for it.
+//! (and where the norm is not centred, with 0 for both means but that of g x'). Mean and variance are found again from x: two passes over a row in the cache, against two more numbers to keep for it.
 
 use crate::isa::{Isa, Kernel, Level, dispatch_floats};
+use crate::layer_norm::Norm;
 use crate::mat::{Mat, MatMut};
-use crate::rows::{sum, sum_of_squares, update, zip_sums};
+use crate::rows::{update, zip_sums};
 
 /// From `x` (T, H), what was normalised, and `dy` (T, H), the gradient of the result: writes the gradient of x to `dx` (T, H),
 /// and adds those of `weight` and of the bias to `dweight` and `dbias` (H,), row by row; on this thread.
@@ -23,7 +24,7 @@ pub fn layer_norm_backward(
     level: Level,
     x: Mat,
     weight: &[f32],
-    eps: f32,
+    norm: Norm,
     dy: Mat,
     dx: MatMut,
     dweight: &mut [f32],
@@ -36,13 +37,13 @@ pub fn layer_norm_backward(
         "layer_norm_backward: x, dy and dx"
     );
     assert_eq!([weight.len(), dweight.len(), dbias.len()], [cols; 3], "layer_norm_backward: weight, dweight and dbias");
-    dispatch_floats(level, Backward { x, weight, eps, dy, dx, dweight, dbias });
+    dispatch_floats(level, Backward { x, weight, norm, dy, dx, dweight, dbias });
 }
 
 struct Backward<'a> {
     x: Mat<'a>,
     weight: &'a [f32],
-    eps: f32,
+    norm: Norm,
     dy: Mat<'a>,
     dx: MatMut<'a>,
     dweight: &'a mut [f32],
@@ -65,14 +66,14 @@ impl Backward<'_> {
     fn row<I: Isa>(&mut self, isa: I, r: usize) {
         let (x, dy) = (self.x.row(r), self.dy.row(r));
         let n = x.len() as f32;
-        let mean = sum(isa, x) / n;
-        let scale = 1.0 / (sum_of_squares(isa, x, mean) / n + self.eps).sqrt();
-        let (centre, scale) = (isa.splat(mean), isa.splat(scale));
+        let mean = self.norm.mean(isa, x);
+        let (centre, scale) = (isa.splat(mean), isa.splat(self.norm.scale(isa, x, mean)));
         let [g, gx] = zip_sums(isa, [x, dy, self.weight], #[inline(always)] |[x, dy, w]| {
             let g = isa.mul(dy, w);
             [g, isa.mul(g, isa.mul(isa.sub(x, centre), scale))]
         });
-        let (mean_g, mean_gx) = (isa.splat(g / n), isa.splat(-gx / n));
+        let mean_g = if self.norm.centred { g / n } else { 0.0 };
+        let (mean_g, mean_gx) = (isa.splat(mean_g), isa.splat(-gx / n));
         let out = [self.dx.row_mut(r), &mut *self.dweight, &mut *self.dbias];
         update(isa, out, [x, dy, self.weight], #[inline(always)] |[_, dweight, dbias], [x, dy, w]| {
             let unit = isa.mul(isa.sub(x, centre), scale);
@@ -88,10 +89,18 @@ mod tests {
     use crate::naive;
     use crate::testing::{Guarded, Random, assert_same_bits, for_every_level, lanes, nans, slope};
 
-    const EPS: f32 = 1e-12;
+    const NORM: Norm = Norm { centred: true, eps: 1e-12 };
+    const RMS: Norm = Norm { centred: false, eps: 1e-6 };
 
     /// dx, dweight and dbias of dense rows, through operands that lie `gap` apart and off every cache line.
-    fn backward(level: Level, [x, weight, dy]: [&[f32]; 3], start: f32, gap: usize, offset: usize) -> [Vec<f32>; 3] {
+    fn backward(
+        level: Level,
+        norm: Norm,
+        [x, weight, dy]: [&[f32]; 3],
+        start: f32,
+        gap: usize,
+        offset: usize,
+    ) -> [Vec<f32>; 3] {
         let cols = weight.len();
         let rows = x.len() / cols.max(1);
         let [x, dy] = [(x, 0), (dy, 1)].map(|(m, o)| Guarded::new(m, rows, cols, gap, offset + o));
@@ -102,7 +111,7 @@ mod tests {
             level,
             x.mat(),
             weight.slice(),
-            EPS,
+            norm,
             dy.mat(),
             dx.mat_mut(),
             dweight.slice(),
@@ -114,17 +123,17 @@ mod tests {
     #[test]
     fn the_twin_is_the_derivative_of_the_forward_twin() {
         let mut random = Random(31);
-        for len in [2, 5, 33] {
+        for (len, norm) in [2, 5, 33].into_iter().flat_map(|len| [(len, NORM), (len, RMS)]) {
             let [x, weight, bias, dy] = std::array::from_fn(|_| random.floats(len));
             let loss = |x: &[f32], weight: &[f32], bias: &[f32]| -> f64 {
-                naive::layer_norm(x, weight, bias, EPS).iter().zip(&dy).map(|(y, d)| y * f64::from(*d)).sum()
+                naive::layer_norm(x, weight, bias, norm).iter().zip(&dy).map(|(y, d)| y * f64::from(*d)).sum()
             };
             let with = |xs: &[f32], i: usize, x: f64| {
                 let mut xs = xs.to_vec();
                 xs[i] = x as f32;
                 xs
             };
-            let twin = naive::layer_norm_backward(&x, &weight, EPS, &dy);
+            let twin = naive::layer_norm_backward(&x, &weight, norm, &dy);
             for i in 0..len {
                 let slopes = [
                     slope(|v| loss(&with(&x, i, v), &weight, &bias), f64::from(x[i])),
@@ -145,15 +154,16 @@ mod tests {
         for_every_level(|level| {
             for len in (1..=4 * lanes(level) + 3).chain([384, 768, 1000, 4096]) {
                 let weight = random.floats(len);
-                for (spread, mean) in [(1.0, 0.0), (1e-3, 0.0), (1e6, 0.0), (1e-15, 0.0), (1.0, 100.0)] {
+                let spreads = [(1.0, 0.0), (1e-3, 0.0), (1e6, 0.0), (1e-15, 0.0), (1.0, 100.0)];
+                for ((spread, mean), norm) in spreads.into_iter().flat_map(|s| [(s, NORM), (s, RMS)]) {
                     let x: Vec<f32> = random.floats(len).iter().map(|x| x * spread + mean).collect();
                     let dy = random.floats(len);
-                    let [dx, dweight, dbias] = backward(level, [&x, &weight, &dy], 0.0, 0, 0);
-                    let [exact_dx, exact_dweight, exact_dbias] = naive::layer_norm_backward(&x, &weight, EPS, &dy);
+                    let [dx, dweight, dbias] = backward(level, norm, [&x, &weight, &dy], 0.0, 0, 0);
+                    let [exact_dx, exact_dweight, exact_dbias] = naive::layer_norm_backward(&x, &weight, norm, &dy);
                     let n = len as f64;
                     let xs = || x.iter().map(|x| f64::from(*x));
-                    let centre = xs().sum::<f64>() / n;
-                    let sigma = (xs().map(|x| (x - centre).powi(2)).sum::<f64>() / n + f64::from(EPS)).sqrt();
+                    let centre = if norm.centred { xs().sum::<f64>() / n } else { 0.0 };
+                    let sigma = (xs().map(|x| (x - centre).powi(2)).sum::<f64>() / n + f64::from(norm.eps)).sqrt();
                     let a = xs().fold(0f64, |a, x| a.max(x.abs())) / sigma;
                     let g = dy.iter().zip(&weight).fold(0f64, |g, (d, w)| g.max(f64::from(d * w).abs()));
                     for i in 0..len {
@@ -181,11 +191,11 @@ mod tests {
                     let [_, dweight, dbias] = &mut expected;
                     let mut dx = vec![0.0; cols];
                     let [x, dy] = [x, dy].map(|row| Mat::dense(row, 1, cols));
-                    layer_norm_backward(level, x, &weight, EPS, dy, MatMut::dense(&mut dx, 1, cols), dweight, dbias);
+                    layer_norm_backward(level, x, &weight, NORM, dy, MatMut::dense(&mut dx, 1, cols), dweight, dbias);
                     expected[0].extend(dx);
                 }
                 for offset in 0..lanes(level) {
-                    let got = backward(level, [&x, &weight, &dy], 0.25, offset % 5, offset);
+                    let got = backward(level, NORM, [&x, &weight, &dy], 0.25, offset % 5, offset);
                     for (got, expected) in got.iter().zip(&expected) {
                         assert_same_bits(got, expected, format_args!("({rows}, {cols}) at {offset}"));
                     }
@@ -201,11 +211,11 @@ mod tests {
                 let mut random = Random(34);
                 let weight = vec![1.0; len];
                 let [clean, dy] = std::array::from_fn(|_| random.floats(3 * len));
-                let [expected, ..] = backward(level, [&clean, &weight, &dy], 0.0, 1, 1);
+                let [expected, ..] = backward(level, NORM, [&clean, &weight, &dy], 0.0, 1, 1);
                 for poison in nans().into_iter().chain([f32::INFINITY, f32::NEG_INFINITY]) {
                     let mut x = clean.clone();
                     x[len + len / 2] = poison;
-                    let [dx, dweight, dbias] = backward(level, [&x, &weight, &dy], 0.0, 1, 1);
+                    let [dx, dweight, dbias] = backward(level, NORM, [&x, &weight, &dy], 0.0, 1, 1);
                     assert!(dx[len..2 * len].iter().chain(&dweight).all(|y| y.is_nan()), "{poison} in a row of {len}");
                     assert!(dbias.iter().all(|y| y.is_finite()));
                     assert_same_bits(&dx[..len], &expected[..len], format_args!("{len}"));

@@ -139,6 +139,12 @@ impl<'a, T: Copy> MatMut<'a, T> {
     ///
     /// # Panics
     /// If others may write between the rows.
+    /// Copies all elements of `x`, whose shape must be this one.
+    pub fn copy(&mut self, x: Mat<T>) {
+        assert_eq!((x.rows(), x.cols()), (self.rows, self.cols), "copy: shapes");
+        (0..self.rows).for_each(|r| self.row_mut(r).copy_from_slice(x.row(r)));
+    }
+
     pub fn view(&self) -> Mat<'_, T> {
         assert!(self.alone, "a view of some columns");
         // SAFETY: the elements from the first to the last are the view's own or, between its rows, nobody's else.

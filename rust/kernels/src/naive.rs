@@ -2,6 +2,7 @@
 //!
 //! Matrices are dense and row-major. These are definitions, for tests and for readers; nothing fast calls them.
 
+use crate::layer_norm::Norm;
 use crate::math::Activation;
 use crate::optimizer::{AdamW, Sgd};
 
@@ -130,25 +131,26 @@ pub fn softmax(row: &[f32], scale: f32) -> Vec<f64> {
     e.iter().map(|e| e / sum).collect()
 }
 
-pub fn layer_norm(row: &[f32], weight: &[f32], bias: &[f32], eps: f32) -> Vec<f64> {
+pub fn layer_norm(row: &[f32], weight: &[f32], bias: &[f32], norm: Norm) -> Vec<f64> {
     let row: Vec<f64> = row.iter().map(|x| f64::from(*x)).collect();
     let n = row.len() as f64;
-    let mean = row.iter().sum::<f64>() / n;
+    let mean = if norm.centred { row.iter().sum::<f64>() / n } else { 0.0 };
     let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
-    let scale = 1.0 / (variance + f64::from(eps)).sqrt();
+    let scale = 1.0 / (variance + f64::from(norm.eps)).sqrt();
     row.iter().zip(weight).zip(bias).map(|((x, w), b)| (x - mean) * scale * f64::from(*w) + f64::from(*b)).collect()
 }
 
 /// The gradients of x, weight and bias, from that of the output of one row.
-pub fn layer_norm_backward(row: &[f32], weight: &[f32], eps: f32, dy: &[f32]) -> [Vec<f64>; 3] {
-    let unit = layer_norm(row, &vec![1.0; row.len()], &vec![0.0; row.len()], eps);
+pub fn layer_norm_backward(row: &[f32], weight: &[f32], norm: Norm, dy: &[f32]) -> [Vec<f64>; 3] {
+    let unit = layer_norm(row, &vec![1.0; row.len()], &vec![0.0; row.len()], norm);
     let dbias: Vec<f64> = dy.iter().map(|d| f64::from(*d)).collect();
     let g: Vec<f64> = dbias.iter().zip(weight).map(|(d, w)| d * f64::from(*w)).collect();
     let mean = |xs: &mut dyn Iterator<Item = f64>| xs.sum::<f64>() / row.len() as f64;
     let x = || row.iter().map(|x| f64::from(*x));
-    let centre = mean(&mut x());
-    let sigma = (mean(&mut x().map(|x| (x - centre).powi(2))) + f64::from(eps)).sqrt();
-    let (mean_g, mean_gx) = (mean(&mut g.iter().copied()), mean(&mut g.iter().zip(&unit).map(|(g, x)| g * x)));
+    let centred = |mean: f64| if norm.centred { mean } else { 0.0 };
+    let centre = centred(mean(&mut x()));
+    let sigma = (mean(&mut x().map(|x| (x - centre).powi(2))) + f64::from(norm.eps)).sqrt();
+    let (mean_g, mean_gx) = (centred(mean(&mut g.iter().copied())), mean(&mut g.iter().zip(&unit).map(|(g, x)| g * x)));
     let dx = g.iter().zip(&unit).map(|(g, x)| (g - mean_g - x * mean_gx) / sigma).collect();
     [dx, dbias.iter().zip(&unit).map(|(d, x)| d * x).collect(), dbias]
 }
@@ -250,4 +252,24 @@ pub fn gather_add(tables: &[(&[f32], &[u32])], width: usize) -> Vec<f64> {
     let tokens = tables.first().map_or(0, |(_, ids)| ids.len());
     let element = |t: usize, j: usize| tables.iter().map(|(x, ids)| f64::from(x[ids[t] as usize * width + j])).sum();
     (0..tokens).flat_map(|t| (0..width).map(move |j| (t, j))).map(|(t, j)| element(t, j)).collect()
+}
+
+/// Rows whose first half is activated and multiplied by the second.
+pub fn gate(act: Activation, row: &[f32]) -> Vec<f64> {
+    let (gate, x) = row.split_at(row.len() / 2);
+    gate.iter().zip(x).map(|(gate, x)| activation(act, f64::from(*gate)) * f64::from(*x)).collect()
+}
+
+/// Each pair of channels of each head of a row, turned by the angle whose cosine and sine stand in `turn`.
+pub fn rotary(row: &[f32], turn: &[f32], head_dim: usize, interleaved: bool) -> Vec<f64> {
+    let half = turn.len() / 2;
+    let mut out: Vec<f64> = row.iter().map(|x| f64::from(*x)).collect();
+    for head in out.chunks_exact_mut(head_dim) {
+        for i in 0..half {
+            let (a, b) = if interleaved { (2 * i, 2 * i + 1) } else { (i, i + half) };
+            let (cos, sin) = (f64::from(turn[i]), f64::from(turn[half + i]));
+            (head[a], head[b]) = (head[a] * cos - head[b] * sin, head[b] * cos + head[a] * sin);
+        }
+    }
+    out
 }

@@ -4,7 +4,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use ferroformer_kernels::{
-    Activation, Epilogue, Heads, Level, Lookup, Mat, MatMut, Narrow, PackedLinear, Precision, Probabilities, Qkv,
+    Activation, Epilogue, Heads, Level, Lookup, Mat, MatMut, Narrow, Norm, PackedLinear, Precision, Probabilities, Qkv,
     Threads, attention, attention_scratch, gather_add, layer_norm, linear, softmax,
 };
 
@@ -47,6 +47,7 @@ fn no_kernel_allocates() {
     const T: usize = 100;
     const H: usize = 72;
     const HEADS: usize = 3;
+    const NORM: Norm = Norm { centred: true, eps: 1e-12 };
     let x = vec![0.5; T * 3 * H];
     let mat = |cols| Mat::dense(&x[..T * cols], T, cols);
     let (mut wide, mut out) = (vec![0.0; T * 3 * H], vec![0.0; T * H]);
@@ -63,7 +64,7 @@ fn no_kernel_allocates() {
                 linear(&Threads::serial(), mat(H), &packed, epilogue, MatMut::dense(&mut wide, T, 3 * H));
             }
             let normed = MatMut::dense(&mut out, T, H);
-            layer_norm(level, &Threads::serial(), mat(H), &x[..H], &x[..H], 1e-12, normed, &mut Narrow::default());
+            layer_norm(level, &Threads::serial(), mat(H), &x[..H], &x[..H], NORM, normed, &mut Narrow::default());
             attention(
                 level,
                 &Threads::serial(),

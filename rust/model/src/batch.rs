@@ -14,12 +14,14 @@ pub struct Padded<'a> {
     pub width: usize,
     /// (B, W); this or `embeds`.
     pub ids: Option<&'a [i64]>,
-    /// (B, W, H), in place of word vectors.
+    /// (B, W, E), in place of word vectors.
     pub embeds: Option<&'a [f32]>,
     /// (B, W) of 1 and 0; all ones where there is none.
     pub mask: Option<&'a [i64]>,
     /// (B, W); zeros where there are none.
     pub types: Option<&'a [i64]>,
+    /// (B, W), of another table of the kind; zeros where there are none.
+    pub tasks: Option<&'a [i64]>,
     /// (B, W); 0, 1, 2, ... along each row where there are none.
     pub positions: Option<&'a [i64]>,
     /// Whether what is masked is computed too, as tokens that attend and that none attends to.
@@ -31,6 +33,8 @@ pub struct Padded<'a> {
 pub struct Batch<'a> {
     ids: Vec<u32>,
     types: Vec<u32>,
+    /// Empty where the model has no such table.
+    tasks: Vec<u32>,
     positions: Vec<u32>,
     /// Where a token stands in its padded row.
     columns: Vec<usize>,
@@ -49,6 +53,7 @@ pub struct Batch<'a> {
 pub(crate) struct Part<'a> {
     pub(crate) ids: &'a [u32],
     pub(crate) types: &'a [u32],
+    pub(crate) tasks: &'a [u32],
     pub(crate) positions: &'a [u32],
     pub(crate) columns: &'a [usize],
     /// As in the batch: the part's first token is number `starts[0]`.
@@ -81,30 +86,24 @@ impl Part<'_> {
 impl<'a> Batch<'a> {
     /// Every argument has B x W elements (x H for `embeds`), and every id is in its table.
     pub fn from_padded(padded: Padded<'a>, blueprint: &Blueprint) -> Result<Self> {
-        let Padded { rows, width, ids, embeds, mask, types, positions, compute_padding, selected } = padded;
-        let (limits, hidden) = (&blueprint.embeddings, blueprint.hidden_size);
+        let Padded { rows, width, ids, embeds, mask, types, tasks, positions, compute_padding, selected } = padded;
+        let (limits, size) = (Limits::new(blueprint), blueprint.embedding_size());
         let count = rows.checked_mul(width).filter(|n| *n <= u32::MAX as usize);
         let count =
             count.ok_or_else(|| ModelError::Input(format!("a batch of {rows} x {width} tokens is too large")))?;
         if width == 0 && rows > 0 {
             return Err(ModelError::Input(format!("{rows} sequences of length 0; expected at least one token")));
         }
-        let sizes = [ids, mask, types, positions, selected].map(|x| x.map(<[i64]>::len));
+        let sizes = [ids, mask, types, tasks, positions, selected].map(|x| x.map(<[i64]>::len));
         if sizes.into_iter().flatten().any(|n| n != count)
-            || embeds.is_some_and(|e| Some(e.len()) != count.checked_mul(hidden))
+            || embeds.is_some_and(|e| Some(e.len()) != count.checked_mul(size))
         {
             return Err(ModelError::Input(format!("an argument does not have the shape ({rows}, {width})")));
         }
         if ids.is_some() == embeds.is_some() {
             return Err(ModelError::Input("You must specify exactly one of input_ids or inputs_embeds".to_owned()));
         }
-        if positions.is_none() && width > limits.positions {
-            let limit = limits.positions;
-            return Err(ModelError::Input(format!(
-                "sequences of {width} tokens are longer than the model's {limit} positions"
-            )));
-        }
-        let embeds = embeds.map(|e| Mat::dense(e, count, hidden));
+        let embeds = embeds.map(|e| Mat::dense(e, count, size));
         let mut batch = Batch { embeds, ..Self::empty(width) };
         batch.keys = compute_padding.then(Vec::new);
         batch.selected = selected.map(|_| vec![]);
@@ -115,14 +114,19 @@ impl<'a> Batch<'a> {
             if let Some(keys) = &mut batch.keys {
                 keys.push(tokens.clone().count());
             }
-            let padding = all.filter(|i| compute_padding && !is_token(*i));
+            let padding = all.clone().filter(|i| compute_padding && !is_token(*i));
+            let given = positions.map(|x| x[all.clone()].to_vec());
+            let row_positions = given.unwrap_or_else(|| limits.count(ids.map(|ids| &ids[all.clone()]), width));
             for i in tokens.chain(padding) {
                 let column = i % width;
                 let at = |argument, limit| Place { argument, row, column, limit };
-                batch.ids.push(ids.map_or(Ok(i as u32), |x| at("input_ids", limits.vocab_size).check(x[i]))?);
-                batch.types.push(types.map_or(Ok(0), |x| at("token_type_ids", limits.token_types).check(x[i]))?);
-                let position = positions.map_or(column as i64, |x| x[i]);
-                batch.positions.push(at("position_ids", limits.positions).check(position)?);
+                batch.ids.push(ids.map_or(Ok(i as u32), |x| at("input_ids", limits.words).check(x[i]))?);
+                batch.types.push(types.map_or(Ok(0), |x| at("token_type_ids", limits.types).check(x[i]))?);
+                let position = at("position_ids", limits.positions).check(row_positions[column]);
+                batch.positions.push(if positions.is_some() { position? } else { position.map_err(|_| limits.too_long())? });
+                if limits.tasks > 0 {
+                    batch.tasks.push(tasks.map_or(Ok(0), |x| at("task_type_ids", limits.tasks).check(x[i]))?);
+                }
                 if let (Some(places), Some(wanted)) = (&mut batch.selected, selected)
                     && wanted[i] != 0
                 {
@@ -132,7 +136,20 @@ impl<'a> Batch<'a> {
             }
             batch.starts.push(batch.ids.len());
         }
+        batch.check_gaps(blueprint)?;
         Ok(batch)
+    }
+
+    /// A distance is counted in tokens: an error where a model goes by distances and a row has padding between its tokens.
+    fn check_gaps(&self, blueprint: &Blueprint) -> Result<()> {
+        let gap = |row: &Range<usize>| self.columns[row.clone()].windows(2).any(|pair| pair[1] != pair[0] + 1);
+        match self.starts.windows(2).map(|pair| pair[0]..pair[1]).position(|row| gap(&row)) {
+            Some(row) if blueprint.counts_distances() => Err(ModelError::Input(format!(
+                "attention_mask has zeros between the ones of row {row}; a model with relative positions wants padding at one \
+                 side, and on the right where a loss is of padding too"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Of ids alone, so that nothing is borrowed.
@@ -141,13 +158,13 @@ impl<'a> Batch<'a> {
             return Err(ModelError::Input("a batch to be learned from has input_ids, not inputs_embeds".to_owned()));
         }
         let batch = Batch::from_padded(padded, blueprint)?;
-        let Batch { ids, types, positions, columns, starts, width, keys, selected, .. } = batch;
-        Ok(Batch { ids, types, positions, columns, starts, width, keys, selected, embeds: None })
+        let Batch { ids, types, tasks, positions, columns, starts, width, keys, selected, .. } = batch;
+        Ok(Batch { ids, types, tasks, positions, columns, starts, width, keys, selected, embeds: None })
     }
 
     /// Sequences end to end: `lengths[s]` tokens each.
     pub fn from_ragged(ids: &[i64], types: Option<&[i64]>, lengths: &[i64], blueprint: &Blueprint) -> Result<Self> {
-        let limits = &blueprint.embeddings;
+        let limits = Limits::new(blueprint);
         let mut batch = Self::empty(0);
         let mut next = 0usize;
         for (row, &length) in lengths.iter().enumerate() {
@@ -158,12 +175,17 @@ impl<'a> Batch<'a> {
                     ids.len() - next
                 )));
             };
+            let row_positions = limits.count(Some(&ids[next..end]), end - next);
             for (column, i) in (next..end).enumerate() {
                 let at = |argument, limit| Place { argument, row, column, limit };
-                batch.ids.push(at("token_ids", limits.vocab_size).check(ids[i])?);
+                batch.ids.push(at("token_ids", limits.words).check(ids[i])?);
                 let token_type = types.map_or(Some(0), |types| types.get(i).copied()).unwrap_or(-1);
-                batch.types.push(at("token_type_ids", limits.token_types).check(token_type)?);
-                batch.positions.push(at("position", limits.positions).check(column as i64)?);
+                batch.types.push(at("token_type_ids", limits.types).check(token_type)?);
+                let position = at("position_ids", limits.positions).check(row_positions[column]);
+                batch.positions.push(position.map_err(|_| limits.too_long())?);
+                if limits.tasks > 0 {
+                    batch.tasks.push(0);
+                }
                 batch.columns.push(column);
             }
             batch.starts.push(end);
@@ -177,9 +199,9 @@ impl<'a> Batch<'a> {
     }
 
     fn empty(width: usize) -> Self {
-        let (ids, types, positions) = (vec![], vec![], vec![]);
+        let (ids, types, tasks, positions, columns) = (vec![], vec![], vec![], vec![], vec![]);
         let starts = vec![0];
-        Batch { ids, types, positions, columns: vec![], starts, width, keys: None, selected: None, embeds: None }
+        Batch { ids, types, tasks, positions, columns, starts, width, keys: None, selected: None, embeds: None }
     }
 
     /// How many tokens a head on tokens reads, where it does not read all.
@@ -201,6 +223,7 @@ impl<'a> Batch<'a> {
         Part {
             ids: &self.ids[tokens.clone()],
             types: &self.types[tokens.clone()],
+            tasks: if self.tasks.is_empty() { &[] } else { &self.tasks[tokens.clone()] },
             positions: &self.positions[tokens.clone()],
             columns: &self.columns[tokens],
             starts,
@@ -228,6 +251,50 @@ impl<'a> Batch<'a> {
             }
         }
         parts
+    }
+}
+
+/// How many rows each table has. What has no table is not limited, but for types, which are then all 0.
+struct Limits {
+    words: usize,
+    types: usize,
+    tasks: usize,
+    positions: usize,
+    /// The position from which those are counted that are not this word's, which has it.
+    padding: Option<i64>,
+}
+
+impl Limits {
+    fn new(blueprint: &Blueprint) -> Self {
+        let e = &blueprint.embeddings;
+        Limits {
+            words: e.vocab_size,
+            types: e.token_types.unwrap_or(1),
+            tasks: e.task_types.unwrap_or(0),
+            positions: e.positions.unwrap_or(u32::MAX as usize),
+            padding: e.padding_position.map(i64::from),
+        }
+    }
+
+    /// The positions of a row whose caller gave none.
+    fn count(&self, ids: Option<&[i64]>, width: usize) -> Vec<i64> {
+        let columns = 0..width as i64;
+        match (self.padding, ids) {
+            (None, _) => columns.collect(),
+            (Some(padding), None) => columns.map(|column| column + padding + 1).collect(),
+            (Some(padding), Some(ids)) => {
+                let next = |counted: &mut i64, id: &i64| {
+                    *counted += i64::from(*id != padding);
+                    Some(if *id == padding { padding } else { *counted })
+                };
+                ids.iter().scan(padding, next).collect()
+            }
+        }
+    }
+
+    fn too_long(&self) -> ModelError {
+        let most = self.positions as i64 - self.padding.map_or(0, |padding| padding + 1);
+        ModelError::Input(format!("a sequence is longer than the model's {most} positions"))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a model is made of, in the field's words. Whoever reads a checkpoint's configuration writes one of these.
 
-use ferroformer_kernels::Activation;
+use ferroformer_kernels::{Activation, Norm};
 use serde::Deserialize;
 
 use crate::error::{ModelError, Result};
@@ -14,34 +14,82 @@ pub struct Blueprint {
     pub attention: AttentionSpec,
     pub feed_forward: FeedForwardSpec,
     pub norm: NormSpec,
+    /// What is peculiar to a layer; one for each, or none.
+    #[serde(default)]
+    pub layers: Vec<LayerSpec>,
     pub pooler: Option<PoolerSpec>,
     pub head: Option<HeadSpec>,
 }
 
-/// The sum of a token's, a position's and a token type's vector, normalised.
+/// The sum of a token's vector and, where there are such tables, its position's and its token type's; normalised, projected.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EmbeddingsSpec {
     pub vocab_size: usize,
-    pub positions: usize,
-    pub token_types: usize,
+    /// Of the vectors; the model's where it is not given.
+    #[serde(default)]
+    pub size: Option<usize>,
+    pub positions: Option<usize>,
+    pub token_types: Option<usize>,
+    /// Another table of the same kind.
+    #[serde(default)]
+    pub task_types: Option<usize>,
     /// The id of a word whose vector is not learned from where it stands in a text.
     #[serde(default)]
     pub padding: Option<u32>,
-    pub norm: EmbeddingNormSpec,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EmbeddingNormSpec {
-    pub eps: f32,
+    /// The same of a position. Positions are then counted from it, over the words that have another id; those that have this one as
+    /// their id have it as their position.
+    #[serde(default)]
+    pub padding_position: Option<u32>,
+    pub norm: Option<EmbeddingNormSpec>,
+    /// Whether a linear layer follows, from `size` to the model's.
+    #[serde(default)]
+    pub projection: bool,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct EmbeddingNormSpec {
+    pub eps: f32,
+    #[serde(default = "yes")]
+    pub bias: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AttentionSpec {
     pub heads: usize,
     pub head_dim: usize,
+    #[serde(default = "yes")]
+    pub bias: bool,
+    #[serde(default = "yes")]
+    pub output_bias: bool,
+    /// From which a layer takes one.
+    #[serde(default)]
+    pub rotary: Vec<RotarySpec>,
+    pub relative: Option<RelativeSpec>,
+}
+
+/// Queries and keys are turned by angles that grow with the position.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RotarySpec {
+    /// Of each pair of channels: its angle at position 1.
+    pub frequencies: Vec<f64>,
+    #[serde(default)]
+    pub interleaved: bool,
+    /// Whether an angle is rounded to f32, as torch does it: far from the beginning of a text that is not nothing.
+    #[serde(default)]
+    pub rounded: bool,
+}
+
+/// A learned bias for each distance of a key, in buckets that grow with it, and each head (Raffel et al. 2020, arXiv 1910.10683);
+/// one for all layers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RelativeSpec {
+    pub buckets: usize,
+    pub max_distance: usize,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -49,6 +97,11 @@ pub struct AttentionSpec {
 pub struct FeedForwardSpec {
     pub size: usize,
     pub activation: ActivationName,
+    /// Whether a second layer beside `up` is multiplied by its activated outputs.
+    #[serde(default)]
+    pub gated: bool,
+    #[serde(default = "yes")]
+    pub bias: bool,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -57,25 +110,69 @@ pub struct NormSpec {
     pub kind: NormKind,
     pub eps: f32,
     pub placement: NormPlacement,
+    #[serde(default = "yes")]
+    pub bias: bool,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NormKind {
     LayerNorm,
+    /// Without a mean and without a bias.
+    RmsNorm,
 }
 
-/// Where a block normalises: after the residual sum (post).
-#[derive(Clone, Copy, Debug, Deserialize)]
+/// Where a block normalises: after the residual sums; or what attention and feed-forward read, and then once more after the last
+/// block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NormPlacement {
     Post,
+    Pre,
 }
 
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LayerSpec {
+    /// Whose weights it has, where they are not its own: a lower layer's.
+    pub shares: Option<usize>,
+    /// How far a token attends, to either side.
+    pub window: Option<usize>,
+    /// Which of the rotations.
+    pub rotary: Option<usize>,
+    /// Whether what attention reads is normalised, where blocks do so.
+    pub attention_norm: bool,
+}
+
+impl Default for LayerSpec {
+    fn default() -> Self {
+        Self { shares: None, window: None, rotary: None, attention_norm: true }
+    }
+}
+
+/// A vector for each sequence: one token's or a mean through a dense layer.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PoolerSpec {
     pub activation: ActivationName,
+    #[serde(default)]
+    pub reads: PoolerInput,
+    #[serde(default = "yes")]
+    pub bias: bool,
+    /// After the activation.
+    #[serde(default)]
+    pub norm: Option<EmbeddingNormSpec>,
+    /// Whether what it reads is dropped as what the head reads is.
+    #[serde(default)]
+    pub dropout: bool,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PoolerInput {
+    #[default]
+    First,
+    Mean,
 }
 
 /// The last layer of a task: a linear one.
@@ -89,13 +186,20 @@ pub struct HeadSpec {
     /// Whether its weights are those of the word embeddings.
     #[serde(default)]
     pub tied: bool,
+    #[serde(default = "yes")]
+    pub bias: bool,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TransformSpec {
     pub activation: ActivationName,
-    pub eps: f32,
+    pub norm: Option<EmbeddingNormSpec>,
+    /// Its outputs; the model's size where it is not given.
+    #[serde(default)]
+    pub size: Option<usize>,
+    #[serde(default = "yes")]
+    pub bias: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
@@ -129,6 +233,33 @@ impl From<ActivationName> for Activation {
     }
 }
 
+fn yes() -> bool {
+    true
+}
+
+impl NormSpec {
+    pub(crate) fn norm(&self) -> Norm {
+        Norm { centred: self.kind == NormKind::LayerNorm, eps: self.eps }
+    }
+
+    pub(crate) fn biased(&self) -> bool {
+        self.bias && self.kind == NormKind::LayerNorm
+    }
+}
+
+impl EmbeddingNormSpec {
+    pub(crate) fn norm(self) -> Norm {
+        Norm { centred: true, eps: self.eps }
+    }
+}
+
+impl FeedForwardSpec {
+    /// The outputs of `up`, the gate's included.
+    pub(crate) fn up_size(&self) -> usize {
+        if self.gated { 2 * self.size } else { self.size }
+    }
+}
+
 impl Blueprint {
     pub fn from_json(json: &str) -> Result<Self> {
         let blueprint: Self =
@@ -137,72 +268,168 @@ impl Blueprint {
         Ok(blueprint)
     }
 
-    /// Every size is positive and small enough that their products cannot overflow.
     fn check(&self) -> Result<()> {
-        const LIMIT: usize = 1 << 31;
-        let sizes = [
-            ("hidden_size", self.hidden_size),
-            ("num_layers", self.num_layers),
-            ("embeddings.vocab_size", self.embeddings.vocab_size),
-            ("embeddings.positions", self.embeddings.positions),
-            ("embeddings.token_types", self.embeddings.token_types),
-            ("attention.heads", self.attention.heads),
-            ("attention.head_dim", self.attention.head_dim),
-            ("feed_forward.size", self.feed_forward.size),
-            ("head.outputs", self.head.map_or(1, |head| head.outputs)),
-        ];
-        for (name, size) in sizes {
-            if size == 0 || size > LIMIT {
-                return Err(ModelError::Blueprint(format!("{name} is {size}; expected 1 <= {name} <= {LIMIT}")));
-            }
-        }
-        if self.pooler.is_none() && self.head.is_some_and(|head| head.reads == HeadInput::Pooled) {
-            return Err(ModelError::Blueprint(
-                "a head reads the pooled vectors of a model without a pooler".to_owned(),
-            ));
-        }
-        if let Some(head) = self.head
-            && head.tied
-            && head.outputs != self.embeddings.vocab_size
-        {
-            return Err(ModelError::Blueprint(format!(
-                "head.outputs is {}; the word embeddings that it shares have {}",
-                head.outputs, self.embeddings.vocab_size
-            )));
-        }
-        let transform = self.head.and_then(|head| head.transform).map_or(0.0, |transform| transform.eps);
+        self.check_sizes()?;
+        self.check_layers()?;
+        self.check_head()?;
+        let embedding_norm = self.embeddings.norm.map_or(0.0, |norm| norm.eps);
+        let transform = self.head.and_then(|head| head.transform?.norm).map_or(0.0, |norm| norm.eps);
+        let pooler = self.pooler.and_then(|pooler| pooler.norm).map_or(0.0, |norm| norm.eps);
         for (name, eps) in [
-            ("embeddings.norm.eps", self.embeddings.norm.eps),
+            ("embeddings.norm.eps", embedding_norm),
             ("norm.eps", self.norm.eps),
-            ("head.transform.eps", transform),
+            ("head.transform.norm.eps", transform),
+            ("pooler.norm.eps", pooler),
         ] {
             if !(eps >= 0.0 && eps.is_finite()) {
-                return Err(ModelError::Blueprint(format!("{name} is {eps}; expected a finite number >= 0")));
+                return Err(refused(format!("{name} is {eps}; expected a finite number >= 0")));
             }
         }
         Ok(())
     }
 
-    /// All sizes that the weights' shapes come from. A pooler is left out: a file may hold one that a model does without.
+    /// Every size is positive and small enough that their products cannot overflow.
+    fn check_sizes(&self) -> Result<()> {
+        const LIMIT: usize = 1 << 31;
+        // Every slot has a name: a damaged file must not ask for a billion.
+        const MOST_LAYERS: usize = 1 << 12;
+        let e = &self.embeddings;
+        let transform = self.head.and_then(|head| head.transform?.size);
+        let sizes = [
+            ("hidden_size", Some(self.hidden_size)),
+            ("num_layers", Some(self.num_layers)),
+            ("embeddings.vocab_size", Some(e.vocab_size)),
+            ("embeddings.size", e.size),
+            ("embeddings.positions", e.positions),
+            ("embeddings.token_types", e.token_types),
+            ("embeddings.task_types", e.task_types),
+            ("attention.heads", Some(self.attention.heads)),
+            ("attention.head_dim", Some(self.attention.head_dim)),
+            ("attention.relative.buckets", self.attention.relative.map(|relative| relative.buckets)),
+            ("feed_forward.size", Some(self.feed_forward.size)),
+            ("head.outputs", self.head.map(|head| head.outputs)),
+            ("head.transform.size", transform),
+        ];
+        for (name, size) in sizes {
+            if let Some(size) = size.filter(|size| *size == 0 || *size > LIMIT) {
+                return Err(refused(format!("{name} is {size}; expected 1 <= {name} <= {LIMIT}")));
+            }
+        }
+        if self.num_layers > MOST_LAYERS {
+            return Err(refused(format!("num_layers is {}; at most {MOST_LAYERS} are supported", self.num_layers)));
+        }
+        if !e.projection && self.embedding_size() != self.hidden_size {
+            let problem = format!("embeddings.size is {}, hidden_size {}", self.embedding_size(), self.hidden_size);
+            return Err(refused(format!("{problem}: a projection is needed")));
+        }
+        Ok(())
+    }
+
+    fn check_layers(&self) -> Result<()> {
+        let (count, layers) = (self.layers.len(), self.num_layers);
+        if count != 0 && count != layers {
+            return Err(refused(format!("layers has {count} entries; expected none or num_layers = {layers}")));
+        }
+        for (i, layer) in self.layers.iter().enumerate() {
+            if !layer.attention_norm && !self.pre_norm() {
+                return Err(refused(format!("layer {i} has no norm after attention")));
+            }
+            if layer.shares.is_some_and(|j| j >= i || self.layers[j].shares.is_some()) {
+                return Err(refused(format!("layer {i} shares the weights of no lower layer that has its own")));
+            }
+            if layer.rotary.is_some_and(|r| r >= self.attention.rotary.len()) {
+                return Err(refused(format!("layer {i} has a rotation that attention.rotary lacks")));
+            }
+        }
+        let dim = self.attention.head_dim;
+        if self.attention.rotary.iter().any(|rotary| 2 * rotary.frequencies.len() > dim) {
+            return Err(refused(format!("a rotation turns more than the {dim} channels of a head")));
+        }
+        Ok(())
+    }
+
+    fn check_head(&self) -> Result<()> {
+        let Some(head) = self.head else { return Ok(()) };
+        if self.pooler.is_none() && head.reads == HeadInput::Pooled {
+            return Err(refused("a head reads the pooled vectors of a model without a pooler".to_owned()));
+        }
+        if !head.tied {
+            return Ok(());
+        }
+        let reads = head.transform.and_then(|transform| transform.size).unwrap_or(self.hidden_size);
+        let words = [self.embeddings.vocab_size, self.embedding_size()];
+        if [head.outputs, reads] != words {
+            let [outputs, inputs] = words;
+            return Err(refused(format!(
+                "a head of {} outputs from {reads} cannot share word embeddings of ({outputs}, {inputs})",
+                head.outputs
+            )));
+        }
+        Ok(())
+    }
+
+    /// All that the weights' shapes come from. A pooler is left out: a file may hold one that a model does without.
     pub(crate) fn shapes(&self) -> String {
-        let EmbeddingsSpec { vocab_size, positions, token_types, .. } = &self.embeddings;
-        format!(
-            "hidden_size {}, num_layers {}, vocab_size {vocab_size}, positions {positions}, token_types {token_types}, \
-             attention {}, feed_forward {}{}",
+        let EmbeddingsSpec { vocab_size, size, positions, token_types, task_types, norm, projection, .. } =
+            &self.embeddings;
+        let layers: Vec<_> = self.layers.iter().map(|layer| (layer.shares, layer.attention_norm)).collect();
+        let plain = self.layers.iter().all(|layer| layer.shares.is_none() && layer.attention_norm);
+        let (attention, feed_forward) = (&self.attention, self.feed_forward);
+        let mut shapes = format!(
+            "hidden_size {}, num_layers {}, vocab_size {vocab_size}, positions {positions:?}, token_types {token_types:?}, \
+             task_types {task_types:?}, embeddings {size:?} norm {:?} projection {projection}, attention {} bias {} {} \
+             relative {:?}, feed_forward {} gated {} bias {}, norm {:?} {:?} bias {}",
             self.hidden_size,
             self.num_layers,
+            norm.map(|norm| norm.bias),
             self.attention_size(),
-            self.feed_forward.size,
-            self.head.map_or(String::new(), |head| {
-                let (transform, tied) = (head.transform.is_some(), head.tied);
-                format!(
-                    ", head {}{}{}",
-                    head.outputs,
-                    if transform { " transformed" } else { "" },
-                    if tied { " tied" } else { "" }
-                )
-            })
-        )
+            attention.bias,
+            attention.output_bias,
+            attention.relative.map(|relative| (relative.buckets, attention.heads)),
+            feed_forward.size,
+            feed_forward.gated,
+            feed_forward.bias,
+            self.norm.kind,
+            self.norm.placement,
+            self.norm.biased(),
+        );
+        if !plain {
+            shapes += &format!(", layers {layers:?}");
+        }
+        if let Some(head) = self.head {
+            let transform = head.transform.map(|t| (t.size, t.bias, t.norm.map(|norm| norm.bias)));
+            shapes += &format!(", head {} bias {} transform {transform:?} tied {}", head.outputs, head.bias, head.tied);
+        }
+        shapes
+    }
+
+    pub(crate) fn layer(&self, i: usize) -> LayerSpec {
+        self.layers.get(i).copied().unwrap_or_default()
+    }
+
+    /// The layers that have weights of their own.
+    pub(crate) fn own_layers(&self) -> impl Iterator<Item = usize> {
+        (0..self.num_layers).filter(|i| self.layer(*i).shares.is_none())
+    }
+
+    /// Which of the blocks, one for each of [`own_layers`](Self::own_layers), each layer has.
+    pub(crate) fn blocks(&self) -> Vec<usize> {
+        let own: Vec<usize> = self.own_layers().collect();
+        (0..self.num_layers).map(|i| own.binary_search(&self.layer(i).shares.unwrap_or(i)).unwrap_or(0)).collect()
+    }
+
+    pub(crate) fn pre_norm(&self) -> bool {
+        self.norm.placement == NormPlacement::Pre
+    }
+
+    /// Whether a token's vectors depend on how far others stand from it, beside on positions.
+    pub(crate) fn counts_distances(&self) -> bool {
+        self.attention.relative.is_some() || self.layers.iter().any(|layer| layer.window.is_some())
+    }
+
+    /// The width of what is looked up.
+    pub(crate) fn embedding_size(&self) -> usize {
+        self.embeddings.size.unwrap_or(self.hidden_size)
     }
 
     /// Whether the word embeddings are the weights of the head too.
@@ -217,19 +444,11 @@ impl Blueprint {
 
     /// The number of parameters, saturating.
     pub fn parameters(&self) -> u64 {
-        let (h, a, f) = (self.hidden_size as u64, self.attention_size() as u64, self.feed_forward.size as u64);
-        let linear = |inputs: u64, outputs: u64| inputs.saturating_add(1).saturating_mul(outputs);
-        let e = &self.embeddings;
-        let tables = (e.vocab_size as u64 + e.positions as u64 + e.token_types as u64).saturating_mul(h);
-        let block = [linear(h, a).saturating_mul(3), linear(a, h), linear(h, f), linear(f, h), 4 * h];
-        let block = block.into_iter().fold(0, u64::saturating_add);
-        let pooler = if self.pooler.is_some() { linear(h, h) } else { 0 };
-        let head = self.head.map_or(0, |head| {
-            let transform = if head.transform.is_some() { linear(h, h).saturating_add(2 * h) } else { 0 };
-            transform.saturating_add(if head.tied { head.outputs as u64 } else { linear(h, head.outputs as u64) })
-        });
-        [tables, 2 * h, block.saturating_mul(self.num_layers as u64), pooler, head]
-            .into_iter()
-            .fold(0, u64::saturating_add)
+        let sizes = crate::weights::Weights::slots(self).into_iter().map(|slot| slot.shape);
+        sizes.map(|shape| shape.iter().fold(1u64, |n, size| n.saturating_mul(*size as u64))).fold(0, u64::saturating_add)
     }
+}
+
+fn refused(problem: String) -> ModelError {
+    ModelError::Blueprint(problem)
 }

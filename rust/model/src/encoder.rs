@@ -5,23 +5,25 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use ferroformer_kernels::{Arena, Form, Level, Mat, MatMut, Precision, Threads, narrow};
+use ferroformer_kernels::{Arena, Form, Level, Mat, MatMut, Narrow, Precision, Threads};
 
 use crate::batch::{Batch, Part};
 use crate::block::Block;
-use crate::blueprint::{Blueprint, HeadInput};
+use crate::blueprint::{Blueprint, HeadInput, LayerSpec};
 use crate::cancel::Cancel;
 use crate::checkpoint::Checkpoint;
 use crate::error::{ModelError, Result};
 use crate::export;
+use crate::ingredients::{Around, Distances};
 use crate::loader::{From, Loader, Slot, Source};
 use crate::memory;
 use crate::outputs::{Outputs, PartOutputs, Want, cut, of_sequences, unpad};
 use crate::packed_file::{self, PackedFile};
 use crate::pooling::{Pooling, normalize};
+use crate::rotation;
 use crate::training::Tape;
 use crate::weights::Weights;
-use crate::workspace::{Room, Workspace};
+use crate::workspace::{Room, Rows, Workspace};
 
 pub struct Encoder {
     pub(crate) blueprint: Blueprint,
@@ -119,9 +121,12 @@ impl Encoder {
             if let Some(last) = out.last_hidden_state {
                 unpad(part, ws.hidden.mat(), last);
             }
-            self.pool_first(threads, part, ws)?;
+            if let Some(pooler) = &self.weights.pooler {
+                pooler.read(part, ws.hidden.mat(), &mut ws.pooler)?;
+                pooler.forward(threads, &mut ws.pooler)?;
+            }
             if let Some(pooled) = out.pooled {
-                of_sequences(part, ws.pooled.mat(), pooled);
+                of_sequences(part, ws.pooler.pooled.mat(), pooled);
             }
             out.logits.map_or(Ok(()), |logits| self.judge(threads, part, ws, logits))
         })?;
@@ -208,48 +213,72 @@ impl Encoder {
         check: &dyn Fn() -> Result<()>,
     ) -> Result<()> {
         check()?;
-        ws.resize(self.level, threads, &self.blueprint, [part.sequences(), part.tokens(), part.longest()])?;
-        self.each_chunk(threads, ws, |team, tokens, _, mut hidden, qkv, room| {
-            let first = &self.weights.blocks[0];
-            room.narrow.resize(first.form(), hidden.rows(), hidden.cols())?;
-            let Room { sum, narrow, .. } = room;
-            self.weights.embeddings.forward(team, part, tokens, sum.mat_mut(), hidden.reborrow(), narrow);
-            first.project(team, hidden.view(), narrow, qkv);
-            Ok(())
+        ws.resize(self.level, threads, &self.blueprint, [part.tokens(), part.longest()])?;
+        rotation::fill(&self.blueprint.attention.rotary, part.positions, &mut ws.angles)?;
+        ws.distances = self.weights.relative.as_ref().map(|relative| relative.distances(part.longest()));
+        let layers = self.layers();
+        self.each_chunk(threads, ws, |team, tokens, _, mut hidden, qkv, room, angles| {
+            let (block, around) = (layers[0], self.around(0, angles, None));
+            room.narrow.resize(block.form(), hidden.rows(), hidden.cols())?;
+            let Room { embeddings, narrow, .. } = room;
+            self.weights.embeddings.forward(team, part, tokens.clone(), embeddings, hidden.reborrow(), narrow)?;
+            block.project(team, hidden.view(), around.of(tokens), room, qkv)
         })?;
         share.hidden_state(0, part, ws);
-        for (i, block) in self.weights.blocks.iter().enumerate() {
+        for (i, block) in layers.iter().enumerate() {
             check()?;
-            block.attend(threads, part, ws, share.attention(i));
-            let next = self.weights.blocks.get(i + 1);
-            self.each_chunk(threads, ws, |team, _, context, mut hidden, qkv, room| {
-                block.finish(team, context, &mut hidden, next.map_or(Form::Floats, Block::form), room)?;
-                if let Some(next) = next {
-                    next.project(team, hidden.view(), &room.narrow, qkv);
+            let Workspace { angles, distances, qkv, context, scratch, .. } = &mut *ws;
+            let around = self.around(i, angles, distances.as_ref());
+            block.attend(threads, part, around, qkv.mat(), scratch, share.attention(i), context.mat_mut());
+            let next = layers.get(i + 1);
+            self.each_chunk(threads, ws, |team, tokens, context, mut hidden, qkv, room, angles| {
+                block.finish(team, context, &mut hidden, next.map_or(Form::Floats, |next| next.form()), room)?;
+                match (next, &self.weights.final_norm) {
+                    (Some(next), _) => {
+                        let around = self.around(i + 1, angles, None);
+                        next.project(team, hidden.view(), around.of(tokens), room, qkv)
+                    }
+                    (None, Some(norm)) => {
+                        room.sum.mat_mut().copy(hidden.view());
+                        norm.forward(team, room.sum.mat(), hidden, &mut Narrow::default());
+                        Ok(())
+                    }
+                    (None, None) => Ok(()),
                 }
-                Ok(())
             })?;
             share.hidden_state(i + 1, part, ws);
         }
         Ok(())
     }
 
-    /// `work(team, tokens, context, hidden, qkv, room)` for chunks of a part's tokens, with their rows of the workspace: chunks
+    /// The block of each layer.
+    pub(crate) fn layers(&self) -> Vec<&Block> {
+        self.blueprint.blocks().into_iter().map(|block| &self.weights.blocks[block]).collect()
+    }
+
+    /// What a layer's attention goes by, with the angles of all tokens.
+    pub(crate) fn around<'a>(&self, layer: usize, angles: &'a [Rows], bias: Option<&'a Distances>) -> Around<'a> {
+        let LayerSpec { window, rotary, .. } = self.blueprint.layer(layer);
+        let angles = rotary.map(|r| (angles[r].mat(), self.blueprint.attention.rotary[r].interleaved));
+        Around { angles, window, bias }
+    }
+
+    /// `work(team, tokens, context, hidden, qkv, room, angles)` for chunks of a part's tokens, with their rows of the workspace: chunks
     /// side by side, each on one thread, where there are enough tokens; else one chunk on all threads.
     fn each_chunk(
         &self,
         threads: &Threads,
         ws: &mut Workspace,
-        work: impl Fn(&Threads, Range<usize>, Mat, MatMut, MatMut, &mut Room) -> Result<()> + Sync,
+        work: impl Fn(&Threads, Range<usize>, Mat, MatMut, MatMut, &mut Room, &[Rows]) -> Result<()> + Sync,
     ) -> Result<()> {
-        let (context, rooms) = (ws.context.mat(), &ws.rooms);
+        let (context, rooms, angles) = (ws.context.mat(), &ws.rooms, &ws.angles);
         let chunks = chunks(context.rows(), threads.count());
         let failure = Mutex::new(None);
         let chunk = |team: &Threads, rank: usize, tokens: Range<usize>, [hidden, qkv]: [MatMut; 2]| {
             let mut room = lock(&rooms[rank]);
             let result = room
                 .resize(&self.blueprint, tokens.len())
-                .and_then(|()| work(team, tokens.clone(), context.rows_of(tokens), hidden, qkv, &mut room));
+                .and_then(|()| work(team, tokens.clone(), context.rows_of(tokens), hidden, qkv, &mut room, angles));
             if let Err(error) = result {
                 *lock(&failure) = Some(error);
             }
@@ -263,28 +292,11 @@ impl Encoder {
         failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
-    /// The first token of each sequence through the pooler, if there is one, to `ws.pooled` (S, H). What stands there for an
-    /// empty sequence means nothing.
-    fn pool_first(&self, threads: &Threads, part: &Part, ws: &mut Workspace) -> Result<()> {
-        let Some(pooler) = &self.weights.pooler else { return Ok(()) };
-        for (s, range) in part.ranges().enumerate() {
-            if !range.is_empty() {
-                ws.first.mat_mut().row_mut(s).copy_from_slice(ws.hidden.mat().row(range.start));
-            }
-        }
-        let first = ws.first.mat();
-        let mut room = lock(&ws.rooms[0]);
-        room.narrow.resize(pooler.form(), first.rows(), first.cols())?;
-        narrow(self.level, threads, first, &mut room.narrow);
-        pooler.forward(threads, first, &room.narrow, ws.pooled.mat_mut());
-        Ok(())
-    }
-
     /// What the head says of each token or sequence, to `out`, padded; zeros where there is no token.
     fn judge(&self, threads: &Threads, part: &Part, ws: &mut Workspace, out: &mut [f32]) -> Result<()> {
         let Some(head) = &self.weights.head else { return Ok(()) };
-        let Workspace { pooled, hidden, logits, head: room, .. } = ws;
-        let x = if head.reads() == HeadInput::Pooled { pooled.mat() } else { hidden.mat() };
+        let Workspace { pooler, hidden, logits, head: room, .. } = ws;
+        let x = if head.reads() == HeadInput::Pooled { pooler.pooled.mat() } else { hidden.mat() };
         logits.resize(x.rows(), head.outputs())?;
         head.forward(threads, self.weights.embeddings.tied(), x, room, logits.mat_mut())?;
         match head.reads() {

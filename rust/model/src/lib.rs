@@ -22,6 +22,7 @@ mod memory;
 mod outputs;
 mod packed_file;
 mod pooling;
+mod rotation;
 mod training;
 
 mod weights;

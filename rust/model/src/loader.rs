@@ -90,23 +90,25 @@ impl Loader<'_> {
         Ok(table)
     }
 
-    /// Layers with the same inputs side by side in one, under one name: (weight (N, K), bias (N,)) each.
-    pub(crate) fn linear(&self, name: &str, parts: &[[Slot; 2]]) -> Result<PackedLinear> {
-        let (level, precision, inputs) = (self.level, self.precision, parts[0][0].shape[1]);
-        if self.leaves_out(&parts.iter().flatten().collect::<Vec<_>>()) {
+    /// Layers with the same inputs side by side in one, under one name: weight (N, K) and, where there is one, bias (N,) of each.
+    pub(crate) fn linear(&self, name: &str, parts: &[(Slot, Option<Slot>)]) -> Result<PackedLinear> {
+        let (level, precision, inputs) = (self.level, self.precision, parts[0].0.shape[1]);
+        if self.leaves_out(&parts.iter().flat_map(|(weight, bias)| std::iter::once(weight).chain(bias)).collect::<Vec<_>>()) {
             return Ok(PackedLinear::of(level, precision, [0, 0], Stored::default()));
         }
-        let outputs = parts.iter().map(|[weight, _]| weight.shape[0]).sum();
+        let outputs = parts.iter().map(|(weight, _)| weight.shape[0]).sum();
         let words = self.place(name, PackedLinear::len(level, precision, inputs, outputs))?;
         let mut packed = PackedLinear::of(level, precision, [inputs, outputs], words);
         let From::Source(source, _) = &self.from else { return Ok(packed) };
         let mut first = 0;
-        for [weight, bias] in parts {
+        for (weight, bias) in parts {
             let outputs = first..first + weight.shape[0];
             packed.fill(self.threads, outputs.clone(), |n, rows| fill(source, weight, n * inputs, rows))?;
-            let mut biases = memory::zeroed("the model", outputs.len())?;
-            fill(source, bias, 0, &mut biases)?;
-            packed.set_bias(first, &biases);
+            if let Some(bias) = bias {
+                let mut biases = memory::zeroed("the model", outputs.len())?;
+                fill(source, bias, 0, &mut biases)?;
+                packed.set_bias(first, &biases);
+            }
             first = outputs.end;
         }
         Ok(packed)

@@ -6,16 +6,21 @@ use crate::block::Block;
 use crate::blueprint::Blueprint;
 use crate::error::{ModelError, Result};
 use crate::export::{Export, ValuesMut};
-use crate::ingredients::{Embeddings, Head, Pooler};
+use crate::ingredients::{Embeddings, Head, LayerNorm, Pooler, RelativeBias};
 use crate::loader::{Loader, Slot};
 use crate::packed_file::Piece;
 
 pub(crate) struct Weights {
     pub(crate) embeddings: Embeddings,
+    pub(crate) relative: Option<RelativeBias>,
+    /// One for each of the layers that have weights of their own.
     pub(crate) blocks: Vec<Block>,
+    pub(crate) final_norm: Option<LayerNorm>,
     pub(crate) pooler: Option<Pooler>,
     pub(crate) head: Option<Head>,
 }
+
+const FINAL_NORM: &str = "final_norm";
 
 /// Where the values of a slot lie in one of the pieces.
 pub(crate) struct Place {
@@ -34,18 +39,25 @@ impl Weights {
     /// Every slot with its shape, in the order of a checkpoint.
     pub(crate) fn slots(blueprint: &Blueprint) -> Vec<Slot> {
         let mut slots = Embeddings::slots(blueprint);
-        slots.extend((0..blueprint.num_layers).flat_map(|i| Block::slots(blueprint, &format!("layers.{i}"))));
-        slots.extend(blueprint.pooler.iter().flat_map(|_| Pooler::slots(blueprint)));
-        slots.extend(blueprint.head.iter().flat_map(|spec| Head::slots(blueprint, *spec)));
+        slots.extend(blueprint.attention.relative.map(|spec| RelativeBias::slot(blueprint, spec)));
+        slots.extend(blueprint.own_layers().flat_map(|i| Block::slots(blueprint, i)));
+        if blueprint.pre_norm() {
+            slots.extend(LayerNorm::slots(FINAL_NORM, blueprint.hidden_size, blueprint.norm.biased()));
+        }
+        slots.extend(blueprint.pooler.into_iter().flat_map(|spec| Pooler::slots(blueprint, spec)));
+        slots.extend(blueprint.head.into_iter().flat_map(|spec| Head::slots(blueprint, spec)));
         slots
     }
 
     pub(crate) fn load(loader: &Loader, blueprint: &Blueprint) -> Result<Self> {
-        let block = |i| Block::load(loader, blueprint, &format!("layers.{i}"));
-        let blocks = (0..blueprint.num_layers).map(block).collect::<Result<_>>()?;
+        let (size, norm) = (blueprint.hidden_size, blueprint.norm);
+        let relative = |spec| RelativeBias::load(loader, blueprint, spec);
+        let final_norm = || LayerNorm::load(loader, FINAL_NORM.to_owned(), size, norm.norm(), norm.biased());
         Ok(Self {
+            blocks: blueprint.own_layers().map(|i| Block::load(loader, blueprint, i)).collect::<Result<_>>()?,
             embeddings: Embeddings::load(loader, blueprint)?,
-            blocks,
+            relative: blueprint.attention.relative.map(relative).transpose()?,
+            final_norm: blueprint.pre_norm().then(final_norm).transpose()?,
             pooler: blueprint.pooler.map(|spec| Pooler::load(loader, blueprint, spec)).transpose()?,
             head: blueprint.head.map(|spec| Head::load(loader, blueprint, spec)).transpose()?,
         })
@@ -54,7 +66,9 @@ impl Weights {
     /// The weights as they lie in memory.
     pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {
         let mut pieces = self.embeddings.pieces();
+        pieces.extend(self.relative.iter().map(RelativeBias::piece));
         pieces.extend(self.blocks.iter().flat_map(Block::pieces));
+        pieces.extend(self.final_norm.iter().flat_map(LayerNorm::pieces));
         pieces.extend(self.pooler.iter().flat_map(Pooler::pieces));
         pieces.extend(self.head.iter().flat_map(Head::pieces));
         pieces
@@ -63,7 +77,9 @@ impl Weights {
     /// The same in f32, to be changed.
     pub(crate) fn floats_mut(&mut self) -> Vec<&mut [f32]> {
         let mut floats = self.embeddings.floats_mut();
+        floats.extend(self.relative.iter_mut().map(RelativeBias::floats_mut));
         floats.extend(self.blocks.iter_mut().flat_map(Block::floats_mut));
+        floats.extend(self.final_norm.iter_mut().flat_map(LayerNorm::floats_mut));
         floats.extend(self.pooler.iter_mut().flat_map(Pooler::floats_mut));
         floats.extend(self.head.iter_mut().flat_map(Head::floats_mut));
         floats
@@ -72,17 +88,21 @@ impl Weights {
     /// Of each piece in f32, whose it is.
     pub(crate) fn places(&self) -> Vec<Vec<Place>> {
         let mut places = self.embeddings.places();
+        places.extend(self.relative.iter().map(RelativeBias::place));
         places.extend(self.blocks.iter().flat_map(Block::places));
+        places.extend(self.final_norm.iter().flat_map(LayerNorm::places));
         places.extend(self.pooler.iter().flat_map(Pooler::places));
         places.extend(self.head.iter().flat_map(Head::places));
         places
     }
 
     pub(crate) fn exports(&self) -> impl Iterator<Item = Export<'_>> {
+        let relative = self.relative.iter().map(RelativeBias::export);
         let blocks = self.blocks.iter().flat_map(Block::exports);
+        let final_norm = self.final_norm.iter().flat_map(LayerNorm::exports);
         let pooler = self.pooler.iter().flat_map(Pooler::exports);
         let head = self.head.iter().flat_map(Head::exports);
-        self.embeddings.exports().chain(blocks).chain(pooler).chain(head)
+        self.embeddings.exports().chain(relative).chain(blocks).chain(final_norm).chain(pooler).chain(head)
     }
 
     /// The values of a slot, row-major, with its shape.
@@ -93,8 +113,9 @@ impl Weights {
 
     /// A slot to be written as a whole.
     pub(crate) fn slot_mut(&mut self, slot: &str) -> Result<ValuesMut<'_>> {
-        let Self { embeddings, blocks, pooler, head } = self;
-        let found = embeddings.slot_mut(slot);
+        let Self { embeddings, relative, blocks, final_norm, pooler, head } = self;
+        let found = embeddings.slot_mut(slot).or_else(|| relative.as_mut()?.slot_mut(slot));
+        let found = found.or_else(|| final_norm.as_mut()?.slot_mut(slot));
         let found = found.or_else(|| blocks.iter_mut().find_map(|block| block.slot_mut(slot)));
         let found = found.or_else(|| pooler.as_mut()?.slot_mut(slot));
         found.or_else(|| head.as_mut()?.slot_mut(slot)).ok_or_else(|| unknown(slot))

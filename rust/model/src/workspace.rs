@@ -6,7 +6,7 @@ use ferroformer_kernels::{Buffer, Level, Mat, MatMut, Narrow, Threads, attention
 
 use crate::blueprint::Blueprint;
 use crate::error::Result;
-use crate::ingredients::HeadRoom;
+use crate::ingredients::{Distances, EmbeddingRoom, HeadRoom, PoolerRoom};
 use crate::memory;
 
 /// Rows of activations, apart by a stride that suits the cache.
@@ -54,9 +54,11 @@ pub(crate) struct Workspace {
     pub(crate) qkv: Rows,
     /// (T, heads x head_dim)
     pub(crate) context: Rows,
-    /// (S, H): the first tokens and what the pooler makes of them.
-    pub(crate) first: Rows,
-    pub(crate) pooled: Rows,
+    /// (T, 2 P): of each of the model's rotations.
+    pub(crate) angles: Vec<Rows>,
+    /// The bias of each distance, where the model has one.
+    pub(crate) distances: Option<Distances>,
+    pub(crate) pooler: PoolerRoom,
     /// What the head makes of each token or sequence.
     pub(crate) logits: Rows,
     pub(crate) head: HeadRoom,
@@ -73,32 +75,34 @@ pub(crate) struct Room {
     pub(crate) narrow: Narrow,
     /// (t, H): a residual sum before its norm.
     pub(crate) sum: Rows,
-    /// (t, feed_forward.size)
+    /// (t, H): what a product reads, where that is not the residual stream.
+    pub(crate) normed: Rows,
+    /// (t, up's outputs)
     pub(crate) feed_forward: Rows,
+    pub(crate) embeddings: EmbeddingRoom,
 }
 
 impl Room {
     pub(crate) fn resize(&mut self, blueprint: &Blueprint, tokens: usize) -> Result<()> {
         self.sum.resize(tokens, blueprint.hidden_size)?;
-        self.feed_forward.resize(tokens, blueprint.feed_forward.size)
+        self.normed.resize(if blueprint.pre_norm() { tokens } else { 0 }, blueprint.hidden_size)?;
+        self.feed_forward.resize(tokens, blueprint.feed_forward.up_size())
     }
 }
 
 impl Workspace {
-    /// Room for `sequences` with `tokens` in all, the longest of `longest`.
+    /// Room for sequences with `tokens` in all, the longest of `longest`.
     pub(crate) fn resize(
         &mut self,
         level: Level,
         threads: &Threads,
         blueprint: &Blueprint,
-        [sequences, tokens, longest]: [usize; 3],
+        [tokens, longest]: [usize; 2],
     ) -> Result<()> {
         let (hidden, heads) = (blueprint.hidden_size, blueprint.attention_size());
         self.hidden.resize(tokens, hidden)?;
         self.qkv.resize(tokens, 3 * heads)?;
         self.context.resize(tokens, heads)?;
-        self.first.resize(sequences, hidden)?;
-        self.pooled.resize(sequences, hidden)?;
         self.rooms.resize_with(threads.count(), Mutex::default);
         let scratch = threads.count() * attention_scratch(level, longest, blueprint.attention.head_dim);
         self.scratch.resize(scratch).map_err(|_| memory::refused("the workspace", scratch))

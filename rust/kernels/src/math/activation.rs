@@ -37,6 +37,44 @@ impl Kernel for Apply<'_> {
     }
 }
 
+/// `call(isa, rows, f)`, f the function of an activation with its derivative: chosen once per row, not once per vector.
+macro_rules! chosen {
+    ($activation:expr, $call:ident($isa:ident, $rows:expr)) => {
+        match $activation {
+            Activation::Gelu => $call(
+                $isa,
+                $rows,
+                #[inline(always)]
+                |x| gelu($isa, x),
+            ),
+            Activation::GeluTanh => $call(
+                $isa,
+                $rows,
+                #[inline(always)]
+                |x| gelu_tanh($isa, x),
+            ),
+            Activation::Relu => $call(
+                $isa,
+                $rows,
+                #[inline(always)]
+                |x| relu($isa, x),
+            ),
+            Activation::Silu => $call(
+                $isa,
+                $rows,
+                #[inline(always)]
+                |x| silu($isa, x),
+            ),
+            Activation::Tanh => $call(
+                $isa,
+                $rows,
+                #[inline(always)]
+                |x| tanh::tanh($isa, x),
+            ),
+        }
+    };
+}
+
 /// Chooses once per slice, not once per vector.
 #[rustfmt::skip]
 #[inline(always)]
@@ -74,13 +112,7 @@ impl Kernel for Backward<'_> {
     fn run<I: Isa>(mut self, isa: I) {
         for r in 0..self.x.rows() {
             let rows = [self.x.row_mut(r), self.d.row_mut(r)];
-            match self.activation {
-                Activation::Gelu => chain(isa, rows, #[inline(always)] |x| gelu(isa, x)),
-                Activation::GeluTanh => chain(isa, rows, #[inline(always)] |x| gelu_tanh(isa, x)),
-                Activation::Relu => chain(isa, rows, #[inline(always)] |x| relu(isa, x)),
-                Activation::Silu => chain(isa, rows, #[inline(always)] |x| silu(isa, x)),
-                Activation::Tanh => chain(isa, rows, #[inline(always)] |x| tanh::tanh(isa, x)),
-            }
+            chosen!(self.activation, chain(isa, rows));
         }
     }
 }
@@ -93,6 +125,33 @@ fn chain<I: Isa>(isa: I, rows: [&mut [f32]; 2], f: impl Fn(I::V) -> (I::V, I::V)
         let (y, slope) = f(x);
         [y, isa.mul(d, slope)]
     });
+}
+
+/// (gate, x) -> (f(gate) x, x).
+#[rustfmt::skip]
+#[inline(always)]
+pub(super) fn gated<I: Isa>(isa: I, activation: Activation, [gate, x]: [&mut [f32]; 2]) {
+    #[inline(always)]
+    #[rustfmt::skip]
+    fn product<I: Isa>(isa: I, [gate, x]: [&mut [f32]; 2], f: impl Fn(I::V) -> (I::V, I::V)) {
+        update(isa, [gate], [x], #[inline(always)] |[gate], [x]| [isa.mul(f(gate).0, x)]);
+    }
+    chosen!(activation, product(isa, [gate, x]));
+}
+
+/// (gate, x, d, _) -> (f(gate) x, x, d f'(gate) x, d f(gate)).
+#[rustfmt::skip]
+#[inline(always)]
+pub(super) fn gated_chain<I: Isa>(isa: I, activation: Activation, rows: [&mut [f32]; 4]) {
+    #[inline(always)]
+    #[rustfmt::skip]
+    fn product<I: Isa>(isa: I, rows: [&mut [f32]; 4], f: impl Fn(I::V) -> (I::V, I::V)) {
+        update(isa, rows, [], #[inline(always)] |[gate, x, d, _], []| {
+            let (y, slope) = f(gate);
+            [isa.mul(y, x), x, isa.mul(isa.mul(d, slope), x), isa.mul(d, y)]
+        });
+    }
+    chosen!(activation, product(isa, rows));
 }
 
 // Each function comes with its derivative, which costs nothing where it is not used.

@@ -5,11 +5,13 @@ mod activation;
 mod contract;
 mod erf;
 mod exp;
+mod gate;
 mod tanh;
 
 pub(crate) use activation::activate;
 pub use activation::{Activation, activation_backward};
 pub(crate) use exp::exp;
+pub use gate::{gate, gate_backward};
 
 use crate::isa::Isa;
 

@@ -1,11 +1,14 @@
 //! Multi-head self-attention with its projections.
 
+use std::ops::Range;
+
 use ferroformer_kernels::{
-    Dropout, Epilogue, Form, Heads, Level, Mat, MatMut, Narrow, Output, Precision, Probabilities, Qkv, Threads,
-    attention, attention_backward, narrow,
+    Dropout, Epilogue, Form, Heads, Level, Mat, MatMut, Narrow, Output, Precision, Probabilities, Qkv, Threads, Turn,
+    attention, attention_backward, narrow, rotary,
 };
 
-use super::Linear;
+use super::linear::Layer;
+use super::{Distances, Linear};
 use crate::batch::Part;
 use crate::blueprint::{AttentionSpec, Blueprint};
 use crate::error::Result;
@@ -20,32 +23,52 @@ pub(crate) struct SelfAttention {
     /// H to 3 x heads x head_dim: queries, keys and values of a token side by side.
     projection: Linear,
     output: Linear,
-    spec: AttentionSpec,
+    heads: usize,
+    head_dim: usize,
     level: Level,
+}
+
+/// What a layer's attention goes by beside its weights.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Around<'a> {
+    /// (T, 2 P): of all tokens, and whether pairs are neighbours.
+    pub(crate) angles: Option<(Mat<'a>, bool)>,
+    /// How far a token attends.
+    pub(crate) window: Option<usize>,
+    /// For each head and distance.
+    pub(crate) bias: Option<&'a Distances>,
+}
+
+impl<'a> Around<'a> {
+    /// With the angles of some tokens alone.
+    pub(crate) fn of(self, tokens: Range<usize>) -> Self {
+        Around { angles: self.angles.map(|(angles, interleaved)| (angles.rows_of(tokens), interleaved)), ..self }
+    }
 }
 
 /// Where the attention probabilities of a part go, if anywhere: (S, heads, W, W) for padded rows of width W.
 pub(crate) type AttentionOutput<'a> = Option<&'a mut [f32]>;
 
-fn projection_parts(blueprint: &Blueprint, scope: &str) -> Vec<(String, usize)> {
-    ["query", "key", "value"].map(|name| (format!("{scope}.{name}"), blueprint.attention_size())).into()
+fn projection_parts(blueprint: &Blueprint, scope: &str) -> Vec<Layer> {
+    let part = |name| Layer::new(format!("{scope}.{name}"), blueprint.attention_size(), blueprint.attention.bias);
+    ["query", "key", "value"].map(part).into()
 }
 
-fn output_parts(blueprint: &Blueprint, scope: &str) -> Vec<(String, usize)> {
-    vec![(format!("{scope}.output"), blueprint.hidden_size)]
+fn output_parts(blueprint: &Blueprint, scope: &str) -> Vec<Layer> {
+    vec![Layer::new(format!("{scope}.output"), blueprint.hidden_size, blueprint.attention.output_bias)]
 }
 
 impl SelfAttention {
-    pub(crate) fn slots(blueprint: &Blueprint, scope: &str) -> Vec<Slot> {
+    pub(crate) fn slots(blueprint: &Blueprint, scope: &str) -> impl Iterator<Item = Slot> {
         let projection = Linear::slots(&projection_parts(blueprint, scope), blueprint.hidden_size);
-        let output = Linear::slots(&output_parts(blueprint, scope), blueprint.attention_size());
-        projection.into_iter().chain(output).flatten().collect()
+        projection.chain(Linear::slots(&output_parts(blueprint, scope), blueprint.attention_size()))
     }
 
     pub(crate) fn load(loader: &Loader, blueprint: &Blueprint, scope: &str) -> Result<Self> {
         let projection = Linear::load(loader, projection_parts(blueprint, scope), blueprint.hidden_size)?;
         let output = Linear::load(loader, output_parts(blueprint, scope), blueprint.attention_size())?;
-        Ok(Self { projection, output, spec: blueprint.attention, level: loader.level })
+        let AttentionSpec { heads, head_dim, .. } = blueprint.attention;
+        Ok(Self { projection, output, heads, head_dim, level: loader.level })
     }
 
     /// The form in which [`project`](Self::project) reads x.
@@ -53,21 +76,30 @@ impl SelfAttention {
         self.projection.form()
     }
 
-    /// x (T, H) -> queries, keys and values (T, 3 x heads x head_dim), in bf16 where attention computes in that: then they fill
-    /// the first half of each row.
-    pub(crate) fn project(&self, threads: &Threads, x: Mat, narrow: &Narrow, qkv: MatMut) {
+    /// Some tokens: x (T, H) -> queries, keys and values (T, 3 x heads x head_dim), in bf16 where attention computes in that: then
+    /// they fill the first half of each row. The angles are these tokens'.
+    pub(crate) fn project(&self, threads: &Threads, x: Mat, narrow: &Narrow, around: Around, mut qkv: MatMut) {
         let (rows, cols) = (qkv.rows(), qkv.cols());
-        let out = if self.in_bf16() {
-            Output::Bf16(qkv.into_words().into_block(0..rows, 0..cols / 2))
-        } else {
-            Output::Floats(qkv)
-        };
-        self.projection.forward(threads, x, narrow, Epilogue::default(), out);
+        if self.in_bf16(around) {
+            let words = qkv.into_words().into_block(0..rows, 0..cols / 2);
+            return self.projection.forward(threads, x, narrow, Epilogue::default(), Output::Bf16(words));
+        }
+        self.projection.forward(threads, x, narrow, Epilogue::default(), qkv.reborrow());
+        self.turn(around, false, qkv);
     }
 
-    fn in_bf16(&self) -> bool {
+    /// Queries and keys, or on the way back their gradients, in qkv (T, 3 x heads x head_dim), by the angles.
+    pub(crate) fn turn(&self, around: Around, back: bool, qkv: MatMut) {
+        if let Some((angles, interleaved)) = around.angles {
+            let (rows, size) = (qkv.rows(), self.heads * self.head_dim);
+            let turn = Turn { angles, head_dim: self.head_dim, interleaved, back };
+            rotary(self.level, turn, qkv.into_block(0..rows, 0..2 * size));
+        }
+    }
+
+    fn in_bf16(&self, around: Around) -> bool {
         let there = Form::of(self.level, Precision::BFloat16) == Form::Bf16;
-        there && self.form() != Form::Floats && self.spec.head_dim.is_multiple_of(2)
+        there && self.form() != Form::Floats && self.head_dim.is_multiple_of(2) && around.angles.is_none()
     }
 
     /// Each sequence of the part with itself: qkv (T, 3 x heads x head_dim) -> context (T, heads x head_dim).
@@ -76,44 +108,51 @@ impl SelfAttention {
         &self,
         threads: &Threads,
         part: &Part,
+        around: Around,
         qkv: Mat,
         dropout: Option<Dropout>,
         scratch: &mut [f32],
         attentions: AttentionOutput,
         context: MatMut,
     ) {
-        let AttentionSpec { head_dim, .. } = self.spec;
-        let (size, tokens) = (self.spec.heads * head_dim, 0..part.tokens());
-        let qkv = if self.in_bf16() {
+        let (size, tokens) = (self.heads * self.head_dim, 0..part.tokens());
+        let qkv = if self.in_bf16(around) {
             Qkv::Bf16([0, 1, 2].map(|i| qkv.words().block(tokens.clone(), i * size / 2..(i + 1) * size / 2)))
         } else {
             Qkv::Floats([0, 1, 2].map(|i| qkv.block(tokens.clone(), i * size..(i + 1) * size)))
         };
         let probabilities = attentions.map(|out| Probabilities { out, width: part.width, columns: part.columns });
-        attention(self.level, threads, qkv, self.heads(part, dropout), scratch, probabilities, context);
+        attention(self.level, threads, qkv, self.of(part, around, dropout), scratch, probabilities, context);
     }
 
-    fn heads<'a>(&self, part: &Part<'a>, dropout: Option<Dropout>) -> Heads<'a> {
-        let scale = 1.0 / (self.spec.head_dim as f32).sqrt();
-        Heads { dropout, keys: part.keys, ..Heads::new(self.spec.heads, part.starts, scale) }
+    fn of<'a>(&self, part: &Part<'a>, around: Around<'a>, dropout: Option<Dropout>) -> Heads<'a> {
+        let scale = 1.0 / (self.head_dim as f32).sqrt();
+        let reach = [around.window.unwrap_or(usize::MAX); 2];
+        let bias = around.bias.map(Distances::bias);
+        Heads { dropout, keys: part.keys, reach, bias, ..Heads::new(self.heads, part.starts, scale) }
     }
 
-    /// qkv (T, 3 x heads x head_dim) and the gradient of context, d_context -> the gradient of qkv.
+    /// qkv (T, 3 x heads x head_dim) and the gradient of context, d_context -> the gradient of qkv; that of the bias is added to
+    /// `d_bias`.
+    #[expect(clippy::too_many_arguments, reason = "what flows back, each by its own name")]
     pub(crate) fn attend_backward(
         &self,
         pass: &Pass,
+        around: Around,
         dropout: Option<Dropout>,
         qkv: Mat,
         d_context: Mat,
         scratch: &mut [f32],
-        d_qkv: MatMut,
+        mut d_qkv: MatMut,
+        d_bias: Option<&mut [f32]>,
     ) {
-        let (size, tokens) = (self.spec.heads * self.spec.head_dim, pass.tokens());
+        let (size, tokens) = (self.heads * self.head_dim, pass.tokens());
         let qkv = [0, 1, 2].map(|i| qkv.block(0..tokens, i * size..(i + 1) * size));
-        let (dq, rest) = d_qkv.split_cols(size);
+        let (dq, rest) = d_qkv.reborrow().split_cols(size);
         let (dk, dv) = rest.split_cols(size);
-        let heads = self.heads(pass.step.part, dropout);
-        attention_backward(self.level, pass.threads, qkv, heads, d_context, scratch, [dq, dk, dv]);
+        let heads = self.of(pass.step.part, around, dropout);
+        attention_backward(self.level, pass.threads, qkv, heads, d_context, scratch, [dq, dk, dv], d_bias);
+        self.turn(around, true, d_qkv);
     }
 
     /// The layers of this ingredient, whose gradients a caller takes.

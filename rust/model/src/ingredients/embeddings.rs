@@ -1,9 +1,13 @@
-//! Token, position and token-type vectors, summed and normalised.
+//! Token, position and token-type vectors, summed; normalised and projected where the model does so.
 
 use std::ops::Range;
 
-use ferroformer_kernels::{Level, Lookup, MatMut, Narrow, Table, Threads, floats_of_mut, gather_add, scatter_add};
+use ferroformer_kernels::{
+    Dropout, Epilogue, Form, Level, Lookup, Mat, MatMut, Narrow, PackedLinear, Table, Threads, floats_of_mut, gather_add, linear,
+    narrow, scatter_add,
+};
 
+use super::linear::Layer;
 use super::{LayerNorm, Linear};
 use crate::batch::Part;
 use crate::blueprint::Blueprint;
@@ -12,227 +16,380 @@ use crate::export::{Export, Values, ValuesMut};
 use crate::init::Init;
 use crate::loader::{Loader, Slot, scales_of};
 use crate::packed_file::Piece;
-use crate::training::{Chunk, ChunkRoom, Flow, Pass, Site};
+use crate::training::{Chunk, Flow, Pass, Site};
 use crate::weights::Place;
+use crate::workspace::Rows;
 
 pub(crate) struct Embeddings {
     word: Words,
-    position: Table,
-    token_type: Table,
-    names: [String; 3],
-    padding: Option<u32>,
-    norm: LayerNorm,
+    tables: Vec<Look>,
+    norm: Option<LayerNorm>,
+    projection: Option<Linear>,
+    /// Of the vectors that are looked up, E.
+    size: usize,
     level: Level,
+}
+
+/// A table, whose rows a token chooses by one of its numbers.
+struct Look {
+    by: By,
+    table: Table,
+    slot: String,
+    /// The row that learns nothing.
+    padding: Option<u32>,
+}
+
+#[derive(Clone, Copy)]
+enum By {
+    Word,
+    TokenType,
+    Position,
+    Task,
 }
 
 /// The word embeddings: a table, or the weights of a head too, which has a bias for each word.
 enum Words {
-    Table(Table),
-    Tied(Linear),
+    Table(Look),
+    Tied(Linear, Option<u32>),
 }
 
+/// What some tokens' embeddings are made in.
+#[derive(Default)]
+pub(crate) struct EmbeddingRoom {
+    /// (t, E): before and after the norm.
+    sum: Rows,
+    normed: Rows,
+    narrow: Narrow,
+}
+
+const WORD: &str = "embeddings.word";
 const NORM: &str = "embeddings.norm";
 
-fn tied_parts(blueprint: &Blueprint) -> Vec<(String, usize)> {
-    vec![("embeddings.word".to_owned(), blueprint.embeddings.vocab_size)]
+fn tied_parts(blueprint: &Blueprint) -> Vec<Layer> {
+    let bias = blueprint.head.is_some_and(|head| head.bias);
+    vec![Layer::new(WORD, blueprint.embeddings.vocab_size, bias)]
 }
 
-fn table_slots(blueprint: &Blueprint) -> [Slot; 3] {
-    let (e, width) = (&blueprint.embeddings, blueprint.hidden_size);
-    let table = |name, rows| Slot::new(format!("embeddings.{name}.weight"), &[rows, width], Init::Normal);
-    [table("word", e.vocab_size), table("position", e.positions), table("token_type", e.token_types)]
+fn projection_parts(blueprint: &Blueprint) -> Vec<Layer> {
+    vec![Layer::new("embeddings.projection", blueprint.hidden_size, true)]
+}
+
+fn slot(blueprint: &Blueprint, name: &str, rows: usize) -> Slot {
+    Slot::new(format!("{name}.weight"), &[rows, blueprint.embedding_size()], Init::Normal)
+}
+
+/// All tables but the words', in the order in which their rows are added.
+fn tables(blueprint: &Blueprint) -> impl Iterator<Item = (By, Slot, Option<u32>)> {
+    let e = &blueprint.embeddings;
+    let tables = [
+        (By::TokenType, "embeddings.token_type", e.token_types, None),
+        (By::Position, "embeddings.position", e.positions, e.padding_position),
+        (By::Task, "embeddings.task_type", e.task_types, None),
+    ];
+    tables.into_iter().filter_map(|(by, name, rows, padding)| Some((by, slot(blueprint, name, rows?), padding)))
+}
+
+impl By {
+    fn ids<'a>(self, part: &Part<'a>) -> &'a [u32] {
+        match self {
+            By::Word => part.ids,
+            By::TokenType => part.types,
+            By::Position => part.positions,
+            By::Task => part.tasks,
+        }
+    }
 }
 
 impl Embeddings {
     pub(crate) fn slots(blueprint: &Blueprint) -> Vec<Slot> {
-        let norm = LayerNorm::slots(NORM, blueprint.hidden_size);
-        let bias = blueprint.tied().then(|| Linear::slots(&tied_parts(blueprint), blueprint.hidden_size));
-        let bias = bias.into_iter().flatten().map(|[_, bias]| bias);
-        table_slots(blueprint).into_iter().chain(norm).chain(bias).collect()
+        let (e, size) = (&blueprint.embeddings, blueprint.embedding_size());
+        let mut slots = vec![slot(blueprint, WORD, e.vocab_size)];
+        slots.extend(tables(blueprint).map(|(_, slot, _)| slot));
+        slots.extend(e.norm.into_iter().flat_map(|norm| LayerNorm::slots(NORM, size, norm.bias)));
+        if e.projection {
+            slots.extend(Linear::slots(&projection_parts(blueprint), size));
+        }
+        if blueprint.tied() {
+            slots.extend(Linear::slots(&tied_parts(blueprint), size).skip(1));
+        }
+        slots
     }
 
     pub(crate) fn load(loader: &Loader, blueprint: &Blueprint) -> Result<Self> {
-        let slots = table_slots(blueprint);
-        let [word, position, token_type] = &slots;
+        let (e, size) = (&blueprint.embeddings, blueprint.embedding_size());
+        let look = |by, slot: Slot, padding| Ok(Look { by, table: loader.table(&slot)?, slot: slot.name, padding });
         let word = if blueprint.tied() {
-            Words::Tied(Linear::load(loader, tied_parts(blueprint), blueprint.hidden_size)?)
+            Words::Tied(Linear::load(loader, tied_parts(blueprint), size)?, e.padding)
         } else {
-            Words::Table(loader.table(word)?)
+            Words::Table(look(By::Word, slot(blueprint, WORD, e.vocab_size), e.padding)?)
         };
-        let (position, token_type) = (loader.table(position)?, loader.table(token_type)?);
-        let norm = LayerNorm::load(loader, NORM.to_owned(), blueprint.hidden_size, blueprint.embeddings.norm.eps)?;
+        let norm = |spec: crate::blueprint::EmbeddingNormSpec| {
+            LayerNorm::load(loader, NORM.to_owned(), size, spec.norm(), spec.bias)
+        };
+        let projection = || Linear::load(loader, projection_parts(blueprint), size);
         Ok(Self {
             word,
-            position,
-            token_type,
-            names: slots.map(|slot| slot.name),
-            norm,
-            padding: blueprint.embeddings.padding,
+            tables: tables(blueprint).map(|(by, slot, padding)| look(by, slot, padding)).collect::<Result<_>>()?,
+            norm: e.norm.map(norm).transpose()?,
+            projection: e.projection.then(projection).transpose()?,
+            size,
             level: loader.level,
         })
     }
 
-    /// Some tokens of `part` (T,) -> out (T, H), and `narrow` in its form; `sum` (T, H) is left with the vectors before the
-    /// norm.
+    /// Some tokens of `part` (T,) -> out (T, H), and `narrow` in its form.
     pub(crate) fn forward(
         &self,
         threads: &Threads,
         part: &Part,
         tokens: Range<usize>,
-        mut sum: MatMut,
-        out: MatMut,
-        narrow: &mut Narrow,
-    ) {
+        room: &mut EmbeddingRoom,
+        mut out: MatMut,
+        narrow_out: &mut Narrow,
+    ) -> Result<()> {
+        let Some(projection) = &self.projection else {
+            match &self.norm {
+                Some(norm) => {
+                    room.sum.resize(tokens.len(), self.size)?;
+                    self.look_up(part, tokens, room.sum.mat_mut());
+                    norm.forward(threads, room.sum.mat(), out, narrow_out);
+                }
+                None => {
+                    self.look_up(part, tokens, out.reborrow());
+                    narrow(self.level, threads, out.view(), narrow_out);
+                }
+            }
+            return Ok(());
+        };
+        self.before_projection(threads, part, tokens, room, None)?;
+        projection.forward(threads, room.normed.mat(), &room.narrow, Epilogue::default(), out.reborrow());
+        narrow(self.level, threads, out.view(), narrow_out);
+        Ok(())
+    }
+
+    /// What the projection reads: `room.normed`, and `room.narrow` in its form.
+    fn before_projection(
+        &self,
+        threads: &Threads,
+        part: &Part,
+        tokens: Range<usize>,
+        room: &mut EmbeddingRoom,
+        dropout: Option<Dropout>,
+    ) -> Result<()> {
+        let (count, first) = (tokens.len(), tokens.start);
+        let EmbeddingRoom { sum, normed, narrow: room_narrow } = room;
+        sum.resize(count, self.size)?;
+        normed.resize(count, self.size)?;
+        room_narrow.resize(self.projection.as_ref().map_or(Form::Floats, Linear::form), count, self.size)?;
+        self.look_up(part, tokens, sum.mat_mut());
+        match &self.norm {
+            Some(norm) => norm.forward(threads, sum.mat(), normed.mat_mut(), room_narrow),
+            None => {
+                normed.mat_mut().copy(sum.mat());
+                narrow(self.level, threads, normed.mat(), room_narrow);
+            }
+        }
+        if let Some(dropout) = dropout {
+            dropout.apply(self.level, first, normed.mat_mut());
+        }
+        Ok(())
+    }
+
+    /// The sum of some tokens' rows of all tables (T, E).
+    fn look_up(&self, part: &Part, tokens: Range<usize>, out: MatMut) {
         let words = match (&self.word, part.embeds) {
             (_, Some(embeds)) => Lookup::Floats(embeds),
-            (Words::Table(table), None) => Lookup::Table(table),
-            (Words::Tied(linear), None) => linear.lookup(),
+            (Words::Table(look), None) => Lookup::Table(&look.table),
+            (Words::Tied(linear, _), None) => linear.lookup(),
         };
-        let tables = [
-            (words, part.ids),
-            (Lookup::Table(&self.token_type), part.types),
-            (Lookup::Table(&self.position), part.positions),
-        ];
-        gather_add(self.level, tables.map(|(table, ids)| (table, &ids[tokens.clone()])), sum.reborrow());
-        self.norm.forward(threads, sum.view(), out, narrow);
+        let others = self.tables.iter().map(|look| (Lookup::Table(&look.table), look.by.ids(part)));
+        let all = std::iter::once((words, part.ids)).chain(others);
+        let sources: Vec<_> = all.map(|(table, ids)| (table, &ids[tokens.clone()])).collect();
+        gather_add(self.level, &sources, out);
     }
 
     /// All tokens of a batch -> out (T, H).
-    pub(crate) fn record(&self, pass: &Pass, out: MatMut) {
+    pub(crate) fn record(&self, pass: &Pass, out: MatMut) -> Result<()> {
         pass.for_each_chunk([out], [], |mut chunk, [mut out], []| {
             let Chunk { step, tokens, threads, room } = &mut chunk;
-            let ChunkRoom { hidden: sum, none, .. } = &mut **room;
-            let sum = sum.first_mut(tokens.len());
-            self.forward(threads, step.part, tokens.clone(), sum, out.reborrow(), none);
-            if let Some(dropout) = step.dropout(Site::Embeddings) {
+            let (dropout, room) = (step.dropout(Site::Embeddings), &mut **room);
+            if let Some(projection) = &self.projection {
+                self.before_projection(threads, step.part, tokens.clone(), &mut room.embeddings, dropout)?;
+                projection.forward(threads, room.embeddings.normed.mat(), &room.none, Epilogue::default(), out);
+                return Ok(());
+            }
+            let (embeddings, none) = (&mut room.embeddings, &mut room.none);
+            self.forward(threads, step.part, tokens.clone(), embeddings, out.reborrow(), none)?;
+            if let Some(dropout) = dropout {
                 dropout.apply(self.level, tokens.start, out);
             }
-        });
+            Ok(())
+        })
     }
 
-    /// Adds to `gradient`, from that of what [`record`](Self::record) made, `flow.d_hidden`.
-    pub(crate) fn backward(&self, pass: &Pass, flow: &mut Flow, gradient: &mut Embeddings) {
+    /// Adds to `gradient`, from that of what [`record`](Self::record) made, `flow.d_hidden`; `transposed` is room for the projection's
+    /// weights.
+    pub(crate) fn backward(
+        &self,
+        pass: &Pass,
+        flow: &mut Flow,
+        transposed: &mut Option<PackedLinear>,
+        gradient: &mut Embeddings,
+    ) -> Result<()> {
         if gradient.is_empty() {
-            return;
+            return Ok(());
         }
-        let Flow { hidden, d_hidden, d_sum, sums, .. } = flow;
-        let size = d_sum.cols();
-        pass.for_each_chunk(
-            [d_hidden.reborrow(), d_sum.reborrow(), hidden.reborrow()],
-            [sums.reborrow()],
-            |mut chunk, [mut d, d_sum, out], [mut sums]| {
-                let Chunk { step, tokens, threads, room } = &mut chunk;
-                let ChunkRoom { hidden: sum, none, .. } = &mut **room;
-                if let Some(dropout) = step.dropout(Site::Embeddings) {
-                    dropout.apply(self.level, tokens.start, d.reborrow());
+        let Flow { d_hidden, d_sum, embedded, sums, .. } = flow;
+        let [normed, d_embedded] = embedded;
+        let transposed = match &self.projection {
+            Some(projection) => {
+                let room = transposed.take().map_or_else(|| projection.transposed(self.level), Ok)?;
+                let room = transposed.insert(room);
+                projection.transpose(pass.threads, room);
+                Some(&*room)
+            }
+            None => None,
+        };
+        let d_sum = if transposed.is_some() { d_embedded } else { d_sum };
+        let mats = [d_hidden.reborrow(), d_sum.reborrow(), normed.reborrow()];
+        pass.for_each_chunk(mats, [sums.reborrow()], |mut chunk, [mut d, mut d_sum, mut normed], [mut sums]| {
+            let Chunk { step, tokens, threads, room } = &mut chunk;
+            let (dropout, room) = (step.dropout(Site::Embeddings), &mut room.embeddings);
+            self.before_projection(threads, step.part, tokens.clone(), room, dropout)?;
+            let EmbeddingRoom { sum, normed: made, .. } = room;
+            let mut d_normed = match transposed {
+                Some(transposed) => {
+                    normed.copy(made.mat());
+                    linear(threads, d.view(), transposed, Epilogue::default(), made.mat_mut());
+                    made.mat_mut()
                 }
-                self.forward(threads, step.part, tokens.clone(), sum.first_mut(tokens.len()), out, none);
-                let sums = &mut sums.row_mut(0)[..2 * size];
-                sums.fill(0.0);
-                self.norm.backward(sum.first(tokens.len()), d.view(), d_sum, sums);
-            },
-        );
-        gradient.norm.add_gradient(sums.view().block(0..sums.rows(), 0..2 * size));
+                None => d.reborrow(),
+            };
+            if let Some(dropout) = dropout {
+                dropout.apply(self.level, tokens.start, d_normed.reborrow());
+            }
+            let Some(norm) = &self.norm else {
+                d_sum.copy(d_normed.view());
+                return Ok(());
+            };
+            let sums = &mut sums.row_mut(0)[..2 * self.size];
+            sums.fill(0.0);
+            norm.backward(sum.mat(), d_normed.view(), d_sum, sums);
+            Ok(())
+        })?;
+        if let Some(norm) = &mut gradient.norm {
+            norm.add_gradient(sums.view().block(0..sums.rows(), 0..2 * self.size));
+        }
+        if let Some(projection) = &mut gradient.projection {
+            projection.add_gradient(self.level, pass.threads, normed.view(), d_hidden.view());
+        }
         let part = pass.step.part;
         let words = match &mut gradient.word {
-            Words::Table(table) => Some((table, part.ids, self.padding)),
-            Words::Tied(linear) => {
-                linear.scatter_add(pass.threads, d_sum.view(), part.ids, self.padding);
+            Words::Table(look) => Some(look),
+            Words::Tied(linear, padding) => {
+                linear.scatter_add(pass.threads, d_sum.view(), part.ids, *padding);
                 None
             }
         };
-        let tables = [(&mut gradient.position, part.positions, None), (&mut gradient.token_type, part.types, None)];
-        for (table, ids, skip) in words.into_iter().chain(tables).filter(|(table, ..)| table.rows() > 0) {
-            scatter_add(self.level, pass.threads, d_sum.view(), ids, skip, table);
+        for look in words.into_iter().chain(&mut gradient.tables).filter(|look| look.table.rows() > 0) {
+            scatter_add(self.level, pass.threads, d_sum.view(), look.by.ids(part), look.padding, &mut look.table);
         }
+        Ok(())
     }
 
     /// Whether it holds nothing, as the gradient of embeddings that are frozen.
     pub(crate) fn is_empty(&self) -> bool {
-        let words = match &self.word {
-            Words::Table(table) => table.rows() == 0,
-            Words::Tied(linear) => linear.is_empty(),
-        };
-        self.norm.is_empty() && words && self.tables().iter().all(|(_, table)| table.rows() == 0)
+        let linears = self.tied().into_iter().chain(&self.projection);
+        linears.into_iter().all(Linear::is_empty)
+            && self.norm.as_ref().is_none_or(LayerNorm::is_empty)
+            && self.looks().all(|look| look.table.rows() == 0)
     }
 
     /// The word embeddings as the layer that a head shares with them.
     pub(crate) fn tied(&self) -> Option<&Linear> {
         match &self.word {
             Words::Table(_) => None,
-            Words::Tied(linear) => Some(linear),
+            Words::Tied(linear, _) => Some(linear),
         }
     }
 
     pub(crate) fn tied_mut(&mut self) -> Option<&mut Linear> {
         match &mut self.word {
             Words::Table(_) => None,
-            Words::Tied(linear) => Some(linear),
+            Words::Tied(linear, _) => Some(linear),
         }
     }
 
-    /// All tables with their slots.
-    fn tables(&self) -> Vec<(&String, &Table)> {
-        let [word, position, token_type] = &self.names;
+    fn looks(&self) -> impl Iterator<Item = &Look> {
         let words = match &self.word {
-            Words::Table(table) => Some((word, table)),
-            Words::Tied(_) => None,
+            Words::Table(look) => Some(look),
+            Words::Tied(..) => None,
         };
-        words.into_iter().chain([(position, &self.position), (token_type, &self.token_type)]).collect()
+        words.into_iter().chain(&self.tables)
+    }
+
+    fn looks_mut(&mut self) -> impl Iterator<Item = &mut Look> {
+        let words = match &mut self.word {
+            Words::Table(look) => Some(look),
+            Words::Tied(..) => None,
+        };
+        words.into_iter().chain(&mut self.tables)
+    }
+
+    fn linears(&self) -> impl Iterator<Item = &Linear> {
+        self.tied().into_iter().chain(&self.projection)
     }
 
     pub(crate) fn exports(&self) -> impl Iterator<Item = Export<'_>> {
-        let tables = self.tables().into_iter().map(|(name, table)| Export {
-            slot: name.clone(),
+        let tables = self.looks().map(|Look { slot, table, .. }| Export {
+            slot: slot.clone(),
             shape: vec![table.rows(), table.cols()],
             values: Values::Table(table, self.level),
         });
-        tables.chain(self.norm.exports()).chain(self.tied().into_iter().flat_map(Linear::exports))
+        let norm = self.norm.iter().flat_map(LayerNorm::exports);
+        tables.chain(norm).chain(self.linears().flat_map(Linear::exports))
     }
 
     pub(crate) fn floats_mut(&mut self) -> Vec<&mut [f32]> {
-        let mut floats = self.norm.floats_mut();
-        floats.push(match &mut self.word {
-            Words::Table(table) => floats_of_mut(table.words_mut()),
-            Words::Tied(linear) => linear.floats_mut(),
-        });
-        floats.extend([&mut self.position, &mut self.token_type].map(|table| floats_of_mut(table.words_mut())));
+        let Self { word, tables, norm, projection, .. } = self;
+        let (linear, look) = match word {
+            Words::Table(look) => (None, Some(look)),
+            Words::Tied(linear, _) => (Some(linear), None),
+        };
+        let mut floats = norm.as_mut().map_or(vec![], LayerNorm::floats_mut);
+        floats.extend(linear.into_iter().chain(projection).map(Linear::floats_mut));
+        floats.extend(look.into_iter().chain(tables).map(|look| floats_of_mut(look.table.words_mut())));
         floats
     }
 
     pub(crate) fn places(&self) -> Vec<Vec<Place>> {
-        let mut places = self.norm.places();
-        let alone = |(name, table): (&String, &Table)| vec![Place::alone(name.clone(), table.rows() * table.cols())];
-        places.extend(self.tied().map(Linear::places));
-        places.extend(self.tables().into_iter().map(alone));
+        let mut places = self.norm.as_ref().map_or(vec![], LayerNorm::places);
+        places.extend(self.linears().map(Linear::places));
+        let alone = |look: &Look| vec![Place::alone(look.slot.clone(), look.table.rows() * look.table.cols())];
+        places.extend(self.looks().map(alone));
         places
     }
 
     pub(crate) fn slot_mut(&mut self, slot: &str) -> Option<ValuesMut<'_>> {
-        let [_, position, token_type] = &self.names;
-        if slot == position {
-            return Some(ValuesMut::Table(&mut self.position));
+        if self.looks().any(|look| look.slot == slot) {
+            return self.looks_mut().find(|look| look.slot == slot).map(|look| ValuesMut::Table(&mut look.table));
         }
-        if slot == token_type {
-            return Some(ValuesMut::Table(&mut self.token_type));
-        }
-        if !slot.starts_with("embeddings.word.") {
-            return self.norm.slot_mut(slot);
-        }
-        match &mut self.word {
-            Words::Table(table) => (slot == self.names[0]).then_some(ValuesMut::Table(table)),
-            Words::Tied(linear) => linear.slot_mut(slot),
-        }
+        let Self { word, norm, projection, .. } = self;
+        let tied = match word {
+            Words::Table(_) => None,
+            Words::Tied(linear, _) => linear.slot_mut(slot),
+        };
+        tied.or_else(|| norm.as_mut()?.slot_mut(slot)).or_else(|| projection.as_mut()?.slot_mut(slot))
     }
 
     pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {
-        let mut pieces = self.norm.pieces();
-        pieces.extend(self.tied().map(Linear::piece));
-        for (name, table) in self.tables() {
+        let mut pieces = self.norm.as_ref().map_or(vec![], LayerNorm::pieces);
+        pieces.extend(self.linears().map(Linear::piece));
+        for Look { slot, table, .. } in self.looks() {
             let [words, scales] = table.words();
-            pieces.push(Piece::new(name, words));
+            pieces.push(Piece::new(slot, words));
             if !scales.is_empty() {
-                pieces.push(Piece::new(scales_of(name), scales));
+                pieces.push(Piece::new(scales_of(slot), scales));
             }
         }
         pieces

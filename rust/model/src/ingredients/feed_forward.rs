@@ -1,45 +1,51 @@
-//! The position-wise feed-forward network: up, activation, down.
+//! The position-wise feed-forward network: up, activation or gate, down.
 
 use ferroformer_kernels::{
-    Activation, Epilogue, Form, Level, Mat, MatMut, Narrow, Threads, activation_backward, linear, narrow,
+    Activation, Epilogue, Form, Level, Mat, MatMut, Narrow, Threads, activation_backward, gate, gate_backward, linear, narrow,
 };
 
 use super::Linear;
-use crate::blueprint::Blueprint;
+use super::linear::Layer;
+use crate::blueprint::{Blueprint, FeedForwardSpec};
 use crate::error::Result;
 use crate::export::{Export, ValuesMut};
 use crate::loader::{Loader, Slot};
 use crate::packed_file::Piece;
 use crate::training::Transposed;
 use crate::weights::Place;
-use crate::workspace::Room;
+use crate::workspace::Rows;
 
 pub(crate) struct FeedForward {
+    /// H to size; where it is gated to 2 x size, the gate and what it multiplies.
     up: Linear,
     down: Linear,
     activation: Activation,
+    gated: bool,
+    size: usize,
     level: Level,
 }
 
-fn up_parts(blueprint: &Blueprint, scope: &str) -> Vec<(String, usize)> {
-    vec![(format!("{scope}.up"), blueprint.feed_forward.size)]
+fn up_parts(blueprint: &Blueprint, scope: &str) -> Vec<Layer> {
+    let FeedForwardSpec { size, gated, bias, .. } = blueprint.feed_forward;
+    let names: &[&str] = if gated { &["gate", "up"] } else { &["up"] };
+    names.iter().map(|name| Layer::new(format!("{scope}.{name}"), size, bias)).collect()
 }
 
-fn down_parts(blueprint: &Blueprint, scope: &str) -> Vec<(String, usize)> {
-    vec![(format!("{scope}.down"), blueprint.hidden_size)]
+fn down_parts(blueprint: &Blueprint, scope: &str) -> Vec<Layer> {
+    vec![Layer::new(format!("{scope}.down"), blueprint.hidden_size, blueprint.feed_forward.bias)]
 }
 
 impl FeedForward {
-    pub(crate) fn slots(blueprint: &Blueprint, scope: &str) -> Vec<Slot> {
+    pub(crate) fn slots(blueprint: &Blueprint, scope: &str) -> impl Iterator<Item = Slot> {
         let up = Linear::slots(&up_parts(blueprint, scope), blueprint.hidden_size);
-        let down = Linear::slots(&down_parts(blueprint, scope), blueprint.feed_forward.size);
-        up.into_iter().chain(down).flatten().collect()
+        up.chain(Linear::slots(&down_parts(blueprint, scope), blueprint.feed_forward.size))
     }
 
     pub(crate) fn load(loader: &Loader, blueprint: &Blueprint, scope: &str) -> Result<Self> {
+        let FeedForwardSpec { size, gated, activation, .. } = blueprint.feed_forward;
         let up = Linear::load(loader, up_parts(blueprint, scope), blueprint.hidden_size)?;
-        let down = Linear::load(loader, down_parts(blueprint, scope), blueprint.feed_forward.size)?;
-        Ok(Self { up, down, activation: blueprint.feed_forward.activation.into(), level: loader.level })
+        let down = Linear::load(loader, down_parts(blueprint, scope), size)?;
+        Ok(Self { up, down, activation: activation.into(), gated, size, level: loader.level })
     }
 
     /// The form in which x is read.
@@ -47,30 +53,51 @@ impl FeedForward {
         self.up.form()
     }
 
-    /// Some tokens: hidden (T, H), in [`form`](Self::form) in `room.narrow` -> `room.sum` = hidden + down(activation(up(hidden))).
-    pub(crate) fn forward(&self, threads: &Threads, hidden: Mat, room: &mut Room) -> Result<()> {
-        let activation = Epilogue { activation: Some(self.activation), ..Epilogue::default() };
-        self.up.forward(threads, hidden, &room.narrow, activation, room.feed_forward.mat_mut());
-        let inner = room.feed_forward.mat();
-        room.narrow.resize(self.down.form(), inner.rows(), inner.cols())?;
-        narrow(self.level, threads, inner, &mut room.narrow);
-        let residual = Epilogue { residual: Some(hidden), ..Epilogue::default() };
-        self.down.forward(threads, inner, &room.narrow, residual, room.sum.mat_mut());
+    /// Some tokens: x (T, H), in [`form`](Self::form) in `narrow_x` -> out (T, H) = residual + down(activation(up(x))). `inner` is
+    /// (T, up's outputs).
+    #[expect(clippy::too_many_arguments, reason = "what is read and written, each by its own name")]
+    pub(crate) fn forward(
+        &self,
+        threads: &Threads,
+        x: Mat,
+        narrow_x: &mut Narrow,
+        residual: Mat,
+        inner: &mut Rows,
+        out: MatMut,
+    ) -> Result<()> {
+        let activation = (!self.gated).then_some(self.activation);
+        let epilogue = Epilogue { activation, ..Epilogue::default() };
+        self.up.forward(threads, x, narrow_x, epilogue, inner.mat_mut());
+        if self.gated {
+            gate(self.level, threads, self.activation, inner.mat_mut());
+        }
+        let inner = inner.mat().block(0..x.rows(), 0..self.size);
+        narrow_x.resize(self.down.form(), inner.rows(), inner.cols())?;
+        narrow(self.level, threads, inner, narrow_x);
+        let residual = Epilogue { residual: Some(residual), ..Epilogue::default() };
+        self.down.forward(threads, inner, narrow_x, residual, out);
         Ok(())
     }
 
-    /// Some tokens: what is read, `hidden` (T, H) -> `up` (T, size), what the activation reads, and `inner`, what it makes of that.
-    pub(crate) fn record(&self, threads: &Threads, hidden: Mat, mut up: MatMut, mut inner: MatMut) {
-        self.up.forward(threads, hidden, &Narrow::default(), Epilogue::default(), up.reborrow());
+    /// Some tokens: what is read, x (T, H) -> `up` (T, up's outputs), what activation or gate reads, and `inner` (T, size or more), in
+    /// whose first columns lies what they make of that.
+    pub(crate) fn record(&self, threads: &Threads, x: Mat, mut up: MatMut, mut inner: MatMut) {
+        self.up.forward(threads, x, &Narrow::default(), Epilogue::default(), up.reborrow());
         for t in 0..up.rows() {
             let row = inner.row_mut(t);
             row.copy_from_slice(up.row_mut(t));
-            self.activation.apply(self.level, row);
+            if !self.gated {
+                self.activation.apply(self.level, row);
+            }
+        }
+        if self.gated {
+            gate(self.level, threads, self.activation, inner);
         }
     }
 
     /// Some tokens: `up` as it was recorded and the gradient of what this ingredient made, `d_out` (T, H) -> the gradients of `up`
-    /// and of what was read, to which `residual` is added; `up` becomes what the activation made of it.
+    /// and of what was read, to which `residual` is added where there is one; the first columns of `up` become what activation or
+    /// gate made of it. `room` is (T, up's outputs).
     #[expect(clippy::too_many_arguments, reason = "what flows back, each by its own name")]
     pub(crate) fn backward(
         &self,
@@ -78,14 +105,21 @@ impl FeedForward {
         transposed: &Transposed,
         up: MatMut,
         d_out: Mat,
-        residual: Mat,
+        residual: Option<Mat>,
+        room: MatMut,
         mut d_up: MatMut,
-        d_hidden: MatMut,
+        d_x: MatMut,
     ) {
-        linear(threads, d_out, &transposed.down, Epilogue::default(), d_up.reborrow());
-        activation_backward(self.level, self.activation, up, d_up.reborrow());
-        let residual = Epilogue { residual: Some(residual), ..Epilogue::default() };
-        linear(threads, d_up.view(), &transposed.up, residual, d_hidden);
+        if self.gated {
+            let rows = d_up.rows();
+            let mut d_inner = room.into_block(0..rows, 0..self.size);
+            linear(threads, d_out, &transposed.down, Epilogue::default(), d_inner.reborrow());
+            gate_backward(self.level, self.activation, up, d_inner.view(), d_up.reborrow());
+        } else {
+            linear(threads, d_out, &transposed.down, Epilogue::default(), d_up.reborrow());
+            activation_backward(self.level, self.activation, up, d_up.reborrow());
+        }
+        linear(threads, d_up.view(), &transposed.up, Epilogue { residual, ..Epilogue::default() }, d_x);
     }
 
     /// The layers of this ingredient, whose gradients a caller takes.

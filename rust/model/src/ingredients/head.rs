@@ -3,6 +3,7 @@
 
 use ferroformer_kernels::{Level, Mat, MatMut, Narrow, PackedLinear, Threads, narrow};
 
+use super::linear::Layer;
 use super::{Linear, Transform};
 use crate::blueprint::{Blueprint, HeadInput, HeadSpec};
 use crate::error::Result;
@@ -25,10 +26,10 @@ pub(crate) struct Head {
 #[derive(Default)]
 pub(crate) struct HeadRoom {
     pub(crate) narrow: Narrow,
-    /// (M, H): what the transform makes, step by step.
+    /// (M, N): what the transform makes, step by step.
     pub(crate) inner: Rows,
     pub(crate) hidden: Rows,
-    /// (M, H), on the way back.
+    /// (M, N), on the way back.
     d_hidden: Rows,
     pub(crate) d_inner: Rows,
     /// The head's weights and the transform's the other way round.
@@ -36,22 +37,28 @@ pub(crate) struct HeadRoom {
     pub(crate) transform_transposed: Option<PackedLinear>,
 }
 
-fn parts(spec: HeadSpec) -> Vec<(String, usize)> {
-    vec![("head".to_owned(), spec.outputs)]
+fn parts(spec: HeadSpec) -> Vec<Layer> {
+    vec![Layer::new("head", spec.outputs, spec.bias)]
+}
+
+/// The width of what the last layer reads.
+fn inputs(blueprint: &Blueprint, spec: HeadSpec) -> usize {
+    spec.transform.and_then(|transform| transform.size).unwrap_or(blueprint.hidden_size)
 }
 
 impl Head {
     pub(crate) fn slots(blueprint: &Blueprint, spec: HeadSpec) -> Vec<Slot> {
-        let mut slots = spec.transform.map_or(vec![], |_| Transform::slots(blueprint));
+        let transform = spec.transform.into_iter().flat_map(|spec| Transform::slots(blueprint, spec));
+        let mut slots: Vec<Slot> = transform.collect();
         if !spec.tied {
-            slots.extend(Linear::slots(&parts(spec), blueprint.hidden_size).into_iter().flatten());
+            slots.extend(Linear::slots(&parts(spec), inputs(blueprint, spec)));
         }
         slots
     }
 
     pub(crate) fn load(loader: &Loader, blueprint: &Blueprint, spec: HeadSpec) -> Result<Self> {
         let transform = spec.transform.map(|spec| Transform::load(loader, blueprint, spec)).transpose()?;
-        let dense = || Linear::load(loader, parts(spec), blueprint.hidden_size);
+        let dense = || Linear::load(loader, parts(spec), inputs(blueprint, spec));
         let dense = (!spec.tied).then(dense).transpose()?;
         Ok(Self { transform, dense, spec, level: loader.level })
     }
@@ -112,7 +119,7 @@ impl Head {
         };
         transform.forward(threads, x, last.form(), room)?;
         last_gradient.into_iter().for_each(|gradient| gradient.add_gradient(level, threads, room.hidden.mat(), d));
-        room.d_hidden.resize(x.rows(), x.cols())?;
+        room.d_hidden.resize(x.rows(), room.hidden.mat().cols())?;
         let HeadRoom { d_hidden, transposed, .. } = room;
         input_gradient(last, level, threads, d, d_hidden.mat_mut(), transposed)?;
         let d_hidden = std::mem::take(&mut room.d_hidden);

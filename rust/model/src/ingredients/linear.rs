@@ -16,23 +16,45 @@ use crate::weights::Place;
 
 pub(crate) struct Linear {
     packed: PackedLinear,
-    /// Scope and number of outputs of each layer.
-    parts: Vec<(String, usize)>,
+    parts: Vec<Layer>,
+}
+
+/// One of the layers.
+#[derive(Clone)]
+pub(crate) struct Layer {
+    pub(crate) scope: String,
+    pub(crate) outputs: usize,
+    /// Without one it is zero, and stays so.
+    pub(crate) bias: bool,
+}
+
+impl Layer {
+    pub(crate) fn new(scope: impl Into<String>, outputs: usize, bias: bool) -> Self {
+        Layer { scope: scope.into(), outputs, bias }
+    }
+
+    fn slots(&self, inputs: usize) -> (Slot, Option<Slot>) {
+        let Layer { scope, outputs, bias } = self;
+        let weight = Slot::new(format!("{scope}.weight"), &[*outputs, inputs], Init::Normal);
+        (weight, bias.then(|| Slot::new(format!("{scope}.bias"), &[*outputs], Init::Zeros)))
+    }
 }
 
 impl Linear {
-    /// Weight and bias of each part.
-    pub(crate) fn slots(parts: &[(String, usize)], inputs: usize) -> Vec<[Slot; 2]> {
-        let part = |(scope, outputs): &(String, usize)| {
-            let weight = Slot::new(format!("{scope}.weight"), &[*outputs, inputs], Init::Normal);
-            [weight, Slot::new(format!("{scope}.bias"), &[*outputs], Init::Zeros)]
-        };
-        parts.iter().map(part).collect()
+    /// Weight and bias of each layer.
+    pub(crate) fn slots(parts: &[Layer], inputs: usize) -> impl Iterator<Item = Slot> {
+        let slots: Vec<_> = parts.iter().map(|part| part.slots(inputs)).collect();
+        slots.into_iter().flat_map(|(weight, bias)| std::iter::once(weight).chain(bias))
     }
 
-    pub(crate) fn load(loader: &Loader, parts: Vec<(String, usize)>, inputs: usize) -> Result<Self> {
-        let packed = loader.linear(&name(&parts), &Self::slots(&parts, inputs))?;
+    pub(crate) fn load(loader: &Loader, parts: Vec<Layer>, inputs: usize) -> Result<Self> {
+        let slots: Vec<_> = parts.iter().map(|part| part.slots(inputs)).collect();
+        let packed = loader.linear(&name(&parts), &slots)?;
         Ok(Self { packed, parts })
+    }
+
+    pub(crate) fn inputs(&self) -> usize {
+        self.packed.inputs()
     }
 
     /// The form in which x is read.
@@ -90,21 +112,20 @@ impl Linear {
 
     pub(crate) fn exports(&self) -> impl Iterator<Item = Export<'_>> {
         let inputs = self.packed.inputs();
-        self.layers().flat_map(move |(scope, outputs)| {
+        self.layers().flat_map(move |(Layer { scope, bias, .. }, outputs)| {
             let (count, weights) = (outputs.len(), Values::Weights(&self.packed, outputs.clone()));
             let biases = Values::Biases(&self.packed, outputs);
-            [
-                Export { slot: format!("{scope}.weight"), shape: vec![count, inputs], values: weights },
-                Export { slot: format!("{scope}.bias"), shape: vec![count], values: biases },
-            ]
+            let weight = Export { slot: format!("{scope}.weight"), shape: vec![count, inputs], values: weights };
+            let bias = bias.then(|| Export { slot: format!("{scope}.bias"), shape: vec![count], values: biases });
+            std::iter::once(weight).chain(bias)
         })
     }
 
     /// Each layer with its outputs.
-    fn layers(&self) -> impl Iterator<Item = (&str, Range<usize>)> {
-        self.parts.iter().scan(0, |next, (scope, outputs)| {
-            *next += outputs;
-            Some((scope.as_str(), *next - outputs..*next))
+    fn layers(&self) -> impl Iterator<Item = (&Layer, Range<usize>)> {
+        self.parts.iter().scan(0, |next, part| {
+            *next += part.outputs;
+            Some((part, *next - part.outputs..*next))
         })
     }
 
@@ -113,20 +134,21 @@ impl Linear {
     }
 
     pub(crate) fn places(&self) -> Vec<Place> {
-        let place = |(scope, outputs): (&str, Range<usize>)| {
+        let place = |(Layer { scope, bias, .. }, outputs): (&Layer, Range<usize>)| {
             let [weights, biases] = self.packed.places(outputs);
-            [("weight", weights), ("bias", biases)]
-                .map(|(name, ranges)| Place { slot: format!("{scope}.{name}"), ranges })
+            let places = [("weight", weights), ("bias", biases)]
+                .map(|(name, ranges)| Place { slot: format!("{scope}.{name}"), ranges });
+            places.into_iter().take(1 + usize::from(*bias)).collect::<Vec<_>>()
         };
         self.layers().flat_map(place).collect()
     }
 
     pub(crate) fn slot_mut(&mut self, slot: &str) -> Option<ValuesMut<'_>> {
         let (scope, name) = slot.rsplit_once('.')?;
-        let (_, outputs) = self.layers().find(|(layer, _)| *layer == scope)?;
+        let (Layer { bias, .. }, outputs) = self.layers().find(|(layer, _)| layer.scope == scope)?;
         match name {
             "weight" => Some(ValuesMut::Weights(&mut self.packed, outputs)),
-            "bias" => Some(ValuesMut::Biases(&mut self.packed, outputs)),
+            "bias" if *bias => Some(ValuesMut::Biases(&mut self.packed, outputs)),
             _ => None,
         }
     }
@@ -137,6 +159,6 @@ impl Linear {
 }
 
 /// Of all parts together.
-fn name(parts: &[(String, usize)]) -> String {
-    parts.iter().map(|(scope, _)| scope.as_str()).collect::<Vec<_>>().join("+")
+fn name(parts: &[Layer]) -> String {
+    parts.iter().map(|part| part.scope.as_str()).collect::<Vec<_>>().join("+")
 }

@@ -10,13 +10,15 @@ mod head;
 mod linear;
 mod norm;
 mod pooler;
+mod relative;
 mod transform;
 
-pub(crate) use attention::{AttentionOutput, SelfAttention};
-pub(crate) use embeddings::Embeddings;
+pub(crate) use attention::{Around, AttentionOutput, SelfAttention};
+pub(crate) use embeddings::{EmbeddingRoom, Embeddings};
 pub(crate) use feed_forward::FeedForward;
 pub(crate) use head::{Head, HeadRoom};
 pub(crate) use linear::Linear;
 pub(crate) use norm::LayerNorm;
-pub(crate) use pooler::Pooler;
+pub(crate) use pooler::{Pooler, PoolerRoom};
+pub(crate) use relative::{Distances, RelativeBias};
 pub(crate) use transform::Transform;

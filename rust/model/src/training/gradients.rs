@@ -108,12 +108,13 @@ impl Gradients {
         self.layout.check_fits(encoder)
     }
 
-    /// The lowest layer that a gradient has to reach; past the last where none has.
-    pub(crate) fn lowest_layer(&self) -> usize {
-        let blocks = &self.weights.blocks;
-        match self.weights.embeddings.is_empty() {
-            true => blocks.iter().position(|block| !block.is_empty()).unwrap_or(blocks.len()),
-            false => 0,
+    /// The lowest layer that a gradient has to reach, of layers that have these blocks; past the last where none has.
+    pub(crate) fn lowest_layer(&self, of_layer: &[usize]) -> usize {
+        let Weights { embeddings, relative, blocks, .. } = &self.weights;
+        let all = !embeddings.is_empty() || relative.as_ref().is_some_and(|relative| !relative.is_empty());
+        match all {
+            true => 0,
+            false => of_layer.iter().position(|block| !blocks[*block].is_empty()).unwrap_or(of_layer.len()),
         }
     }
 

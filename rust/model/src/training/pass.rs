@@ -8,7 +8,7 @@ use ferroformer_kernels::{self as kernels, Epilogue, Level, Mat, MatMut, Narrow,
 use crate::batch::Part;
 use crate::cancel::Cancel;
 use crate::error::{ModelError, Result};
-use crate::ingredients::Linear;
+use crate::ingredients::{EmbeddingRoom, Linear};
 use crate::workspace::Rows;
 
 /// Which activations become zero while a model learns, and by whose dice (Srivastava et al. 2014).
@@ -21,11 +21,18 @@ pub struct Dropout {
     pub attention: f32,
     /// Of what the head reads.
     pub head: f32,
+    /// Of what the pooler reads, where that is dropped.
+    pub pooler: f32,
 }
 
 impl Dropout {
     pub(super) fn check(self) -> Result<()> {
-        let rates = [("hidden states", self.hidden), ("attention", self.attention), ("the head", self.head)];
+        let rates = [
+            ("hidden states", self.hidden),
+            ("attention", self.attention),
+            ("the head", self.head),
+            ("the pooler", self.pooler),
+        ];
         match rates.into_iter().find(|(_, rate)| !(0.0..1.0).contains(rate)) {
             Some((what, rate)) => {
                 Err(ModelError::Input(format!("the dropout rate of {what} is {rate}; expected 0 <= rate < 1")))
@@ -43,6 +50,7 @@ pub(crate) enum Site {
     Attention(usize),
     FeedForward(usize),
     Head,
+    Pooler,
 }
 
 pub(crate) struct Pass<'a> {
@@ -66,6 +74,7 @@ pub(crate) struct Step<'a> {
 pub(crate) struct ChunkRoom {
     pub(crate) hidden: Rows,
     pub(crate) feed_forward: Rows,
+    pub(crate) embeddings: EmbeddingRoom,
     /// Products in f32 read floats: this stays empty.
     pub(crate) none: Narrow,
 }
@@ -98,6 +107,7 @@ impl Step<'_> {
         let (rate, number) = match site {
             Site::Embeddings => (dropout.hidden, 0),
             Site::Head => (dropout.head, 1),
+            Site::Pooler => (dropout.pooler, 2),
             Site::Probabilities(layer) => (dropout.attention, 4 * layer as u64 + 5),
             Site::Attention(layer) => (dropout.hidden, 4 * layer as u64 + 6),
             Site::FeedForward(layer) => (dropout.hidden, 4 * layer as u64 + 7),
@@ -148,8 +158,8 @@ impl Pass<'_> {
         &self,
         by_token: [MatMut; N],
         by_chunk: [MatMut; M],
-        work: impl Fn(Chunk, [MatMut; N], [MatMut; M]) + Sync,
-    ) {
+        work: impl Fn(Chunk, [MatMut; N], [MatMut; M]) -> Result<()> + Sync,
+    ) -> Result<()> {
         let (tokens, count) = (self.tokens(), chunks(self.tokens()));
         let range = |i: usize| tokens * i / count..tokens * (i + 1) / count;
         let (mut by_token, mut by_chunk) = (by_token.map(Some), by_chunk.map(Some));
@@ -161,11 +171,15 @@ impl Pass<'_> {
             })
             .collect();
         let (step, rooms, cancel) = (self.step, self.rooms, self.cancel);
+        let failure = Mutex::new(None);
         self.threads.for_each(count, |rank, i| {
             let Some((rows, sums)) = lock(&shares[i]).take().filter(|_| cancel.check(rank).is_ok()) else { return };
             let chunk = Chunk { step, tokens: range(i), threads: Threads::serial(), room: lock(&rooms[rank]) };
-            work(chunk, rows, sums);
+            if let Err(error) = work(chunk, rows, sums) {
+                *lock(&failure) = Some(error);
+            }
         });
+        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 }
 

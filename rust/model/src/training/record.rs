@@ -2,12 +2,13 @@
 
 use std::sync::PoisonError;
 
-use ferroformer_kernels::{Level, Mat, MatMut, Narrow, PackedLinear, Precision, Threads, add};
+use ferroformer_kernels::{Level, Mat, MatMut, PackedLinear, Precision, Threads, add};
 
 use super::gradients::Gradients;
 use super::pass::{Dropout, Pass, Site, Step};
 use super::tape::{Flow, Layers, Parts, Sizes, Tape, Top};
 use crate::batch::{Batch, Part};
+use crate::block::{At, Block};
 use crate::blueprint::HeadInput;
 use crate::cancel::Cancel;
 use crate::encoder::Encoder;
@@ -71,23 +72,26 @@ impl Encoder {
         let mut tape = self.tape();
         tape.resize(self, threads, self.sizes(&batch), recipe.checkpointing, recipe.dropout.is_some())?;
         let part = &batch.part(0..batch.sequences());
-        let Parts { mut layers, mut flow, scratch, rooms, top, .. } = self.parts(&mut tape, part, recipe);
+        tape.look_around(self, part)?;
+        let Parts { mut layers, mut flow, scratch, rooms, angles, distances, top, .. } =
+            self.parts(&mut tape, part, recipe);
         let step = Step { level: self.level, part, dropout: recipe.dropout };
-        let pass = &Pass { threads, step, rooms, cancel };
-        for layer in 0..self.weights.blocks.len() {
+        let (pass, blocks) = (&Pass { threads, step, rooms, cancel }, &self.layers()[..]);
+        for (layer, block) in blocks.iter().enumerate() {
             cancel.check(0)?;
-            self.input(pass, layer, &layers, flow.hidden.reborrow());
+            self.input(pass, blocks, layer, &layers, flow.hidden.reborrow())?;
             let (saved, sum) = layers.saved(layer);
-            self.weights.blocks[layer].record(pass, layer, flow.hidden.view(), saved, sum.reborrow(), scratch);
+            let at = At { layer, around: self.around(layer, angles, distances) };
+            block.record(pass, at, flow.hidden.view(), saved, sum.reborrow(), scratch)?;
         }
-        self.input(pass, self.weights.blocks.len(), &layers, flow.hidden.reborrow());
+        self.last(pass, blocks, &layers, flow.hidden.reborrow())?;
         cancel.check(0)?;
         if let Some(last) = &mut outputs.last_hidden_state {
             unpad(part, flow.hidden.view(), last);
         }
         self.top(pass, flow.hidden.view(), batch.selected.as_deref(), top)?;
         if let Some(pooled) = &mut outputs.pooled {
-            of_sequences(part, top.pooled.mat(), pooled);
+            of_sequences(part, top.pooler.pooled.mat(), pooled);
         }
         if let (Some(out), Some(head)) = (&mut outputs.logits, &self.weights.head) {
             let Top { head: x, room, logits, .. } = top;
@@ -117,28 +121,35 @@ impl Encoder {
         let threads = &Threads::new(threads);
         let part = &batch.part(0..batch.sequences());
         self.check_cotangents(part, batch.selected.as_ref().map(Vec::len), d)?;
-        let Parts { mut layers, mut flow, scratch, rooms, top, transposed } = self.parts(&mut tape, part, recipe);
+        let Parts { mut layers, mut flow, scratch, rooms, top, transposed, embedding_transposed, angles, distances } =
+            self.parts(&mut tape, part, recipe);
         let step = Step { level: self.level, part, dropout: recipe.dropout };
-        let pass = &Pass { threads, step, rooms, cancel };
-        let lowest = gradients.lowest_layer();
-        self.input(pass, self.weights.blocks.len(), &layers, flow.hidden.reborrow());
+        let (pass, blocks) = (&Pass { threads, step, rooms, cancel }, &self.layers()[..]);
+        let of_layer = self.blueprint.blocks();
+        let lowest = gradients.lowest_layer(&of_layer);
+        self.last(pass, blocks, &layers, flow.hidden.reborrow())?;
         self.top(pass, flow.hidden.view(), batch.selected.as_deref(), top)?;
         self.top_backward(pass, d, batch.selected.as_deref(), &mut flow, top, gradients)?;
         let Some(transposed) = transposed else { return Ok(()) };
-        for layer in (lowest..self.weights.blocks.len()).rev() {
+        self.last_backward(pass, layers.sums[blocks.len() - 1].view(), &mut flow, gradients)?;
+        for layer in (lowest..blocks.len()).rev() {
             cancel.check(0)?;
-            self.input(pass, layer, &layers, flow.hidden.reborrow());
+            self.input(pass, blocks, layer, &layers, flow.hidden.reborrow())?;
             let (saved, sum) = layers.saved(layer);
-            let block = &self.weights.blocks[layer];
+            let at = At { layer, around: self.around(layer, angles, distances) };
             if recipe.checkpointing {
                 let unwanted = MatMut::dense(&mut [], 0, sum.cols());
-                block.record(pass, layer, flow.hidden.view(), saved, unwanted, scratch);
+                blocks[layer].record(pass, at, flow.hidden.view(), saved, unwanted, scratch)?;
             }
-            let gradient = &mut gradients.weights.blocks[layer];
-            block.backward(pass, layer, &mut flow, saved, sum.view(), transposed, scratch, gradient);
+            let gradient = &mut gradients.weights.blocks[of_layer[layer]];
+            blocks[layer].backward(pass, at, &mut flow, saved, sum.view(), transposed, scratch, gradient)?;
+        }
+        if let (Some(gradient), Some(d)) = (&mut gradients.weights.relative, &flow.d_bias) {
+            gradient.add_gradient(d, part.longest().max(1));
         }
         if lowest == 0 {
-            self.weights.embeddings.backward(pass, &mut flow, &mut gradients.weights.embeddings);
+            let gradient = &mut gradients.weights.embeddings;
+            self.weights.embeddings.backward(pass, &mut flow, embedding_transposed, gradient)?;
         }
         cancel.check(0)?;
         self.keep_tape(tape);
@@ -149,31 +160,58 @@ impl Encoder {
         tape.parts(&self.blueprint, part.tokens(), recipe.checkpointing, recipe.dropout.is_some())
     }
 
-    /// What a layer reads, (T, H): the embeddings or what the layer below makes. Past the last layer, the last hidden states.
-    fn input(&self, pass: &Pass, layer: usize, layers: &Layers, hidden: MatMut) {
+    /// What a layer reads, (T, H): the embeddings or what the layer below makes.
+    fn input(&self, pass: &Pass, blocks: &[&Block], layer: usize, layers: &Layers, hidden: MatMut) -> Result<()> {
         match layer.checked_sub(1) {
             None => self.weights.embeddings.record(pass, hidden),
-            Some(below) => self.weights.blocks[below].output(pass, layers.sums[below].view(), hidden),
+            Some(below) => blocks[below].output(pass, layers.sums[below].view(), hidden),
         }
+    }
+
+    /// The last hidden states (T, H).
+    fn last(&self, pass: &Pass, blocks: &[&Block], layers: &Layers, hidden: MatMut) -> Result<()> {
+        let Some(norm) = &self.weights.final_norm else {
+            return self.input(pass, blocks, blocks.len(), layers, hidden);
+        };
+        let sum = layers.sums[blocks.len() - 1].view();
+        pass.for_each_chunk([hidden], [], |mut chunk, [hidden], []| {
+            norm.forward(&chunk.threads, sum.rows_of(chunk.tokens.clone()), hidden, &mut chunk.room.none);
+            Ok(())
+        })
+    }
+
+    /// The gradient of the last hidden states, `flow.d_hidden` -> that of what the last block makes, `sum`, in its place.
+    fn last_backward(&self, pass: &Pass, sum: Mat, flow: &mut Flow, gradients: &mut Gradients) -> Result<()> {
+        let Some(norm) = &self.weights.final_norm else { return Ok(()) };
+        let (size, Flow { d_hidden, sums, .. }) = (sum.cols(), flow);
+        pass.for_each_chunk([d_hidden.reborrow()], [sums.reborrow()], |mut chunk, [mut d], [mut sums]| {
+            let (sum, count) = (sum.rows_of(chunk.tokens.clone()), chunk.tokens.len());
+            let sums = &mut sums.row_mut(0)[..2 * size];
+            sums.fill(0.0);
+            let room = &mut chunk.room.hidden;
+            room.first_mut(count).copy(d.view());
+            norm.backward(sum, room.first(count), d, sums);
+            Ok(())
+        })?;
+        let all = sums.view();
+        let gradient = gradients.weights.final_norm.as_mut();
+        gradient.into_iter().for_each(|norm| norm.add_gradient(all.block(0..all.rows(), 0..2 * size)));
+        Ok(())
     }
 
     /// The pooled vectors and what the head reads, from the last hidden states (T, H).
     fn top(&self, pass: &Pass, hidden: Mat, selected: Option<&[usize]>, top: &mut Top) -> Result<()> {
-        let (sequences, size) = (pass.step.part.sequences(), self.blueprint.hidden_size);
+        let size = self.blueprint.hidden_size;
         if let Some(pooler) = &self.weights.pooler {
-            top.first.resize(sequences, size)?;
-            top.pooled.resize(sequences, size)?;
-            for (s, range) in pass.step.part.ranges().enumerate() {
-                match range.is_empty() {
-                    true => top.first.mat_mut().row_mut(s).fill(0.0),
-                    false => top.first.mat_mut().row_mut(s).copy_from_slice(hidden.row(range.start)),
-                }
+            pooler.read(pass.step.part, hidden, &mut top.pooler)?;
+            if let Some(dropout) = pass.step.dropout(Site::Pooler).filter(|_| pooler.drops()) {
+                dropout.apply(self.level, 0, top.pooler.read.mat_mut());
             }
-            pooler.forward(pass.threads, top.first.mat(), &Narrow::default(), top.pooled.mat_mut());
+            pooler.forward(pass.threads, &mut top.pooler)?;
         }
         if let Some(head) = &self.weights.head {
-            let Top { head: out, pooled, .. } = &mut *top;
-            let x = if head.reads() == HeadInput::Pooled { pooled.mat() } else { hidden };
+            let Top { head: out, pooler, .. } = &mut *top;
+            let x = if head.reads() == HeadInput::Pooled { pooler.pooled.mat() } else { hidden };
             out.resize(selected.map_or(x.rows(), <[usize]>::len), size)?;
             for r in 0..out.mat().rows() {
                 out.mat_mut().row_mut(r).copy_from_slice(x.row(selected.map_or(r, |selected| selected[r])));
@@ -196,7 +234,7 @@ impl Encoder {
         gradients: &mut Gradients,
     ) -> Result<()> {
         let (part, level, threads, size) = (pass.step.part, self.level, pass.threads, self.blueprint.hidden_size);
-        let Top { first, pooled, head: x, d_logits, d_head, d_pooled, room, pooler_transposed, .. } = top;
+        let Top { pooler: pooler_room, head: x, d_logits, d_head, d_pooled, room, .. } = top;
         flow.d_hidden.fill(0.0);
         if let Some(d) = d.last_hidden_state {
             pad(part, d, flow.d_hidden.reborrow());
@@ -232,23 +270,11 @@ impl Encoder {
         }
         if let Some(pooler) = &self.weights.pooler {
             d_head.resize(part.sequences(), size)?;
-            let d_first = d_head.mat_mut();
-            pooler.backward(
-                level,
-                threads,
-                first.mat(),
-                pooled.mat_mut(),
-                d_pooled.mat_mut(),
-                d_first,
-                pooler_transposed,
-            )?;
-            if let Some(gradient) = pooler_gradient {
-                gradient.add_gradient(level, threads, first.mat(), d_pooled.mat());
+            pooler.backward(threads, pooler_room, d_pooled.mat(), pooler_gradient.as_mut(), d_head.mat_mut())?;
+            if let Some(dropout) = pass.step.dropout(Site::Pooler).filter(|_| pooler.drops()) {
+                dropout.apply(level, 0, d_head.mat_mut());
             }
-            for (s, range) in part.ranges().enumerate().filter(|(_, range)| !range.is_empty()) {
-                let first = flow.d_hidden.reborrow().into_block(range.start..range.start + 1, 0..size);
-                add(level, d_head.mat().rows_of(s..s + 1), first);
-            }
+            pooler.read_backward(part, d_head.mat(), flow.d_hidden.reborrow());
         }
         Ok(())
     }

@@ -8,11 +8,13 @@ use ferroformer_kernels::{
 };
 
 use super::pass::{ChunkRoom, chunks, longest_chunk};
+use crate::batch::Part;
 use crate::blueprint::Blueprint;
 use crate::encoder::Encoder;
 use crate::error::Result;
-use crate::ingredients::{HeadRoom, Linear};
+use crate::ingredients::{Distances, HeadRoom, Linear, PoolerRoom};
 use crate::memory;
+use crate::rotation;
 use crate::workspace::Rows;
 
 /// The sizes of a batch.
@@ -29,16 +31,18 @@ pub(crate) struct Tape {
     pub(crate) scratch: Buffer,
     pub(crate) rooms: Vec<Mutex<ChunkRoom>>,
     pub(crate) transposed: Option<Transposed>,
+    embedding_transposed: Option<PackedLinear>,
+    /// Of all tokens: the angles of each rotation, and the bias of each distance with its gradient.
+    angles: Vec<Rows>,
+    distances: Option<Distances>,
+    d_bias: Option<Vec<f32>>,
     top: Top,
 }
 
 /// What lies between the last layer and the outputs. Nothing of it is kept for the way back, which computes it again.
 #[derive(Default)]
 pub(crate) struct Top {
-    /// (S, H): the first tokens.
-    pub(crate) first: Rows,
-    /// (S, H): what the pooler makes of them.
-    pub(crate) pooled: Rows,
+    pub(crate) pooler: PoolerRoom,
     /// (M, H): what the head reads, after dropout.
     pub(crate) head: Rows,
     pub(crate) logits: Rows,
@@ -46,7 +50,6 @@ pub(crate) struct Top {
     pub(crate) d_head: Rows,
     pub(crate) d_pooled: Rows,
     pub(crate) room: HeadRoom,
-    pub(crate) pooler_transposed: Option<PackedLinear>,
 }
 
 /// What a layer keeps for the way back.
@@ -57,7 +60,7 @@ pub(crate) struct Saved<'a> {
     pub(crate) context: MatMut<'a>,
     /// (T, H): what the first norm reads.
     pub(crate) first_sum: MatMut<'a>,
-    /// (T, feed_forward.size): what the activation reads.
+    /// (T, up's outputs): what activation or gate reads.
     pub(crate) up: MatMut<'a>,
 }
 
@@ -79,12 +82,16 @@ pub(crate) struct Flow<'a> {
     pub(crate) dropped: [MatMut<'a>; 2],
     /// (T, H): what feed-forward reads.
     pub(crate) middle: MatMut<'a>,
-    /// (T, feed_forward.size)
+    /// (T, up's outputs)
     pub(crate) d_up: MatMut<'a>,
     pub(crate) d_context: MatMut<'a>,
     pub(crate) d_qkv: MatMut<'a>,
-    /// (chunks, 4 H): sums over the tokens of a chunk.
+    /// (T, E): what the embeddings' projection reads, and the gradient of what is looked up; without rows where there is none.
+    pub(crate) embedded: [MatMut<'a>; 2],
+    /// (chunks, 4 H or more): sums over the tokens of a chunk.
     pub(crate) sums: MatMut<'a>,
+    /// (heads, distances): of the relative bias, over all layers.
+    pub(crate) d_bias: Option<&'a mut [f32]>,
 }
 
 /// A layer's products the other way round. All layers use them by turns.
@@ -121,12 +128,15 @@ impl Tape {
     ) -> Result<()> {
         const WHAT: &str = "the activations of a training step";
         let (blueprint, level, Sizes { tokens, longest, .. }) = (&encoder.blueprint, encoder.level, sizes);
-        let (h, a, f) = (blueprint.hidden_size, blueprint.attention_size(), blueprint.feed_forward.size);
+        let (h, a, f) = (blueprint.hidden_size, blueprint.attention_size(), blueprint.feed_forward.up_size());
         let layer = [3 * a, a, h, f].iter().map(|cols| floats(tokens, *cols)).sum::<usize>();
         let layers = if checkpointing { 1 } else { blueprint.num_layers };
         let kept = (layer * layers).saturating_add(floats(tokens, h) * blueprint.num_layers);
         let flow = [h, h, h, h, h, f, a, 3 * a].iter().map(|cols| floats(tokens, *cols)).sum::<usize>();
-        let flow = flow + if dropping { 2 * floats(tokens, h) } else { 0 } + floats(chunks(tokens), 4 * h);
+        let flow = flow
+            + if dropping { 2 * floats(tokens, h) } else { 0 }
+            + 2 * floats(projected(blueprint, tokens), blueprint.embedding_size())
+            + floats(chunks(tokens), sum_columns(blueprint));
         let missing = |floats: usize, buffer: &Buffer| (floats * 4).saturating_sub(buffer.bytes()) as u64;
         memory::require(WHAT, missing(kept, &self.floats) + missing(flow, &self.flow))?;
         self.floats.resize(kept).map_err(|_| memory::refused(WHAT, kept))?;
@@ -155,7 +165,7 @@ impl Tape {
         checkpointing: bool,
         dropping: bool,
     ) -> Parts<'_> {
-        let (h, a, f) = (blueprint.hidden_size, blueprint.attention_size(), blueprint.feed_forward.size);
+        let (h, a, f) = (blueprint.hidden_size, blueprint.attention_size(), blueprint.feed_forward.up_size());
         let mut kept = Cutter(&mut self.floats);
         let sums = (0..blueprint.num_layers).map(|_| kept.cut(tokens, h)).collect();
         let mut saved = || Saved {
@@ -177,11 +187,40 @@ impl Tape {
             d_context: flow.cut(tokens, a),
             d_qkv: flow.cut(tokens, 3 * a),
             dropped: std::array::from_fn(|_| flow.cut(if dropping { tokens } else { 0 }, h)),
-            sums: flow.cut(chunks(tokens), 4 * h),
+            embedded: std::array::from_fn(|_| flow.cut(projected(blueprint, tokens), blueprint.embedding_size())),
+            sums: flow.cut(chunks(tokens), sum_columns(blueprint)),
+            d_bias: self.d_bias.as_deref_mut(),
         };
-        let (transposed, layers) = (self.transposed.as_mut(), Layers { sums, saved });
-        Parts { layers, flow, scratch: &mut self.scratch, rooms: &self.rooms, transposed, top: &mut self.top }
+        Parts {
+            layers: Layers { sums, saved },
+            flow,
+            scratch: &mut self.scratch,
+            rooms: &self.rooms,
+            transposed: self.transposed.as_mut(),
+            embedding_transposed: &mut self.embedding_transposed,
+            angles: &self.angles,
+            distances: self.distances.as_ref(),
+            top: &mut self.top,
+        }
     }
+
+    /// What attention goes by, from the positions of all tokens.
+    pub(crate) fn look_around(&mut self, encoder: &Encoder, part: &Part) -> Result<()> {
+        rotation::fill(&encoder.blueprint.attention.rotary, part.positions, &mut self.angles)?;
+        self.distances = encoder.weights.relative.as_ref().map(|relative| relative.distances(part.longest()));
+        self.d_bias = self.distances.as_ref().map(|distances| vec![0.0; distances.len()]);
+        Ok(())
+    }
+}
+
+/// How many tokens the embeddings' projection sees.
+fn projected(blueprint: &Blueprint, tokens: usize) -> usize {
+    if blueprint.embeddings.projection { tokens } else { 0 }
+}
+
+/// The columns of sums over tokens: two norms' of a layer, or one of the embeddings.
+fn sum_columns(blueprint: &Blueprint) -> usize {
+    (4 * blueprint.hidden_size).max(2 * blueprint.embedding_size())
 }
 
 impl Transposed {
@@ -201,6 +240,9 @@ pub(crate) struct Parts<'a> {
     pub(crate) scratch: &'a mut [f32],
     pub(crate) rooms: &'a [Mutex<ChunkRoom>],
     pub(crate) transposed: Option<&'a mut Transposed>,
+    pub(crate) embedding_transposed: &'a mut Option<PackedLinear>,
+    pub(crate) angles: &'a [Rows],
+    pub(crate) distances: Option<&'a Distances>,
     pub(crate) top: &'a mut Top,
 }
 

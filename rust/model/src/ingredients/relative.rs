@@ -1,0 +1,129 @@
+//! A learned bias for each head and distance of a key from a query, in buckets: one for each small distance, and then ever wider ones
+//! (Raffel et al. 2020, arXiv 1910.10683).
+
+use ferroformer_kernels::{Bias, Stored};
+
+use crate::blueprint::{Blueprint, RelativeSpec};
+use crate::error::Result;
+use crate::export::{Export, Values, ValuesMut};
+use crate::init::Init;
+use crate::loader::{Loader, Slot};
+use crate::packed_file::Piece;
+use crate::weights::Place;
+
+pub(crate) struct RelativeBias {
+    /// (buckets, heads)
+    table: Stored,
+    spec: RelativeSpec,
+    heads: usize,
+}
+
+/// The bias of each head for each distance: (heads, 2 reach - 1).
+pub(crate) struct Distances {
+    table: Vec<f32>,
+    reach: usize,
+}
+
+impl Distances {
+    pub(crate) fn bias(&self) -> Bias<'_> {
+        Bias { table: &self.table, reach: self.reach }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+}
+
+const SLOT: &str = "relative.weight";
+
+impl RelativeBias {
+    pub(crate) fn slot(blueprint: &Blueprint, spec: RelativeSpec) -> Slot {
+        Slot::new(SLOT.to_owned(), &[spec.buckets, blueprint.attention.heads], Init::Normal)
+    }
+
+    pub(crate) fn load(loader: &Loader, blueprint: &Blueprint, spec: RelativeSpec) -> Result<Self> {
+        let table = loader.vector(&Self::slot(blueprint, spec))?;
+        Ok(Self { table, spec, heads: blueprint.attention.heads })
+    }
+
+    /// For sequences of up to `longest` tokens.
+    pub(crate) fn distances(&self, longest: usize) -> Distances {
+        let reach = longest.max(1);
+        let buckets: Vec<usize> = self.buckets(reach).collect();
+        let head = |h: usize| buckets.iter().map(move |bucket| self.table[bucket * self.heads + h]);
+        Distances { table: (0..self.heads).flat_map(head).collect(), reach }
+    }
+
+    /// Adds the gradient of [`distances`](Self::distances).
+    pub(crate) fn add_gradient(&mut self, d: &[f32], reach: usize) {
+        if self.table.is_empty() {
+            return;
+        }
+        let (heads, width) = (self.heads, 2 * reach - 1);
+        for (place, bucket) in self.buckets(reach).collect::<Vec<_>>().into_iter().enumerate() {
+            let row = &mut self.table.own_mut()[bucket * heads..][..heads];
+            row.iter_mut().enumerate().for_each(|(h, sum)| *sum += d[h * width + place]);
+        }
+    }
+
+    /// Of the distances 1 - reach..reach.
+    fn buckets(&self, reach: usize) -> impl Iterator<Item = usize> {
+        let spec = self.spec;
+        (1 - reach as isize..reach as isize).map(move |distance| bucket(distance, spec))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    pub(crate) fn export(&self) -> Export<'_> {
+        let shape = vec![self.table.len() / self.heads, self.heads];
+        Export { slot: SLOT.to_owned(), shape, values: Values::Vector(&self.table) }
+    }
+
+    pub(crate) fn floats_mut(&mut self) -> &mut [f32] {
+        self.table.own_mut()
+    }
+
+    pub(crate) fn place(&self) -> Vec<Place> {
+        vec![Place::alone(SLOT.to_owned(), self.table.len())]
+    }
+
+    pub(crate) fn slot_mut(&mut self, slot: &str) -> Option<ValuesMut<'_>> {
+        (slot == SLOT).then(|| ValuesMut::Vector(self.table.own_mut()))
+    }
+
+    pub(crate) fn piece(&self) -> Piece<'_> {
+        Piece::new(SLOT, self.table.words())
+    }
+}
+
+/// Half of the buckets are for keys ahead. Of each half, one half is for single distances, the other grows by a factor up to
+/// `max_distance`; in f32, as torch does it.
+fn bucket(distance: isize, spec: RelativeSpec) -> usize {
+    let half = spec.buckets / 2;
+    let (side, far) = (if distance > 0 { half } else { 0 }, distance.unsigned_abs());
+    let single = half / 2;
+    if far < single {
+        return side + far;
+    }
+    let (ratio, most) = (far as f32 / single as f32, (spec.max_distance as f64 / single as f64).ln() as f32);
+    let wide = (ratio.ln() / most * (half - single) as f32) as usize;
+    side + (single + wide).min(half - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of 32 buckets to 128, as T5's and MPNet's.
+    #[test]
+    fn buckets_grow() {
+        let spec = RelativeSpec { buckets: 32, max_distance: 128 };
+        let of = |distance| bucket(distance, spec);
+        assert_eq!((-7..=7).map(of).collect::<Vec<_>>(), [7, 6, 5, 4, 3, 2, 1, 0, 17, 18, 19, 20, 21, 22, 23]);
+        let far = [8, 11, 12, 15, 16, 22, 23, 31, 32, 45, 46, 63, 64, 90, 91, 127, 128, 10_000].map(|d| of(-d));
+        assert_eq!(far, [8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15, 15, 15]);
+        assert!((1..500).all(|d| of(d) == of(-d) + 16));
+    }
+}
