@@ -1,6 +1,7 @@
 //! The gradient of attention: its twin against finite differences, and every ISA against its twin.
 
 use super::*;
+use crate::dropout::Dropout;
 use crate::naive;
 use crate::testing::{Guarded, Random, assert_same_bits, for_every_level};
 

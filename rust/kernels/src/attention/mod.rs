@@ -1,6 +1,6 @@
 //! Scaled dot-product attention, one head of one sequence at a time, on exact lengths.
 //!
-//!   out = softmax(scale Q K^T) V
+//!   out = softmax(scale Q K^T + bias) V
 //!
 //! K is packed transposed and V as it is, into panels like those of weights; then for each block of queries
 //!
@@ -15,20 +15,22 @@ mod backward;
 mod backward_contract;
 #[cfg(test)]
 mod contract;
+mod heads;
 mod operands;
+#[cfg(test)]
+mod options_contract;
+mod rules;
 
-pub use backward::{attention_backward, attention_backward_scratch};
+pub use backward::{AttentionGradients, attention_backward, attention_backward_scratch};
+pub use heads::{Bias, Heads};
 use operands::Operands;
+use rules::Rules;
 
 use crate::buffer::words_of_mut;
-use crate::dropout::Dropout;
 use crate::gemm::{Bf16, Float32, Panels, Rows, multiply};
-use std::ops::Range;
-
 use crate::isa::{Isa, Kernel, Level, dispatch, dispatch_floats};
 use crate::mat::{Mat, MatMut, padded_stride};
 use crate::rows::map_in_place;
-use crate::softmax::exp_row;
 use crate::threads::{Disjoint, Threads};
 
 /// Queries whose scores are held at a time; a multiple of every ISA's tile height but the scalar one.
@@ -41,48 +43,6 @@ pub struct Probabilities<'a> {
     pub width: usize,
     /// (T,): where each token stands in its padded row.
     pub columns: &'a [usize],
-}
-
-/// Whose attention it is.
-#[derive(Clone, Copy)]
-pub struct Heads<'a> {
-    pub heads: usize,
-    /// Sequence s has the rows `starts[s] - starts[0]..starts[s + 1] - starts[0]`.
-    pub starts: &'a [usize],
-    /// (S,): how many rows of each sequence, the first ones, can be attended to; all where it is None.
-    pub keys: Option<&'a [usize]>,
-    pub scale: f32,
-    /// Of the probabilities: row number (starts[s] + query) heads + head, column key.
-    pub dropout: Option<Dropout>,
-}
-
-impl<'a> Heads<'a> {
-    /// Every row a key, without dropout.
-    pub fn new(heads: usize, starts: &'a [usize], scale: f32) -> Self {
-        Heads { heads, starts, keys: None, scale, dropout: None }
-    }
-
-    /// The rows of sequence s, and how many of them are keys.
-    fn rows(&self, s: usize) -> (Range<usize>, usize) {
-        let rows = self.starts[s] - self.starts[0]..self.starts[s + 1] - self.starts[0];
-        let keys = self.keys.map_or(rows.len(), |keys| keys[s]);
-        (rows, keys)
-    }
-
-    /// The longest sequence, for matrices of so many tokens.
-    fn longest(&self, tokens: usize) -> usize {
-        let (starts, sequences) = (self.starts, self.starts.len() - 1);
-        assert!(starts.is_sorted() && starts[sequences] - starts[0] == tokens, "attention: starts");
-        let fit = self
-            .keys
-            .is_none_or(|keys| keys.len() == sequences && (0..sequences).all(|s| keys[s] <= self.rows(s).0.len()));
-        assert!(fit, "attention: keys");
-        starts.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0)
-    }
-
-    fn dropout_row(&self, s: usize, query: usize, head: usize) -> u64 {
-        ((self.starts[s] + query) * self.heads + head) as u64
-    }
 }
 
 /// Floats of scratch that each thread needs in [`attention`], for sequences of up to `length` tokens.
@@ -140,7 +100,7 @@ impl Call<'_> {
     /// All heads of all sequences by `attend`; the operands have so many channels a word.
     fn run<X: Copy + Sync>(self, qkv: [Mat<X>; 3], per_word: usize, attend: impl Fn(Head<X>) + Sync) {
         let Call { level, threads, heads: of, scratch, probabilities, out } = self;
-        let (sequences, heads, tokens, columns) = (of.starts.len() - 1, of.heads, out.rows(), out.cols());
+        let (sequences, heads, tokens, columns) = (of.sequences(), of.heads, out.rows(), out.cols());
         let longest = of.longest(tokens);
         assert!(qkv.iter().all(|x| (x.rows(), x.cols() * per_word) == (tokens, columns)), "attention: q, k, v and out");
         let head_dim = columns / heads;
@@ -168,8 +128,8 @@ impl Call<'_> {
                 (scratch.block(rank..rank + 1, 0..sizes.floats()), own, out.block(rows.clone(), cols(1)))
             };
             let probabilities = probabilities.as_mut().map(|p| (p.row_mut(0), &places[rows]));
-            let dropout = of.dropout.map(|dropout| (dropout, of.dropout_row(s, 0, head), heads as u64));
-            attend(Head { q, k, v, scale: of.scale, dropout, scratch: scratch.row_mut(0), sizes, probabilities, out });
+            let rules = of.rules(s, head);
+            attend(Head { q, k, v, rules, scratch: scratch.row_mut(0), sizes, probabilities, out });
         });
     }
 }
@@ -204,9 +164,7 @@ struct Head<'a, X> {
     q: Mat<'a, X>,
     k: Mat<'a, X>,
     v: Mat<'a, X>,
-    scale: f32,
-    /// With the row number of the first query, and from one query to the next.
-    dropout: Option<(Dropout, u64, u64)>,
+    rules: Rules<'a>,
     scratch: &'a mut [f32],
     sizes: Scratch,
     /// (width, width), and the columns of the sequence's tokens.
@@ -236,13 +194,11 @@ impl<X: Copy> Head<'_, X> {
             multiply::<I, F>(isa, queries, keys, attended, Some(block.reborrow()), #[inline(always)] |_, _, _| ());
             let mut inverses = [0.0; BLOCK];
             for (r, inverse) in inverses[..rows.len()].iter_mut().enumerate() {
-                *inverse = 1.0 / exp_row(isa, block.row_mut(r), self.scale);
+                *inverse = 1.0 / self.rules.exp(isa, first + r, &(0..attended), block.row_mut(r));
                 if let Some((out, columns)) = &mut self.probabilities {
                     scatter(block.row_mut(r), *inverse, columns, first + r, out);
                 }
-                if let Some((dropout, row, step)) = self.dropout {
-                    dropout.row(isa, row + (first + r) as u64 * step, block.row_mut(r));
-                }
+                self.rules.drop(isa, first + r, block.row_mut(r));
             }
             let weights = Rows::plain(F::rows(isa, Mat::new(scores, rows.len(), attended, stride), narrow));
             let out = self.out.reborrow().into_block(rows, 0..dim);
