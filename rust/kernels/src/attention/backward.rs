@@ -13,7 +13,7 @@
 use std::ops::Range;
 
 use super::operands::Operands;
-use super::rules::{Rules, distances};
+use super::rules::{Rules, distances, only};
 use super::{BLOCK, Heads, LEAST_SHARED, pack_keys};
 use crate::buffer::words_of_mut;
 use crate::gemm::{Float32, Panels, Rows, multiply, outer};
@@ -147,28 +147,38 @@ impl Kernel for Head<'_> {
         let (keys, values, key_rows) = (words_of_mut(keys), words_of_mut(values), words_of_mut(key_rows));
         pack_keys::<I, Float32>(isa, self.k, keys);
         pack_keys::<I, Float32>(isa, self.v, values);
-        Float32::pack_values(isa, self.k, key_rows);
-        let [keys, values] = [&*keys, &*values].map(#[inline(always)] |data| Panels { data, depth: dim });
-        let key_rows = Panels { data: key_rows, depth: attended };
         for gradient in [&mut self.dk, &mut self.dv] {
             (0..length).for_each(#[inline(always)] |r| gradient.row_mut(r).fill(0.0));
         }
-        let stride = padded_stride(attended);
+        let mut packed = None;
         for first in (0..length).step_by(BLOCK) {
             let rows = first..length.min(first + BLOCK);
+            let reached = self.rules.panels(rows.clone(), attended, I::PANEL);
+            if packed.as_ref() != Some(&reached) {
+                Float32::pack_values(isa, self.k.rows_of(reached.clone()), key_rows);
+                packed = Some(reached.clone());
+            }
+            let [keys, values] = [&*keys, &*values].map(#[inline(always)] |all| {
+                Panels { data: &all[reached.start * (dim + 1)..], depth: dim }
+            });
+            let key_rows = Panels { data: key_rows, depth: reached.len() };
+            let (columns, stride) = (reached.len(), padded_stride(reached.len()));
             let (q, dout) = (self.q.rows_of(rows.clone()), self.dout.rows_of(rows.clone()));
-            let [mut p, mut ds] = [&mut *p, &mut *ds].map(#[inline(always)] |x| MatMut::new(x, rows.len(), attended, stride));
-            multiply::<I, Float32>(isa, Rows::plain(q), keys, attended, Some(p.reborrow()), #[inline(always)] |_, _, _| ());
-            multiply::<I, Float32>(isa, Rows::plain(dout), values, attended, Some(ds.reborrow()), #[inline(always)] |_, _, _| ());
-            for r in 0..rows.len() {
+            let [mut p, mut ds] = [&mut *p, &mut *ds].map(#[inline(always)] |x| MatMut::new(x, rows.len(), columns, stride));
+            multiply::<I, Float32>(isa, Rows::plain(q), keys, columns, Some(p.reborrow()), #[inline(always)] |_, _, _| ());
+            multiply::<I, Float32>(isa, Rows::plain(dout), values, columns, Some(ds.reborrow()), #[inline(always)] |_, _, _| ());
+            for query in rows.clone() {
+                let keys = self.rules.keys(query..query + 1, attended);
+                let p = only(p.row_mut(query - first), reached.start, &keys);
+                let ds = only(ds.row_mut(query - first), reached.start, &keys);
                 let dbias = self.dbias.as_mut().map(#[inline(always)] |x| x.row_mut(0));
-                row_backward(isa, &self.rules, first + r, &(0..attended), p.row_mut(r), ds.row_mut(r), dbias);
+                row_backward(isa, &self.rules, query, &keys, p, ds, dbias);
             }
             let (p, ds) = (p.view(), ds.view());
             let dq = self.dq.reborrow().into_block(rows, 0..dim);
             multiply::<I, Float32>(isa, Rows::plain(ds), key_rows, dim, Some(dq), #[inline(always)] |_, _, _| ());
-            outer(isa, p, dout, self.dv.reborrow().into_block(0..attended, 0..dim));
-            outer(isa, ds, q, self.dk.reborrow().into_block(0..attended, 0..dim));
+            outer(isa, p, dout, self.dv.reborrow().into_block(reached.clone(), 0..dim));
+            outer(isa, ds, q, self.dk.reborrow().into_block(reached, 0..dim));
         }
     }
 }
@@ -188,7 +198,7 @@ fn row_backward<I: Isa>(
 ) {
     let inverse = isa.splat(1.0 / rules.exp(isa, query, keys, p));
     map_in_place(isa, p, #[inline(always)] |x| isa.mul(x, inverse));
-    rules.drop(isa, query, d);
+    rules.drop(isa, query, keys, d);
     let [sum] = zip_sums(isa, [&*p, &*d], #[inline(always)] |[p, d]| [isa.mul(p, d)]);
     let (sum, scale) = (isa.splat(sum), isa.splat(rules.scale));
     if let Some(dbias) = dbias {
@@ -199,5 +209,5 @@ fn row_backward<I: Isa>(
     } else {
         update(isa, [&mut *d], [&*p], #[inline(always)] |[d], [p]| [isa.mul(isa.mul(p, isa.sub(d, sum)), scale)]);
     }
-    rules.drop(isa, query, p);
+    rules.drop(isa, query, keys, p);
 }

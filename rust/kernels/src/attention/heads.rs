@@ -15,6 +15,9 @@ pub struct Heads<'a> {
     /// (S,): how many rows of each sequence, the first ones, can be attended to; all where it is None.
     pub keys: Option<&'a [usize]>,
     pub scale: f32,
+    /// How far behind and ahead of itself a query attends, by the keys' numbers in the sequence: `[w, w]` is a sliding window,
+    /// `[usize::MAX, 0]` causal. Cost goes with it.
+    pub reach: [usize; 2],
     /// What is added to the scaled scores.
     pub bias: Option<Bias<'a>>,
     /// Of the probabilities: row number (starts[s] + query) heads + head, column key.
@@ -32,9 +35,9 @@ pub struct Bias<'a> {
 }
 
 impl<'a> Heads<'a> {
-    /// Every row a key, without bias and dropout.
+    /// Every row a key, in everyone's reach, without bias and dropout.
     pub fn new(heads: usize, starts: &'a [usize], scale: f32) -> Self {
-        Heads { heads, starts, keys: None, scale, bias: None, dropout: None }
+        Heads { heads, starts, keys: None, scale, reach: [usize::MAX; 2], bias: None, dropout: None }
     }
 
     pub(super) fn sequences(&self) -> usize {
@@ -69,7 +72,7 @@ impl<'a> Heads<'a> {
     pub(super) fn rules(&self, s: usize, head: usize) -> Rules<'a> {
         let bias = self.bias.map(|bias| Mat::dense(bias.table, self.heads, bias.columns()).rows_of(head..head + 1));
         let dropout = self.dropout.map(|dropout| (dropout, self.dropout_row(s, 0, head), self.heads as u64));
-        Rules { scale: self.scale, bias, dropout }
+        Rules { scale: self.scale, reach: self.reach, bias, dropout }
     }
 
     pub(super) fn dropout_row(&self, s: usize, query: usize, head: usize) -> u64 {

@@ -7,7 +7,8 @@
 //!   scores (block, L) = Q K^T;  e^(scale (score - max)) and their sum, row by row;  out (block, D) = these V / sum
 //!
 //! by the matrix product's own tiles, in f32 or in bf16. A block's scores stay in the second-level cache; there is no (L, L) tensor, no
-//! padding and no mask. A query's row does not depend on the block that it falls into.
+//! padding and no mask. Where queries do not reach all keys a block has the panels of those that any of its queries reaches, and V is
+//! packed for each block; zeros stand where a query reaches less. Else a query's row does not depend on the block that it falls into.
 //! (Vaswani et al. 2017, arXiv 1706.03762.)
 
 mod backward;
@@ -24,10 +25,12 @@ mod rules;
 pub use backward::{AttentionGradients, attention_backward, attention_backward_scratch};
 pub use heads::{Bias, Heads};
 use operands::Operands;
-use rules::Rules;
+use rules::{Rules, only};
 
 use crate::buffer::words_of_mut;
 use crate::gemm::{Bf16, Float32, Panels, Rows, multiply};
+use std::ops::Range;
+
 use crate::isa::{Isa, Kernel, Level, dispatch, dispatch_floats};
 use crate::mat::{Mat, MatMut, padded_stride};
 use crate::rows::map_in_place;
@@ -62,9 +65,10 @@ pub enum Qkv<'a> {
 /// Multi-head self-attention over each sequence alone: q, k, v (T, heads x D) -> out (T, heads x D).
 ///
 /// With `probabilities` the weights are written too (as they are before dropout).
-/// With R = u (4 + scale D max |q| max |k|) and u = 2^-23, a probability is within 2 R of itself and an element of `out` within
+/// With R = u (4 + scale D max |q| max |k| + max |bias|) and u = 2^-23, a probability is within 2 R of itself and an element of `out` within
 /// R max |v| of the exact value. From operands in bf16 both products are of numbers rounded to that, and u = 2^-8. NaN in a key
-/// reaches every row of its sequence and head, in a value its column of these, in a query its own row.
+/// reaches every row of its sequence and head that reaches it, in a value its column of the rows of every block of which one does, in
+/// a query its own row. A query that reaches no key gets zeros.
 ///
 /// # Panics
 /// If the shapes disagree or `scratch` is shorter than `threads` times [`attention_scratch`].
@@ -182,25 +186,32 @@ impl<X: Copy> Head<'_, X> {
         let (scores, narrow) = rest.split_at_mut(self.sizes.scores);
         let (keys, values, narrow) = (words_of_mut(keys), words_of_mut(values), words_of_mut(narrow));
         pack_keys::<I, F>(isa, self.k, keys);
-        F::pack_values(isa, self.v, values);
-        let keys = Panels { data: keys, depth: self.k.cols() };
-        let values = Panels { data: values, depth: attended.div_ceil(F::PER_WORD) };
-        let stride = padded_stride(attended);
+        let (depth, mut packed) = (self.k.cols(), None);
         for first in (0..length).step_by(BLOCK) {
             let rows = first..length.min(first + BLOCK);
-            let mut block = MatMut::new(scores, rows.len(), attended, stride);
+            let reached = self.rules.panels(rows.clone(), attended, I::PANEL);
+            if packed.as_ref() != Some(&reached) {
+                F::pack_values(isa, self.v.rows_of(reached.clone()), values);
+                packed = Some(reached.clone());
+            }
+            let keys = Panels { data: &keys[reached.start * (depth + 1)..], depth };
+            let values = Panels { data: values, depth: reached.len().div_ceil(F::PER_WORD) };
+            let stride = padded_stride(reached.len());
+            let mut block = MatMut::new(scores, rows.len(), reached.len(), stride);
             rows.clone().for_each(#[inline(always)] |r| ask::<I, F>(isa, self.q, r + BLOCK));
             let queries = Rows::plain(self.q.rows_of(rows.clone()));
-            multiply::<I, F>(isa, queries, keys, attended, Some(block.reborrow()), #[inline(always)] |_, _, _| ());
+            multiply::<I, F>(isa, queries, keys, reached.len(), Some(block.reborrow()), #[inline(always)] |_, _, _| ());
             let mut inverses = [0.0; BLOCK];
-            for (r, inverse) in inverses[..rows.len()].iter_mut().enumerate() {
-                *inverse = 1.0 / self.rules.exp(isa, first + r, &(0..attended), block.row_mut(r));
+            for (query, inverse) in rows.clone().zip(&mut inverses) {
+                let keys = self.rules.keys(query..query + 1, attended);
+                let row = only(block.row_mut(query - first), reached.start, &keys);
+                *inverse = 1.0 / self.rules.exp(isa, query, &keys, row);
                 if let Some((out, columns)) = &mut self.probabilities {
-                    scatter(block.row_mut(r), *inverse, columns, first + r, out);
+                    scatter(row, *inverse, &columns[..attended], &keys, columns[query], out);
                 }
-                self.rules.drop(isa, first + r, block.row_mut(r));
+                self.rules.drop(isa, query, &keys, row);
             }
-            let weights = Rows::plain(F::rows(isa, Mat::new(scores, rows.len(), attended, stride), narrow));
+            let weights = Rows::plain(F::rows(isa, Mat::new(scores, rows.len(), reached.len(), stride), narrow));
             let out = self.out.reborrow().into_block(rows, 0..dim);
             multiply::<I, F>(isa, weights, values, dim, Some(out), #[inline(always)] |tile, rows, _| {
                 for (i, inverse) in inverses[rows].iter().enumerate() {
@@ -234,11 +245,14 @@ impl Kernel for InBf16<'_> {
     }
 }
 
-/// Row `r` of the probabilities, `inverse` times `row`, to where its token and the others stand in the padded square.
-fn scatter(row: &[f32], inverse: f32, columns: &[usize], r: usize, out: &mut [f32]) {
+/// `inverse` times the weights of some keys, and zeros for the others, to where these stand in row `r` of the padded square.
+fn scatter(weights: &[f32], inverse: f32, columns: &[usize], keys: &Range<usize>, r: usize, out: &mut [f32]) {
     let width = out.len().isqrt();
-    let out = &mut out[columns[r] * width..][..width];
-    for (x, column) in row.iter().zip(columns) {
+    let out = &mut out[r * width..][..width];
+    for column in columns[..keys.start].iter().chain(&columns[keys.end..]) {
+        out[*column] = 0.0;
+    }
+    for (x, column) in weights.iter().zip(&columns[keys.clone()]) {
         out[*column] = *x * inverse;
     }
 }

@@ -15,6 +15,7 @@ struct Problem {
     heads: usize,
     dim: usize,
     scale: f32,
+    reach: [usize; 2],
     /// (heads, 2 reach - 1) and its reach.
     bias: Option<(Vec<f32>, usize)>,
     /// Rate and key.
@@ -36,8 +37,8 @@ impl Problem {
         let mut random = Random((tokens * 100 + dim) as u64);
         let operands = std::array::from_fn(|_| random.floats(tokens * heads * dim));
         let (lengths, keys, scale) = (lengths.to_vec(), keys.to_vec(), 2.0 / (dim as f32).sqrt());
-        let (bias, dropout, in_bf16) = (None, None, false);
-        Problem { start: 3, lengths, keys, heads, dim, scale, bias, dropout, in_bf16, operands }
+        let (reach, bias, dropout, in_bf16) = ([usize::MAX; 2], None, None, false);
+        Problem { start: 3, lengths, keys, heads, dim, scale, reach, bias, dropout, in_bf16, operands }
     }
 
     fn biased(self, reach: usize) -> Self {
@@ -75,6 +76,7 @@ impl Problem {
         let starts: Vec<usize> = (0..=self.lengths.len()).map(|s| self.start + self.first(s)).collect();
         let of = Heads {
             keys: Some(&self.keys),
+            reach: self.reach,
             bias: self.bias.as_ref().map(|(table, reach)| Bias { table, reach: *reach }),
             dropout: self.dropout.and_then(|(rate, key)| Dropout::new(rate, key)),
             ..Heads::new(self.heads, &starts, self.scale)
@@ -113,6 +115,9 @@ impl Problem {
 
     /// What is added to a scaled score.
     fn added(&self, head: usize, query: usize, key: usize) -> f64 {
+        if query.saturating_sub(key) > self.reach[0] || key.saturating_sub(query) > self.reach[1] {
+            return f64::NEG_INFINITY;
+        }
         self.bias
             .as_ref()
             .map_or(0.0, |(table, reach)| f64::from(table[head * (2 * reach - 1) + key + reach - 1 - query]))
@@ -208,7 +213,16 @@ fn problems() -> Vec<Problem> {
     let drop = |problem: &Problem| Problem { dropout: Some((0.3, 11)), ..problem.clone() };
     let narrow = |problem: &Problem| Problem { in_bf16: true, ..problem.clone() };
     let biased = plain.clone().biased(200);
-    let all = [plain.clone().biased(333), biased.clone(), plain];
+    let reaching = |problem: &Problem, reach| Problem { reach, ..problem.clone() };
+    let all = [
+        plain.clone().biased(333),
+        reaching(&biased, [16, 16]),
+        reaching(&plain, [usize::MAX, 0]),
+        reaching(&biased, [40, 0]),
+        reaching(&plain, [0, 70]),
+        biased,
+        plain,
+    ];
     all.iter().flat_map(|problem| [problem.clone(), drop(problem), narrow(&drop(problem))]).collect()
 }
 
@@ -219,7 +233,11 @@ fn the_options_keep_to_the_twin() {
             problem.check(level, 2);
         }
         for length in (1..=45).chain([84, 85, 129]) {
-            Problem::new(&[length], &[length], 1, 8).biased(length).check(level, 1);
+            let problem = Problem::new(&[length], &[length], 1, 8);
+            problem.clone().biased(length).check(level, 1);
+            for reach in [[0, 0], [1, 2], [length / 2; 2], [usize::MAX, 0]] {
+                Problem { reach, ..problem.clone() }.check(level, 1);
+            }
         }
     });
 }
@@ -249,6 +267,44 @@ fn company_threads_and_alignment_change_nothing() {
                         &expected.back[i][rows.clone()],
                         format_args!("gradient {i} alone"),
                     );
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_reach_of_all_changes_nothing() {
+    for_every_level(|level| {
+        let plain = Problem::new(&[100, 3], &[100, 3], 2, 24);
+        let wide = Problem { reach: [99; 2], ..plain.clone() }.run(level, 1, 0, 0);
+        let plain = plain.run(level, 1, 0, 0);
+        for (got, expected) in wide.there.iter().chain(&wide.back).zip(plain.there.iter().chain(&plain.back)) {
+            assert_same_bits(got, expected, format_args!("reach"));
+        }
+    });
+}
+
+/// Not even NaN comes from beyond: a key's stays with those who reach it, a value's with their blocks.
+#[test]
+fn what_is_out_of_reach_is_not_there() {
+    for_every_level(|level| {
+        let clean = Problem { reach: [10, 5], ..Problem::new(&[200], &[200], 1, 8) };
+        let expected = clean.run(level, 1, 0, 0);
+        for operand in [1, 2] {
+            let mut poisoned = clean.clone();
+            poisoned.operands[operand][100 * 8..101 * 8].fill(f32::NAN);
+            let got = poisoned.run(level, 1, 0, 0);
+            for query in 0..200 {
+                let (got, expected) = (&got.there[1][query * 8..][..8], &expected.there[1][query * 8..][..8]);
+                let near = 100usize.saturating_sub(query) <= 5 && query.saturating_sub(100) <= 10;
+                let block = query / BLOCK * BLOCK;
+                let shares =
+                    (block.saturating_sub(10) / level.panel() * level.panel()..block + BLOCK + 5).contains(&100);
+                if near {
+                    assert!(got.iter().all(|x| x.is_nan()), "operand {operand}, query {query}");
+                } else if operand == 1 || !shares {
+                    assert_same_bits(got, expected, format_args!("operand {operand}, query {query}"));
                 }
             }
         }
