@@ -41,9 +41,9 @@ impl<'a> From<[MatMut<'a>; 3]> for AttentionGradients<'a> {
     }
 }
 
-/// The gradients of queries, keys and values (T, heads x D each) from that of what attention made of them, `dout`
-/// (T, heads x D), and that of the bias, if it is wanted. Sums over queries and keys are taken in their order, those of the bias
-/// over sequences too, so nothing depends on the threads, and but for the bias not on the other sequences.
+/// The gradients of queries (T, heads x D), keys and values (T, key_heads x D each) from that of what attention made of them,
+/// `dout` (T, heads x D), and that of the bias, if it is wanted. Sums over queries, keys and the heads of a group are taken in a fixed
+/// order, those of the bias over sequences too, so nothing depends on the threads, and but for the bias not on the other sequences.
 ///
 /// With u = 2^-23 and all magnitudes below 1, an element is within u (L + 2 D + 8) times the sum of the magnitudes of its terms.
 ///
@@ -59,11 +59,14 @@ pub fn attention_backward<'a>(
     gradients: impl Into<AttentionGradients<'a>>,
 ) {
     let AttentionGradients { qkv: dqkv, bias: dbias } = gradients.into();
-    let (tokens, columns, heads) = (dout.rows(), dout.cols(), of.heads);
-    let (sequences, longest, head_dim) = (of.sequences(), of.longest(tokens), columns / heads);
+    let (tokens, columns, heads, key_heads) = (dout.rows(), dout.cols(), of.heads, of.key_heads);
+    let (sequences, longest, group, head_dim) = (of.sequences(), of.longest(tokens), of.group(), columns / heads);
     assert!(head_dim * heads == columns, "attention_backward: heads");
-    assert!(qkv.iter().all(|x| (x.rows(), x.cols()) == (tokens, columns)), "attention_backward: q, k, v");
-    assert!(dqkv.iter().all(|x| (x.rows(), x.cols()) == (tokens, columns)), "attention_backward: dq, dk, dv");
+    for ((x, dx), heads) in qkv.iter().zip(&dqkv).zip([heads, key_heads, key_heads]) {
+        let shape = (tokens, heads * head_dim);
+        assert!((x.rows(), x.cols()) == shape, "attention_backward: q, k, v");
+        assert!((dx.rows(), dx.cols()) == shape, "attention_backward: dq, dk, dv");
+    }
     let distances = of.bias.map_or(0, |bias| bias.columns());
     assert!(
         dbias.as_ref().is_none_or(|d| of.bias.is_some() && d.len() == heads * distances),
@@ -73,27 +76,30 @@ pub fn attention_backward<'a>(
     let scratch = Disjoint::new(MatMut::dense(scratch, threads.count(), sizes.floats()));
     let dqkv = dqkv.map(Disjoint::new);
     let dbias = dbias.map(|dbias| Disjoint::new(MatMut::dense(dbias, heads, distances)));
-    let task = |rank: usize, s: usize, head: usize| {
+    let task = |rank: usize, s: usize, key_head: usize| {
         let (rows, keys) = of.rows(s);
-        let (cols, key_rows) = (head * head_dim..(head + 1) * head_dim, rows.start..rows.start + keys);
-        let [q, k, v] = [&rows, &key_rows, &key_rows].map(|rows| rows.clone());
-        let [q, k, v] = [qkv[0].block(q, cols.clone()), qkv[1].block(k, cols.clone()), qkv[2].block(v, cols.clone())];
+        let (heads, key_rows) = (key_head * group..(key_head + 1) * group, rows.start..rows.start + keys);
+        let cols = heads.start * head_dim..heads.end * head_dim;
+        let key_cols = key_head * head_dim..(key_head + 1) * head_dim;
+        let (q, dout) = (qkv[0].block(rows.clone(), cols.clone()), dout.block(rows.clone(), cols.clone()));
+        let [k, v] = [1, 2].map(|i| qkv[i].block(key_rows.clone(), key_cols.clone()));
         // SAFETY: tasks that run together have different ranks, and each its own rows and columns of the gradients; where there
-        // is one of the bias, each its own head.
+        // is one of the bias, each its own heads.
         let (mut scratch, [dq, dk, dv], dbias) = unsafe {
             let scratch = scratch.block(rank..rank + 1, 0..sizes.floats());
-            let dbias = dbias.as_ref().map(|x| x.block(head..head + 1, 0..distances));
-            (scratch, dqkv.each_ref().map(|x| x.block(rows.clone(), cols.clone())), dbias)
+            let block = |i: usize| dqkv[i].block(rows.clone(), if i == 0 { cols.clone() } else { key_cols.clone() });
+            (scratch, [block(0), block(1), block(2)], dbias.as_ref().map(|x| x.block(heads.clone(), 0..distances)))
         };
-        let (dout, rules) = (dout.block(rows.clone(), cols.clone()), of.rules(s, head));
-        dispatch_floats(level, Head { q, k, v, dout, rules, scratch: scratch.row_mut(0), sizes, dq, dk, dv, dbias });
+        let rules = of.rules(s, heads.start);
+        let scratch = scratch.row_mut(0);
+        dispatch_floats(level, Head { group, q, k, v, dout, rules, scratch, sizes, dq, dk, dv, dbias });
     };
     let alone = Threads::serial();
     let threads = if tokens * longest * columns < LEAST_SHARED { &alone } else { threads };
     if dbias.is_some() {
-        threads.for_each(heads, |rank, head| (0..sequences).for_each(|s| task(rank, s, head)));
+        threads.for_each(key_heads, |rank, head| (0..sequences).for_each(|s| task(rank, s, head)));
     } else {
-        threads.for_each(sequences * heads, |rank, i| task(rank, i / heads, i % heads));
+        threads.for_each(sequences * key_heads, |rank, i| task(rank, i / key_heads, i % key_heads));
     }
 }
 
@@ -119,7 +125,9 @@ impl Sizes {
     }
 }
 
+/// One key head of one sequence, and the query heads that read it, side by side.
 struct Head<'a> {
+    group: usize,
     q: Mat<'a>,
     k: Mat<'a>,
     v: Mat<'a>,
@@ -130,7 +138,7 @@ struct Head<'a> {
     dq: MatMut<'a>,
     dk: MatMut<'a>,
     dv: MatMut<'a>,
-    /// (1, 2 reach - 1)
+    /// (group, 2 reach - 1)
     dbias: Option<MatMut<'a>>,
 }
 
@@ -139,7 +147,7 @@ impl Kernel for Head<'_> {
     #[inline(always)]
     #[rustfmt::skip]
     fn run<I: Isa>(mut self, isa: I) {
-        let (length, attended, dim) = (self.q.rows(), self.k.rows(), self.q.cols());
+        let (length, attended, dim) = (self.q.rows(), self.k.rows(), self.k.cols());
         let (keys, rest) = self.scratch.split_at_mut(self.sizes.keys);
         let (values, rest) = rest.split_at_mut(self.sizes.keys);
         let (key_rows, rest) = rest.split_at_mut(self.sizes.rows);
@@ -163,22 +171,25 @@ impl Kernel for Head<'_> {
             });
             let key_rows = Panels { data: key_rows, depth: reached.len() };
             let (columns, stride) = (reached.len(), padded_stride(reached.len()));
-            let (q, dout) = (self.q.rows_of(rows.clone()), self.dout.rows_of(rows.clone()));
-            let [mut p, mut ds] = [&mut *p, &mut *ds].map(#[inline(always)] |x| MatMut::new(x, rows.len(), columns, stride));
-            multiply::<I, Float32>(isa, Rows::plain(q), keys, columns, Some(p.reborrow()), #[inline(always)] |_, _, _| ());
-            multiply::<I, Float32>(isa, Rows::plain(dout), values, columns, Some(ds.reborrow()), #[inline(always)] |_, _, _| ());
-            for query in rows.clone() {
-                let keys = self.rules.keys(query..query + 1, attended);
-                let p = only(p.row_mut(query - first), reached.start, &keys);
-                let ds = only(ds.row_mut(query - first), reached.start, &keys);
-                let dbias = self.dbias.as_mut().map(#[inline(always)] |x| x.row_mut(0));
-                row_backward(isa, &self.rules, query, &keys, p, ds, dbias);
+            for head in 0..self.group {
+                let (own, rules) = (head * dim..(head + 1) * dim, self.rules.of_head(head));
+                let [q, dout] = [self.q, self.dout].map(#[inline(always)] |x| x.block(rows.clone(), own.clone()));
+                let [mut p, mut ds] = [&mut *p, &mut *ds].map(#[inline(always)] |x| MatMut::new(x, rows.len(), columns, stride));
+                multiply::<I, Float32>(isa, Rows::plain(q), keys, columns, Some(p.reborrow()), #[inline(always)] |_, _, _| ());
+                multiply::<I, Float32>(isa, Rows::plain(dout), values, columns, Some(ds.reborrow()), #[inline(always)] |_, _, _| ());
+                for query in rows.clone() {
+                    let keys = rules.keys(query..query + 1, attended);
+                    let p = only(p.row_mut(query - first), reached.start, &keys);
+                    let ds = only(ds.row_mut(query - first), reached.start, &keys);
+                    let dbias = self.dbias.as_mut().map(#[inline(always)] |x| x.row_mut(head));
+                    row_backward(isa, &rules, query, &keys, p, ds, dbias);
+                }
+                let (p, ds) = (p.view(), ds.view());
+                let dq = self.dq.reborrow().into_block(rows.clone(), own);
+                multiply::<I, Float32>(isa, Rows::plain(ds), key_rows, dim, Some(dq), #[inline(always)] |_, _, _| ());
+                outer(isa, p, dout, self.dv.reborrow().into_block(reached.clone(), 0..dim));
+                outer(isa, ds, q, self.dk.reborrow().into_block(reached.clone(), 0..dim));
             }
-            let (p, ds) = (p.view(), ds.view());
-            let dq = self.dq.reborrow().into_block(rows, 0..dim);
-            multiply::<I, Float32>(isa, Rows::plain(ds), key_rows, dim, Some(dq), #[inline(always)] |_, _, _| ());
-            outer(isa, p, dout, self.dv.reborrow().into_block(reached.clone(), 0..dim));
-            outer(isa, ds, q, self.dk.reborrow().into_block(reached, 0..dim));
         }
     }
 }

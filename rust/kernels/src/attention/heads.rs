@@ -10,6 +10,9 @@ use crate::mat::Mat;
 #[derive(Clone, Copy)]
 pub struct Heads<'a> {
     pub heads: usize,
+    /// Heads of keys and values, a divisor of `heads`: query head h reads head h / (heads / key_heads) of these.
+    /// (Ainslie et al. 2023, arXiv 2305.13245.)
+    pub key_heads: usize,
     /// Sequence s has the rows `starts[s] - starts[0]..starts[s + 1] - starts[0]`.
     pub starts: &'a [usize],
     /// (S,): how many rows of each sequence, the first ones, can be attended to; all where it is None.
@@ -35,9 +38,14 @@ pub struct Bias<'a> {
 }
 
 impl<'a> Heads<'a> {
-    /// Every row a key, in everyone's reach, without bias and dropout.
+    /// As many heads of keys, every row a key, in everyone's reach, without bias and dropout.
     pub fn new(heads: usize, starts: &'a [usize], scale: f32) -> Self {
-        Heads { heads, starts, keys: None, scale, reach: [usize::MAX; 2], bias: None, dropout: None }
+        Heads { heads, key_heads: heads, starts, keys: None, scale, reach: [usize::MAX; 2], bias: None, dropout: None }
+    }
+
+    /// Query heads to a key head.
+    pub(super) fn group(&self) -> usize {
+        self.heads / self.key_heads
     }
 
     pub(super) fn sequences(&self) -> usize {
@@ -58,6 +66,7 @@ impl<'a> Heads<'a> {
     pub(super) fn longest(&self, tokens: usize) -> usize {
         let (starts, sequences) = (self.starts, self.sequences());
         assert!(starts.is_sorted() && starts[sequences] - starts[0] == tokens, "attention: starts");
+        assert!(self.heads.is_multiple_of(self.key_heads), "attention: key_heads");
         let fit = self
             .keys
             .is_none_or(|keys| keys.len() == sequences && (0..sequences).all(|s| keys[s] <= self.rows(s).0.len()));
@@ -68,9 +77,9 @@ impl<'a> Heads<'a> {
         longest
     }
 
-    /// Those of one head of sequence s.
+    /// Those of the query heads from `head` on of sequence s.
     pub(super) fn rules(&self, s: usize, head: usize) -> Rules<'a> {
-        let bias = self.bias.map(|bias| Mat::dense(bias.table, self.heads, bias.columns()).rows_of(head..head + 1));
+        let bias = self.bias.map(|bias| Mat::dense(bias.table, self.heads, bias.columns()).rows_of(head..self.heads));
         let dropout = self.dropout.map(|dropout| (dropout, self.dropout_row(s, 0, head), self.heads as u64));
         Rules { scale: self.scale, reach: self.reach, bias, dropout }
     }

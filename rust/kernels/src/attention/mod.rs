@@ -56,13 +56,13 @@ pub fn attention_scratch(level: Level, length: usize, head_dim: usize) -> usize 
 /// Queries, keys and values.
 #[derive(Clone, Copy)]
 pub enum Qkv<'a> {
-    /// Each (T, heads x D).
+    /// (T, heads x D), and twice (T, key_heads x D).
     Floats([Mat<'a>; 3]),
-    /// In bf16, two channels a word: each (T, heads x D / 2). D is even, and the CPU multiplies bf16.
+    /// In bf16, two channels a word: of half as many columns. D is even, and the CPU multiplies bf16.
     Bf16([Mat<'a, u32>; 3]),
 }
 
-/// Multi-head self-attention over each sequence alone: q, k, v (T, heads x D) -> out (T, heads x D).
+/// Multi-head self-attention over each sequence alone: q (T, heads x D), k and v (T, key_heads x D) -> out (T, heads x D).
 ///
 /// With `probabilities` the weights are written too (as they are before dropout).
 /// With R = u (4 + scale D max |q| max |k| + max |bias|) and u = 2^-23, a probability is within 2 R of itself and an element of `out` within
@@ -104,36 +104,41 @@ impl Call<'_> {
     /// All heads of all sequences by `attend`; the operands have so many channels a word.
     fn run<X: Copy + Sync>(self, qkv: [Mat<X>; 3], per_word: usize, attend: impl Fn(Head<X>) + Sync) {
         let Call { level, threads, heads: of, scratch, probabilities, out } = self;
-        let (sequences, heads, tokens, columns) = (of.sequences(), of.heads, out.rows(), out.cols());
-        let longest = of.longest(tokens);
-        assert!(qkv.iter().all(|x| (x.rows(), x.cols() * per_word) == (tokens, columns)), "attention: q, k, v and out");
-        let head_dim = columns / heads;
+        let (heads, key_heads, tokens, columns) = (of.heads, of.key_heads, out.rows(), out.cols());
+        let (longest, group, head_dim) = (of.longest(tokens), of.group(), columns / heads);
         assert!(head_dim * heads == columns && head_dim.is_multiple_of(per_word), "attention: heads");
+        for (x, heads) in qkv.iter().zip([heads, key_heads, key_heads]) {
+            assert!((x.rows(), x.cols() * per_word) == (tokens, heads * head_dim), "attention: q, k, v and out");
+        }
         let sizes = Scratch::new(level.panel(), longest, head_dim);
         let width = probabilities.as_ref().map_or(0, |p| p.width);
         let places = probabilities.as_ref().map_or(&[][..], |p| p.columns);
-        let probabilities = probabilities.map(|p| Disjoint::new(MatMut::dense(p.out, sequences * heads, width.pow(2))));
+        let probabilities =
+            probabilities.map(|p| Disjoint::new(MatMut::dense(p.out, of.sequences() * heads, width.pow(2))));
         let scratch = Disjoint::new(MatMut::dense(scratch, threads.count(), sizes.floats()));
         let out = Disjoint::new(out);
         let alone = Threads::serial();
         let threads = if tokens * longest * columns < LEAST_SHARED { &alone } else { threads };
-        threads.for_each(sequences * heads, |rank, task| {
-            let (s, head) = (task / heads, task % heads);
+        threads.for_each(of.sequences() * key_heads, |rank, task| {
+            let (s, key_head) = (task / key_heads, task % key_heads);
             let (rows, keys) = of.rows(s);
-            let cols = |per_word: usize| head * head_dim / per_word..(head + 1) * head_dim / per_word;
-            let [q, k, v] = [0, 1, 2].map(|i| {
-                let rows = if i == 0 { rows.clone() } else { rows.start..rows.start + keys };
-                qkv[i].block(rows, cols(per_word))
-            });
-            // SAFETY: tasks that run together have different ranks, and each its own rows and columns of out and its own
-            // row of probabilities.
-            let (mut scratch, mut probabilities, out) = unsafe {
-                let own = probabilities.as_ref().map(|p| p.block(task..task + 1, 0..width.pow(2)));
-                (scratch.block(rank..rank + 1, 0..sizes.floats()), own, out.block(rows.clone(), cols(1)))
+            let (first, key_rows) = (key_head * group, rows.start..rows.start + keys);
+            let cols = |head: usize, count: usize, per_word: usize| {
+                head * head_dim / per_word..(head + count) * head_dim / per_word
             };
-            let probabilities = probabilities.as_mut().map(|p| (p.row_mut(0), &places[rows]));
-            let rules = of.rules(s, head);
-            attend(Head { q, k, v, rules, scratch: scratch.row_mut(0), sizes, probabilities, out });
+            let q = qkv[0].block(rows.clone(), cols(first, group, per_word));
+            let [k, v] = [1, 2].map(|i| qkv[i].block(key_rows.clone(), cols(key_head, 1, per_word)));
+            // SAFETY: tasks that run together have different ranks, and each its own rows and columns of out and its own
+            // rows of probabilities.
+            let (mut scratch, probabilities, out) = unsafe {
+                let squares = s * heads + first..s * heads + first + group;
+                let own = probabilities.as_ref().map(|p| p.block(squares, 0..width.pow(2)));
+                let out = out.block(rows.clone(), cols(first, group, 1));
+                (scratch.block(rank..rank + 1, 0..sizes.floats()), own, out)
+            };
+            let probabilities = probabilities.map(|p| (p, &places[rows]));
+            let rules = of.rules(s, first);
+            attend(Head { group, q, k, v, rules, scratch: scratch.row_mut(0), sizes, probabilities, out });
         });
     }
 }
@@ -164,15 +169,17 @@ impl Scratch {
     }
 }
 
+/// One key head of one sequence, and the query heads that read it, side by side.
 struct Head<'a, X> {
+    group: usize,
     q: Mat<'a, X>,
     k: Mat<'a, X>,
     v: Mat<'a, X>,
     rules: Rules<'a>,
     scratch: &'a mut [f32],
     sizes: Scratch,
-    /// (width, width), and the columns of the sequence's tokens.
-    probabilities: Option<(&'a mut [f32], &'a [usize])>,
+    /// (group, width x width), and the columns of the sequence's tokens.
+    probabilities: Option<(MatMut<'a>, &'a [usize])>,
     out: MatMut<'a>,
 }
 
@@ -180,13 +187,14 @@ impl<X: Copy> Head<'_, X> {
     #[inline(always)]
     #[rustfmt::skip]
     fn attend<I: Isa, F: Operands<I, X = X>>(mut self, isa: I) {
-        let (length, attended, dim) = (self.q.rows(), self.k.rows(), self.out.cols());
+        let (length, attended, depth) = (self.q.rows(), self.k.rows(), self.k.cols());
+        let dim = self.out.cols() / self.group;
         let (keys, rest) = self.scratch.split_at_mut(self.sizes.keys);
         let (values, rest) = rest.split_at_mut(self.sizes.values);
         let (scores, narrow) = rest.split_at_mut(self.sizes.scores);
         let (keys, values, narrow) = (words_of_mut(keys), words_of_mut(values), words_of_mut(narrow));
         pack_keys::<I, F>(isa, self.k, keys);
-        let (depth, mut packed) = (self.k.cols(), None);
+        let mut packed = None;
         for first in (0..length).step_by(BLOCK) {
             let rows = first..length.min(first + BLOCK);
             let reached = self.rules.panels(rows.clone(), attended, I::PANEL);
@@ -196,31 +204,50 @@ impl<X: Copy> Head<'_, X> {
             }
             let keys = Panels { data: &keys[reached.start * (depth + 1)..], depth };
             let values = Panels { data: values, depth: reached.len().div_ceil(F::PER_WORD) };
-            let stride = padded_stride(reached.len());
-            let mut block = MatMut::new(scores, rows.len(), reached.len(), stride);
-            rows.clone().for_each(#[inline(always)] |r| ask::<I, F>(isa, self.q, r + BLOCK));
-            let queries = Rows::plain(self.q.rows_of(rows.clone()));
-            multiply::<I, F>(isa, queries, keys, reached.len(), Some(block.reborrow()), #[inline(always)] |_, _, _| ());
-            let mut inverses = [0.0; BLOCK];
-            for (query, inverse) in rows.clone().zip(&mut inverses) {
-                let keys = self.rules.keys(query..query + 1, attended);
-                let row = only(block.row_mut(query - first), reached.start, &keys);
-                *inverse = 1.0 / self.rules.exp(isa, query, &keys, row);
-                if let Some((out, columns)) = &mut self.probabilities {
-                    scatter(row, *inverse, &columns[..attended], &keys, columns[query], out);
-                }
-                self.rules.drop(isa, query, &keys, row);
+            let (columns, stride) = (reached.len(), padded_stride(reached.len()));
+            for head in 0..self.group {
+                let q = self.q.block(0..length, head * depth..(head + 1) * depth);
+                let mut block = MatMut::new(scores, rows.len(), columns, stride);
+                rows.clone().for_each(#[inline(always)] |r| ask::<I, F>(isa, q, r + BLOCK));
+                let queries = Rows::plain(q.rows_of(rows.clone()));
+                multiply::<I, F>(isa, queries, keys, columns, Some(block.reborrow()), #[inline(always)] |_, _, _| ());
+                let wanted = self.probabilities.as_mut().map(#[inline(always)] |(p, columns)| (p.row_mut(head), &columns[..]));
+                let inverses = weigh(isa, self.rules.of_head(head), rows.clone(), attended, reached.start, block, wanted);
+                let weights = Rows::plain(F::rows(isa, Mat::new(scores, rows.len(), columns, stride), narrow));
+                let out = self.out.reborrow().into_block(rows.clone(), head * dim..(head + 1) * dim);
+                multiply::<I, F>(isa, weights, values, dim, Some(out), #[inline(always)] |tile, rows, _| {
+                    for (i, inverse) in inverses[rows].iter().enumerate() {
+                        let inverse = isa.splat(*inverse);
+                        map_in_place(isa, tile.row_mut(i), #[inline(always)] |x| isa.mul(x, inverse));
+                    }
+                });
             }
-            let weights = Rows::plain(F::rows(isa, Mat::new(scores, rows.len(), reached.len(), stride), narrow));
-            let out = self.out.reborrow().into_block(rows, 0..dim);
-            multiply::<I, F>(isa, weights, values, dim, Some(out), #[inline(always)] |tile, rows, _| {
-                for (i, inverse) in inverses[rows].iter().enumerate() {
-                    let inverse = isa.splat(*inverse);
-                    map_in_place(isa, tile.row_mut(i), #[inline(always)] |x| isa.mul(x, inverse));
-                }
-            });
         }
     }
+}
+
+/// The scores of some queries for the keys from one on -> their weights, which are still to be multiplied by what this returns.
+#[inline(always)]
+fn weigh<I: Isa>(
+    isa: I,
+    rules: Rules,
+    queries: Range<usize>,
+    attended: usize,
+    first_key: usize,
+    mut scores: MatMut,
+    mut probabilities: Option<(&mut [f32], &[usize])>,
+) -> [f32; BLOCK] {
+    let mut inverses = [0.0; BLOCK];
+    for ((r, query), inverse) in queries.enumerate().zip(&mut inverses) {
+        let keys = rules.keys(query..query + 1, attended);
+        let row = only(scores.row_mut(r), first_key, &keys);
+        *inverse = 1.0 / rules.exp(isa, query, &keys, row);
+        if let Some((out, columns)) = &mut probabilities {
+            scatter(row, *inverse, &columns[..attended], &keys, columns[query], out);
+        }
+        rules.drop(isa, query, &keys, row);
+    }
+    inverses
 }
 
 struct InFloats<'a>(Head<'a, f32>);

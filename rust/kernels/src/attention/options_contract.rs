@@ -13,6 +13,7 @@ struct Problem {
     lengths: Vec<usize>,
     keys: Vec<usize>,
     heads: usize,
+    key_heads: usize,
     dim: usize,
     scale: f32,
     reach: [usize; 2],
@@ -21,7 +22,7 @@ struct Problem {
     /// Rate and key.
     dropout: Option<(f32, u64)>,
     in_bf16: bool,
-    /// q, k, v, dout (T, heads x D)
+    /// q (T, heads x D), k and v (T, key_heads x D), dout (T, heads x D)
     operands: [Vec<f32>; 4],
 }
 
@@ -38,12 +39,49 @@ impl Problem {
         let operands = std::array::from_fn(|_| random.floats(tokens * heads * dim));
         let (lengths, keys, scale) = (lengths.to_vec(), keys.to_vec(), 2.0 / (dim as f32).sqrt());
         let (reach, bias, dropout, in_bf16) = ([usize::MAX; 2], None, None, false);
-        Problem { start: 3, lengths, keys, heads, dim, scale, reach, bias, dropout, in_bf16, operands }
+        Problem {
+            start: 3,
+            lengths,
+            keys,
+            heads,
+            key_heads: heads,
+            dim,
+            scale,
+            reach,
+            bias,
+            dropout,
+            in_bf16,
+            operands,
+        }
     }
 
     fn biased(self, reach: usize) -> Self {
         let table = Random(reach as u64).floats(self.heads * (2 * reach - 1)).iter().map(|x| 3.0 * x).collect();
         Problem { bias: Some((table, reach)), ..self }
+    }
+
+    /// With the first heads of keys and values alone.
+    fn grouped(self, key_heads: usize) -> Self {
+        let mut operands = self.operands.clone();
+        for i in [1, 2] {
+            let rows = self.operands[i].chunks(self.columns(i));
+            operands[i] = rows.flat_map(|row| row[..key_heads * self.dim].to_vec()).collect();
+        }
+        Problem { key_heads, operands, ..self }
+    }
+
+    /// Heads of operand i.
+    fn heads(&self, i: usize) -> usize {
+        if i == 1 || i == 2 { self.key_heads } else { self.heads }
+    }
+
+    fn columns(&self, i: usize) -> usize {
+        self.heads(i) * self.dim
+    }
+
+    /// The elements of operand i that are sequence s's.
+    fn elements(&self, s: usize, i: usize) -> Range<usize> {
+        self.first(s) * self.columns(i)..self.first(s + 1) * self.columns(i)
     }
 
     fn longest(&self) -> usize {
@@ -60,10 +98,9 @@ impl Problem {
 
     /// Sequence s alone.
     fn alone(&self, s: usize) -> Self {
-        let (first, columns) = (self.first(s), self.heads * self.dim);
-        let operands = self.operands.each_ref().map(|x| x[first * columns..][..self.lengths[s] * columns].to_vec());
+        let operands = std::array::from_fn(|i| self.operands[i][self.elements(s, i)].to_vec());
         let (lengths, keys) = (vec![self.lengths[s]], vec![self.keys[s]]);
-        Problem { start: self.start + first, lengths, keys, operands, ..self.clone() }
+        Problem { start: self.start + self.first(s), lengths, keys, operands, ..self.clone() }
     }
 
     fn in_bf16(&self, level: Level) -> bool {
@@ -72,22 +109,24 @@ impl Problem {
 
     /// Through operands whose rows lie `gap` apart and off every cache line, in scratch no longer than was asked for.
     fn run(&self, level: Level, threads: usize, gap: usize, offset: usize) -> Results {
-        let (tokens, width, columns) = (self.tokens(), self.longest(), self.heads * self.dim);
+        let (tokens, width) = (self.tokens(), self.longest());
         let starts: Vec<usize> = (0..=self.lengths.len()).map(|s| self.start + self.first(s)).collect();
         let of = Heads {
             keys: Some(&self.keys),
+            key_heads: self.key_heads,
             reach: self.reach,
             bias: self.bias.as_ref().map(|(table, reach)| Bias { table, reach: *reach }),
             dropout: self.dropout.and_then(|(rate, key)| Dropout::new(rate, key)),
             ..Heads::new(self.heads, &starts, self.scale)
         };
-        let guarded = |x: &Vec<f32>| Guarded::new(x, tokens, columns, gap, offset);
-        let [q, k, v, dout] = self.operands.each_ref().map(guarded);
+        let guarded = |i: usize| Guarded::new(&self.operands[i], tokens, self.columns(i), gap, offset);
+        let [q, k, v, dout] = [0, 1, 2, 3].map(guarded);
         let floats = [q.mat(), k.mat(), v.mat()];
-        let halves = [0, 1, 2].map(|i| Guarded::new(&pairs(&self.operands[i]), tokens, columns / 2, gap, offset));
+        let halves =
+            [0, 1, 2].map(|i| Guarded::new(&pairs(&self.operands[i]), tokens, self.columns(i) / 2, gap, offset));
         let narrow = halves.each_ref().map(|x| x.mat().words());
         let operands = if self.in_bf16(level) { Qkv::Bf16(narrow) } else { Qkv::Floats(floats) };
-        let mut out = Guarded::output(tokens, columns, gap, offset);
+        let mut out = Guarded::output(tokens, self.columns(0), gap, offset);
         let mut p = vec![0.0; self.lengths.len() * self.heads * width * width];
         let places: Vec<usize> = self.lengths.iter().flat_map(|length| 0..*length).collect();
         let probabilities = Some(Probabilities { out: &mut p, width, columns: &places });
@@ -95,7 +134,8 @@ impl Problem {
         let team = Threads::new(threads);
         attention(level, &team, operands, of, scratch.slice(), probabilities, out.mat_mut());
 
-        let mut gradients: [Guarded; 3] = std::array::from_fn(|i| Guarded::output(tokens, columns, gap, offset + i));
+        let mut gradients: [Guarded; 3] =
+            std::array::from_fn(|i| Guarded::output(tokens, self.columns(i), gap, offset + i));
         let mut scratch = Guarded::output(1, threads * attention_backward_scratch(level, width, self.dim), 0, offset);
         let mut dbias = self.bias.as_ref().map_or(vec![], |(table, _)| vec![0.5; table.len()]);
         let [dq, dk, dv] = &mut gradients;
@@ -147,15 +187,17 @@ impl Problem {
         exact[3] = self.bias.as_ref().map_or(vec![], |(table, _)| vec![0.5; table.len()]);
         for (s, head) in (0..self.lengths.len()).flat_map(|s| (0..heads).map(move |head| (s, head))) {
             let (first, l, n) = (self.first(s), self.lengths[s], self.keys[s]);
-            let [q, k, v, dout] = [0, 1, 2, 3]
-                .map(|i| self.part(&self.operands[i], heads, [first, if i == 1 || i == 2 { n } else { l }], head));
+            let key_head = head / (heads / self.key_heads);
+            let [q, k, v, dout] = [(0, l, head), (1, n, key_head), (2, n, key_head), (3, l, head)]
+                .map(|(i, rows, head)| self.part(&self.operands[i], self.heads(i), [first, rows], head));
             let (added, mask) = (|i: usize, j: usize| self.added(head, i, j), self.mask(s, head));
             let scores = naive::scores(&q, &k, d, scale, &added);
             let [ds, dv] = naive::attend_backward(&scores, &mask, &v, &dout, d);
             let [dq, dk] = naive::scores_backward(&q, &k, d, scale, &ds);
             for (i, part) in [dq, dk, dv].iter().enumerate() {
                 for (e, x) in part.iter().enumerate() {
-                    exact[i][(first + e / d) * heads * d + head * d + e % d] += x;
+                    let head = if i == 0 { head } else { key_head };
+                    exact[i][(first + e / d) * self.columns(i) + head * d + e % d] += x;
                 }
             }
             if let Some((_, reach)) = self.bias {
@@ -209,7 +251,7 @@ fn pairs(xs: &[f32]) -> Vec<f32> {
 
 /// Problems with every option and many of their combinations.
 fn problems() -> Vec<Problem> {
-    let plain = Problem::new(&[7, 0, 30, 200, 1, 43], &[7, 0, 21, 150, 1, 42], 2, 20);
+    let plain = Problem::new(&[7, 0, 30, 200, 1, 43], &[7, 0, 21, 150, 1, 42], 4, 12);
     let drop = |problem: &Problem| Problem { dropout: Some((0.3, 11)), ..problem.clone() };
     let narrow = |problem: &Problem| Problem { in_bf16: true, ..problem.clone() };
     let biased = plain.clone().biased(200);
@@ -219,7 +261,9 @@ fn problems() -> Vec<Problem> {
         reaching(&biased, [16, 16]),
         reaching(&plain, [usize::MAX, 0]),
         reaching(&biased, [40, 0]),
-        reaching(&plain, [0, 70]),
+        reaching(&plain, [0, 70]).grouped(1),
+        reaching(&biased, [50, 50]).grouped(2),
+        plain.clone().grouped(2),
         biased,
         plain,
     ];
@@ -257,16 +301,14 @@ fn company_threads_and_alignment_change_nothing() {
             }
             for s in [2, 3] {
                 let alone = problem.alone(s).run(level, 1, 0, 0);
-                let [_, _, _, dout] = &problem.operands;
-                let rows = dout.len() / problem.tokens() * problem.first(s)
-                    ..dout.len() / problem.tokens() * problem.first(s + 1);
-                assert_same_bits(&alone.there[1], &expected.there[1][rows.clone()], format_args!("out alone"));
+                assert_same_bits(
+                    &alone.there[1],
+                    &expected.there[1][problem.elements(s, 0)],
+                    format_args!("out alone"),
+                );
                 for i in 0..3 {
-                    assert_same_bits(
-                        &alone.back[i],
-                        &expected.back[i][rows.clone()],
-                        format_args!("gradient {i} alone"),
-                    );
+                    let expected = &expected.back[i][problem.elements(s, i)];
+                    assert_same_bits(&alone.back[i], expected, format_args!("gradient {i} alone"));
                 }
             }
         }
@@ -281,6 +323,25 @@ fn a_reach_of_all_changes_nothing() {
         let plain = plain.run(level, 1, 0, 0);
         for (got, expected) in wide.there.iter().chain(&wide.back).zip(plain.there.iter().chain(&plain.back)) {
             assert_same_bits(got, expected, format_args!("reach"));
+        }
+    });
+}
+
+/// Query heads that share a key head compute what they would with a copy each.
+#[test]
+fn a_group_is_as_its_heads_alone() {
+    for_every_level(|level| {
+        let grouped = Problem::new(&[100, 3], &[90, 3], 4, 24).grouped(2);
+        let mut copied = Problem { key_heads: 4, ..grouped.clone() };
+        for i in [1, 2] {
+            let heads = grouped.operands[i].chunks(24);
+            copied.operands[i] = heads.flat_map(|head| [head, head].concat()).collect();
+        }
+        let [grouped, copied] = [grouped, copied].map(|problem| problem.run(level, 1, 0, 0));
+        for (got, expected) in
+            grouped.there.iter().chain(&grouped.back[..1]).zip(copied.there.iter().chain(&copied.back))
+        {
+            assert_same_bits(got, expected, format_args!("grouped"));
         }
     });
 }

@@ -8,19 +8,25 @@ use crate::mat::Mat;
 use crate::rows::update;
 use crate::softmax::exp_row;
 
-/// Those of one head of one sequence.
+/// Those of one sequence and of the query heads from one on.
 #[derive(Clone, Copy)]
 pub(super) struct Rules<'a> {
     pub(super) scale: f32,
     /// How far behind and ahead of itself a query attends.
     pub(super) reach: [usize; 2],
-    /// (1, 2 reach - 1)
+    /// (.., 2 reach - 1)
     pub(super) bias: Option<Mat<'a>>,
-    /// With the row number of the first query, and from one query to the next.
+    /// With the row number of the first query and head, and from one query to the next.
     pub(super) dropout: Option<(Dropout, u64, u64)>,
 }
 
 impl Rules<'_> {
+    /// Those of the `i`th of the heads, which is then the first.
+    pub(super) fn of_head(&self, i: usize) -> Self {
+        let bias = self.bias.map(|bias| bias.rows_of(i..bias.rows()));
+        Rules { bias, dropout: self.dropout.map(|(dropout, first, step)| (dropout, first + i as u64, step)), ..*self }
+    }
+
     /// Which of so many keys are in the reach of any of the queries.
     pub(super) fn keys(&self, queries: Range<usize>, attended: usize) -> Range<usize> {
         let [behind, ahead] = self.reach;
