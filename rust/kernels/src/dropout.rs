@@ -46,12 +46,12 @@ impl Dropout {
         dispatch_floats(level, Apply { dropout: self, first_row, rows });
     }
 
-    /// A row in place.
+    /// A row in place, from a column on.
     #[inline(always)]
     #[rustfmt::skip]
-    pub(crate) fn row<I: Isa>(self, isa: I, row: u64, xs: &mut [f32]) {
+    pub(crate) fn row<I: Isa>(self, isa: I, row: u64, column: usize, xs: &mut [f32]) {
         let keys = splitmix(self.key.wrapping_add(splitmix(row)));
-        let (first, second) = (keys as u32, isa.splat_word((keys >> 32) as u32));
+        let (first, second) = ((keys as u32).wrapping_add(column as u32), isa.splat_word((keys >> 32) as u32));
         // SAFETY: COLUMNS holds MAX_PANEL >= LANES words.
         let columns = unsafe { isa.load_words(COLUMNS.as_ptr()) };
         let (threshold, scale) = (isa.splat_word(self.threshold), isa.splat(self.scale));
@@ -77,7 +77,7 @@ impl Kernel for Apply<'_> {
     #[inline(always)]
     fn run<I: Isa>(mut self, isa: I) {
         for r in 0..self.rows.rows() {
-            self.dropout.row(isa, (self.first_row + r) as u64, self.rows.row_mut(r));
+            self.dropout.row(isa, (self.first_row + r) as u64, 0, self.rows.row_mut(r));
         }
     }
 }

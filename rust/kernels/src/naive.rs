@@ -204,15 +204,59 @@ pub fn sgd(hyper: &Sgd, [w, g, velocity]: [f64; 3]) -> [f64; 2] {
 
 /// q (l, d), k (n, d), v (n, e) -> probabilities (l, n) and out (l, e).
 pub fn attention(q: &[f32], k: &[f32], v: &[f32], d: usize, e: usize, scale: f32) -> (Vec<f64>, Vec<f64>) {
-    let n = k.len() / d;
+    let wide = |xs: &[f32]| -> Vec<f64> { xs.iter().map(|x| f64::from(*x)).collect() };
+    let scores = scores(&wide(q), &wide(k), d, f64::from(scale), &|_, _| 0.0);
+    attend(&scores, &vec![1.0; scores.len()], &wide(v), e)
+}
+
+/// q (l, d), k (n, d) -> (l, n): `scale q k + added(query, key)`, which is -inf where the query does not attend to the key.
+pub fn scores(q: &[f64], k: &[f64], d: usize, scale: f64, added: &dyn Fn(usize, usize) -> f64) -> Vec<f64> {
+    let keys = |i: usize| (0..k.len() / d).map(move |j| (i, j));
+    let score = |(i, j): (usize, usize)| scale * dot(&q[i * d..][..d], &k[j * d..][..d]) + added(i, j);
+    (0..q.len() / d).flat_map(keys).map(score).collect()
+}
+
+/// Scores (l, n), `mask` (l, n), which multiplies the probabilities, and v (n, e) -> the probabilities without it and out (l, e).
+/// A query that attends to nothing gets zeros.
+pub fn attend(scores: &[f64], mask: &[f64], v: &[f64], e: usize) -> (Vec<f64>, Vec<f64>) {
+    let n = (v.len() / e).max(1);
     let (mut probabilities, mut out) = (vec![], vec![]);
-    for q in q.chunks_exact(d) {
-        let scores: Vec<f32> = linear(q, k, &vec![0.0; n], d).into_iter().map(|s| s as f32).collect();
-        let p = softmax(&scores, scale);
-        out.extend((0..e).map(|j| p.iter().enumerate().map(|(i, p)| p * f64::from(v[i * e + j])).sum::<f64>()));
+    for (scores, mask) in scores.chunks_exact(n).zip(mask.chunks_exact(n)) {
+        let max = scores.iter().fold(f64::MIN, |a, &b| a.max(b));
+        let exp: Vec<f64> = scores.iter().map(|s| (s - max).exp()).collect();
+        let sum = exp.iter().sum::<f64>().max(f64::MIN_POSITIVE);
+        let p: Vec<f64> = exp.iter().map(|x| x / sum).collect();
+        out.extend((0..e).map(|c| (0..n).map(|j| p[j] * mask[j] * v[j * e + c]).sum::<f64>()));
         probabilities.extend(p);
     }
     (probabilities, out)
+}
+
+/// The gradients of scores and v from that of out, dout (l, e).
+pub fn attend_backward(scores: &[f64], mask: &[f64], v: &[f64], dout: &[f64], e: usize) -> [Vec<f64>; 2] {
+    let n = (v.len() / e).max(1);
+    let (p, _) = attend(scores, mask, v, e);
+    let (mut ds, mut dv) = (vec![], vec![0.0; v.len()]);
+    for ((p, mask), dout) in p.chunks_exact(n).zip(mask.chunks_exact(n)).zip(dout.chunks_exact(e)) {
+        let dp: Vec<f64> = (0..n).map(|j| mask[j] * dot(dout, &v[j * e..][..e])).collect();
+        let mean = dot(p, &dp);
+        ds.extend((0..n).map(|j| p[j] * (dp[j] - mean)));
+        for (j, c) in (0..n).flat_map(|j| (0..e).map(move |c| (j, c))) {
+            dv[j * e + c] += p[j] * mask[j] * dout[c];
+        }
+    }
+    [ds, dv]
+}
+
+/// The gradients of q and k from that of their scores, ds (l, n).
+pub fn scores_backward(q: &[f64], k: &[f64], d: usize, scale: f64, ds: &[f64]) -> [Vec<f64>; 2] {
+    let (l, n) = (q.len() / d, k.len() / d);
+    let (mut dq, mut dk) = (vec![0.0; q.len()], vec![0.0; k.len()]);
+    for (i, j) in (0..l).flat_map(|i| (0..n).map(move |j| (i, j))) {
+        (0..d).for_each(|c| dq[i * d + c] += scale * ds[i * n + j] * k[j * d + c]);
+        (0..d).for_each(|c| dk[j * d + c] += scale * ds[i * n + j] * q[i * d + c]);
+    }
+    [dq, dk]
 }
 
 /// The gradients of q, k and v from that of out, dout (l, e); `mask` (l, n) multiplies the probabilities.
@@ -227,25 +271,13 @@ pub fn attention_backward(
     e: usize,
     scale: f64,
 ) -> [Vec<f64>; 3] {
-    let (l, n) = (q.len() / d, k.len() / d);
-    let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]);
-    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-    for i in 0..l {
-        let (q, dout) = (&q[i * d..][..d], &dout[i * e..][..e]);
-        let scores: Vec<f64> = (0..n).map(|j| scale * dot(q, &k[j * d..][..d])).collect();
-        let max = scores.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b));
-        let sum: f64 = scores.iter().map(|s| (s - max).exp()).sum();
-        let p: Vec<f64> = scores.iter().map(|s| (s - max).exp() / sum).collect();
-        let dp: Vec<f64> = (0..n).map(|j| mask[i * n + j] * dot(dout, &v[j * e..][..e])).collect();
-        let mean = dot(&p, &dp);
-        for j in 0..n {
-            let ds = scale * p[j] * (dp[j] - mean);
-            (0..d).for_each(|c| dq[i * d + c] += ds * k[j * d + c]);
-            (0..d).for_each(|c| dk[j * d + c] += ds * q[c]);
-            (0..e).for_each(|c| dv[j * e + c] += p[j] * mask[i * n + j] * dout[c]);
-        }
-    }
+    let [ds, dv] = attend_backward(&scores(q, k, d, scale, &|_, _| 0.0), mask, v, dout, e);
+    let [dq, dk] = scores_backward(q, k, d, scale, &ds);
     [dq, dk, dv]
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 pub fn gather_add(tables: &[(&[f32], &[u32])], width: usize) -> Vec<f64> {

@@ -1,23 +1,25 @@
 //! The gradient of attention: of one head of one sequence at a time, on exact lengths, with probabilities computed anew.
 //!
-//!   P = softmax(scale Q K^T),  O = (P m) V            m: dropout, 0 or 1 / (1 - p); 1 without
+//!   P = softmax(scale Q K^T + bias),  O = (P m) V     m: dropout, 0 or 1 / (1 - p); 1 without
 //!   dV = (P m)^T dO
 //!   dP = (dO V^T) m
-//!   dS = scale P (dP - rowsum(P dP))
-//!   dQ = dS K,  dK = dS^T Q
+//!   dS = P (dP - rowsum(P dP))
+//!   dbias = the sums of dS over all pairs at a distance
+//!   dQ = scale dS K,  dK = scale dS^T Q
 //!
 //! block of queries by block: a block's P and dS stay in the second-level cache, and their sums over queries go on from one block to
 //! the next in the order of the queries. (The formulas: Dao et al. 2022, arXiv 2205.14135, appendix B.2.)
 
+use std::ops::Range;
+
 use super::operands::Operands;
+use super::rules::{Rules, distances, only};
 use super::{BLOCK, Heads, LEAST_SHARED, pack_keys};
 use crate::buffer::words_of_mut;
-use crate::dropout::Dropout;
 use crate::gemm::{Float32, Panels, Rows, multiply, outer};
 use crate::isa::{Isa, Kernel, Level, dispatch_floats};
 use crate::mat::{Mat, MatMut, padded_stride};
-use crate::rows::{update, zip_sums};
-use crate::softmax::softmax_row;
+use crate::rows::{map_in_place, update, zip_sums};
 use crate::threads::{Disjoint, Threads};
 
 /// Floats of scratch that each thread needs in [`attention_backward`], for sequences of up to `length` tokens.
@@ -25,48 +27,80 @@ pub fn attention_backward_scratch(level: Level, length: usize, head_dim: usize) 
     Sizes::new(level.panel(), length, head_dim).floats()
 }
 
-/// The gradients of queries, keys and values (T, heads x D each) from that of what attention made of them, `dout`
-/// (T, heads x D). Sums over queries and keys are taken in their order, so nothing depends on the other sequences or the threads.
+/// Where the gradients go.
+pub struct AttentionGradients<'a> {
+    /// Of queries, keys and values, as these: written.
+    pub qkv: [MatMut<'a>; 3],
+    /// (heads, 2 reach - 1), of the bias: added.
+    pub bias: Option<&'a mut [f32]>,
+}
+
+impl<'a> From<[MatMut<'a>; 3]> for AttentionGradients<'a> {
+    fn from(qkv: [MatMut<'a>; 3]) -> Self {
+        AttentionGradients { qkv, bias: None }
+    }
+}
+
+/// The gradients of queries (T, heads x D), keys and values (T, key_heads x D each) from that of what attention made of them,
+/// `dout` (T, heads x D), and that of the bias, if it is wanted. Sums over queries, keys and the heads of a group are taken in a fixed
+/// order, those of the bias over sequences too, so nothing depends on the threads, and but for the bias not on the other sequences.
 ///
 /// With u = 2^-23 and all magnitudes below 1, an element is within u (L + 2 D + 8) times the sum of the magnitudes of its terms.
 ///
 /// # Panics
 /// If the shapes disagree or `scratch` is shorter than `threads` times [`attention_backward_scratch`].
-pub fn attention_backward(
+pub fn attention_backward<'a>(
     level: Level,
     threads: &Threads,
     qkv: [Mat; 3],
     of: Heads,
     dout: Mat,
     scratch: &mut [f32],
-    dqkv: [MatMut; 3],
+    gradients: impl Into<AttentionGradients<'a>>,
 ) {
-    let (tokens, columns, heads) = (dout.rows(), dout.cols(), of.heads);
-    let (sequences, longest, head_dim) = (of.starts.len() - 1, of.longest(tokens), columns / heads);
+    let AttentionGradients { qkv: dqkv, bias: dbias } = gradients.into();
+    let (tokens, columns, heads, key_heads) = (dout.rows(), dout.cols(), of.heads, of.key_heads);
+    let (sequences, longest, group, head_dim) = (of.sequences(), of.longest(tokens), of.group(), columns / heads);
     assert!(head_dim * heads == columns, "attention_backward: heads");
-    assert!(qkv.iter().all(|x| (x.rows(), x.cols()) == (tokens, columns)), "attention_backward: q, k, v");
-    assert!(dqkv.iter().all(|x| (x.rows(), x.cols()) == (tokens, columns)), "attention_backward: dq, dk, dv");
+    for ((x, dx), heads) in qkv.iter().zip(&dqkv).zip([heads, key_heads, key_heads]) {
+        let shape = (tokens, heads * head_dim);
+        assert!((x.rows(), x.cols()) == shape, "attention_backward: q, k, v");
+        assert!((dx.rows(), dx.cols()) == shape, "attention_backward: dq, dk, dv");
+    }
+    let distances = of.bias.map_or(0, |bias| bias.columns());
+    assert!(
+        dbias.as_ref().is_none_or(|d| of.bias.is_some() && d.len() == heads * distances),
+        "attention_backward: dbias"
+    );
     let sizes = Sizes::new(level.panel(), longest, head_dim);
     let scratch = Disjoint::new(MatMut::dense(scratch, threads.count(), sizes.floats()));
     let dqkv = dqkv.map(Disjoint::new);
+    let dbias = dbias.map(|dbias| Disjoint::new(MatMut::dense(dbias, heads, distances)));
+    let task = |rank: usize, s: usize, key_head: usize| {
+        let (rows, keys) = of.rows(s);
+        let (heads, key_rows) = (key_head * group..(key_head + 1) * group, rows.start..rows.start + keys);
+        let cols = heads.start * head_dim..heads.end * head_dim;
+        let key_cols = key_head * head_dim..(key_head + 1) * head_dim;
+        let (q, dout) = (qkv[0].block(rows.clone(), cols.clone()), dout.block(rows.clone(), cols.clone()));
+        let [k, v] = [1, 2].map(|i| qkv[i].block(key_rows.clone(), key_cols.clone()));
+        // SAFETY: tasks that run together have different ranks, and each its own rows and columns of the gradients; where there
+        // is one of the bias, each its own heads.
+        let (mut scratch, [dq, dk, dv], dbias) = unsafe {
+            let scratch = scratch.block(rank..rank + 1, 0..sizes.floats());
+            let block = |i: usize| dqkv[i].block(rows.clone(), if i == 0 { cols.clone() } else { key_cols.clone() });
+            (scratch, [block(0), block(1), block(2)], dbias.as_ref().map(|x| x.block(heads.clone(), 0..distances)))
+        };
+        let rules = of.rules(s, heads.start);
+        let scratch = scratch.row_mut(0);
+        dispatch_floats(level, Head { group, q, k, v, dout, rules, scratch, sizes, dq, dk, dv, dbias });
+    };
     let alone = Threads::serial();
     let threads = if tokens * longest * columns < LEAST_SHARED { &alone } else { threads };
-    threads.for_each(sequences * heads, |rank, task| {
-        let (s, head) = (task / heads, task % heads);
-        let (rows, keys) = of.rows(s);
-        let (cols, key_rows) = (head * head_dim..(head + 1) * head_dim, rows.start..rows.start + keys);
-        let [q, k, v] = [&rows, &key_rows, &key_rows].map(|rows| rows.clone());
-        let [q, k, v] = [qkv[0].block(q, cols.clone()), qkv[1].block(k, cols.clone()), qkv[2].block(v, cols.clone())];
-        // SAFETY: tasks that run together have different ranks, and each its own rows and columns of the gradients.
-        let (mut scratch, [dq, dk, dv]) = unsafe {
-            let scratch = scratch.block(rank..rank + 1, 0..sizes.floats());
-            (scratch, dqkv.each_ref().map(|x| x.block(rows.clone(), cols.clone())))
-        };
-        let dropout = of.dropout.map(|dropout| (dropout, of.dropout_row(s, 0, head), heads as u64));
-        let dout = dout.block(rows.clone(), cols.clone());
-        let head = Head { q, k, v, dout, scale: of.scale, dropout, scratch: scratch.row_mut(0), sizes, dq, dk, dv };
-        dispatch_floats(level, head);
-    });
+    if dbias.is_some() {
+        threads.for_each(key_heads, |rank, head| (0..sequences).for_each(|s| task(rank, s, head)));
+    } else {
+        threads.for_each(sequences * key_heads, |rank, i| task(rank, i / key_heads, i % key_heads));
+    }
 }
 
 /// How the scratch space of one thread is divided.
@@ -91,19 +125,21 @@ impl Sizes {
     }
 }
 
+/// One key head of one sequence, and the query heads that read it, side by side.
 struct Head<'a> {
+    group: usize,
     q: Mat<'a>,
     k: Mat<'a>,
     v: Mat<'a>,
     dout: Mat<'a>,
-    scale: f32,
-    /// With the row number of the first query, and from one query to the next.
-    dropout: Option<(Dropout, u64, u64)>,
+    rules: Rules<'a>,
     scratch: &'a mut [f32],
     sizes: Sizes,
     dq: MatMut<'a>,
     dk: MatMut<'a>,
     dv: MatMut<'a>,
+    /// (group, 2 reach - 1)
+    dbias: Option<MatMut<'a>>,
 }
 
 impl Kernel for Head<'_> {
@@ -111,7 +147,7 @@ impl Kernel for Head<'_> {
     #[inline(always)]
     #[rustfmt::skip]
     fn run<I: Isa>(mut self, isa: I) {
-        let (length, attended, dim) = (self.q.rows(), self.k.rows(), self.q.cols());
+        let (length, attended, dim) = (self.q.rows(), self.k.rows(), self.k.cols());
         let (keys, rest) = self.scratch.split_at_mut(self.sizes.keys);
         let (values, rest) = rest.split_at_mut(self.sizes.keys);
         let (key_rows, rest) = rest.split_at_mut(self.sizes.rows);
@@ -119,44 +155,70 @@ impl Kernel for Head<'_> {
         let (keys, values, key_rows) = (words_of_mut(keys), words_of_mut(values), words_of_mut(key_rows));
         pack_keys::<I, Float32>(isa, self.k, keys);
         pack_keys::<I, Float32>(isa, self.v, values);
-        Float32::pack_values(isa, self.k, key_rows);
-        let [keys, values] = [&*keys, &*values].map(#[inline(always)] |data| Panels { data, depth: dim });
-        let key_rows = Panels { data: key_rows, depth: attended };
         for gradient in [&mut self.dk, &mut self.dv] {
             (0..length).for_each(#[inline(always)] |r| gradient.row_mut(r).fill(0.0));
         }
-        let stride = padded_stride(attended);
+        let mut packed = None;
         for first in (0..length).step_by(BLOCK) {
             let rows = first..length.min(first + BLOCK);
-            let (q, dout) = (self.q.rows_of(rows.clone()), self.dout.rows_of(rows.clone()));
-            let [mut p, mut ds] = [&mut *p, &mut *ds].map(#[inline(always)] |x| MatMut::new(x, rows.len(), attended, stride));
-            multiply::<I, Float32>(isa, Rows::plain(q), keys, attended, Some(p.reborrow()), #[inline(always)] |_, _, _| ());
-            multiply::<I, Float32>(isa, Rows::plain(dout), values, attended, Some(ds.reborrow()), #[inline(always)] |_, _, _| ());
-            for r in 0..rows.len() {
-                let dropout = self.dropout.map(#[inline(always)] |(d, row, step)| (d, row + (first + r) as u64 * step));
-                row_backward(isa, self.scale, dropout, p.row_mut(r), ds.row_mut(r));
+            let reached = self.rules.panels(rows.clone(), attended, I::PANEL);
+            if packed.as_ref() != Some(&reached) {
+                Float32::pack_values(isa, self.k.rows_of(reached.clone()), key_rows);
+                packed = Some(reached.clone());
             }
-            let (p, ds) = (p.view(), ds.view());
-            let dq = self.dq.reborrow().into_block(rows, 0..dim);
-            multiply::<I, Float32>(isa, Rows::plain(ds), key_rows, dim, Some(dq), #[inline(always)] |_, _, _| ());
-            outer(isa, p, dout, self.dv.reborrow().into_block(0..attended, 0..dim));
-            outer(isa, ds, q, self.dk.reborrow().into_block(0..attended, 0..dim));
+            let [keys, values] = [&*keys, &*values].map(#[inline(always)] |all| {
+                Panels { data: &all[reached.start * (dim + 1)..], depth: dim }
+            });
+            let key_rows = Panels { data: key_rows, depth: reached.len() };
+            let (columns, stride) = (reached.len(), padded_stride(reached.len()));
+            for head in 0..self.group {
+                let (own, rules) = (head * dim..(head + 1) * dim, self.rules.of_head(head));
+                let [q, dout] = [self.q, self.dout].map(#[inline(always)] |x| x.block(rows.clone(), own.clone()));
+                let [mut p, mut ds] = [&mut *p, &mut *ds].map(#[inline(always)] |x| MatMut::new(x, rows.len(), columns, stride));
+                multiply::<I, Float32>(isa, Rows::plain(q), keys, columns, Some(p.reborrow()), #[inline(always)] |_, _, _| ());
+                multiply::<I, Float32>(isa, Rows::plain(dout), values, columns, Some(ds.reborrow()), #[inline(always)] |_, _, _| ());
+                for query in rows.clone() {
+                    let keys = rules.keys(query..query + 1, attended);
+                    let p = only(p.row_mut(query - first), reached.start, &keys);
+                    let ds = only(ds.row_mut(query - first), reached.start, &keys);
+                    let dbias = self.dbias.as_mut().map(#[inline(always)] |x| x.row_mut(head));
+                    row_backward(isa, &rules, query, &keys, p, ds, dbias);
+                }
+                let (p, ds) = (p.view(), ds.view());
+                let dq = self.dq.reborrow().into_block(rows.clone(), own);
+                multiply::<I, Float32>(isa, Rows::plain(ds), key_rows, dim, Some(dq), #[inline(always)] |_, _, _| ());
+                outer(isa, p, dout, self.dv.reborrow().into_block(reached.clone(), 0..dim));
+                outer(isa, ds, q, self.dk.reborrow().into_block(reached.clone(), 0..dim));
+            }
         }
     }
 }
 
-/// A query's scores and the gradient of its weights -> its weights, after dropout, and the gradient of its scores.
+/// A query's scores and the gradient of its weights -> its weights, after dropout, and the gradient of its scores before these were
+/// scaled.
 #[inline(always)]
 #[rustfmt::skip]
-fn row_backward<I: Isa>(isa: I, scale: f32, dropout: Option<(Dropout, u64)>, p: &mut [f32], d: &mut [f32]) {
-    softmax_row(isa, p, scale);
-    if let Some((dropout, row)) = dropout {
-        dropout.row(isa, row, d);
-    }
+fn row_backward<I: Isa>(
+    isa: I,
+    rules: &Rules,
+    query: usize,
+    keys: &Range<usize>,
+    p: &mut [f32],
+    d: &mut [f32],
+    dbias: Option<&mut [f32]>,
+) {
+    let inverse = isa.splat(1.0 / rules.exp(isa, query, keys, p));
+    map_in_place(isa, p, #[inline(always)] |x| isa.mul(x, inverse));
+    rules.drop(isa, query, keys, d);
     let [sum] = zip_sums(isa, [&*p, &*d], #[inline(always)] |[p, d]| [isa.mul(p, d)]);
-    let (sum, scale) = (isa.splat(sum), isa.splat(scale));
-    update(isa, [&mut *d], [&*p], #[inline(always)] |[d], [p]| [isa.mul(isa.mul(p, isa.sub(d, sum)), scale)]);
-    if let Some((dropout, row)) = dropout {
-        dropout.row(isa, row, p);
+    let (sum, scale) = (isa.splat(sum), isa.splat(rules.scale));
+    if let Some(dbias) = dbias {
+        update(isa, [&mut *d], [&*p], #[inline(always)] |[d], [p]| [isa.mul(p, isa.sub(d, sum))]);
+        let place = distances(dbias.len(), query, keys);
+        update(isa, [&mut dbias[place]], [&*d], #[inline(always)] |[sum], [d]| [isa.add(sum, d)]);
+        map_in_place(isa, d, #[inline(always)] |d| isa.mul(d, scale));
+    } else {
+        update(isa, [&mut *d], [&*p], #[inline(always)] |[d], [p]| [isa.mul(isa.mul(p, isa.sub(d, sum)), scale)]);
     }
+    rules.drop(isa, query, keys, p);
 }

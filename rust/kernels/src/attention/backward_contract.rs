@@ -1,6 +1,7 @@
 //! The gradient of attention: its twin against finite differences, and every ISA against its twin.
 
 use super::*;
+use crate::dropout::Dropout;
 use crate::naive;
 use crate::testing::{Guarded, Random, assert_same_bits, for_every_level};
 
@@ -106,7 +107,7 @@ fn dropout_row(level: Level, dropout: Dropout, row: u64, xs: &mut [f32]) {
         type Out = ();
         #[inline(always)]
         fn run<I: Isa>(self, isa: I) {
-            self.0.row(isa, self.1, self.2);
+            self.0.row(isa, self.1, 0, self.2);
         }
     }
     dispatch_floats(level, Apply(dropout, row, xs));

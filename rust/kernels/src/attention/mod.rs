@@ -1,13 +1,14 @@
 //! Scaled dot-product attention, one head of one sequence at a time, on exact lengths.
 //!
-//!   out = softmax(scale Q K^T) V
+//!   out = softmax(scale Q K^T + bias) V
 //!
 //! K is packed transposed and V as it is, into panels like those of weights; then for each block of queries
 //!
 //!   scores (block, L) = Q K^T;  e^(scale (score - max)) and their sum, row by row;  out (block, D) = these V / sum
 //!
 //! by the matrix product's own tiles, in f32 or in bf16. A block's scores stay in the second-level cache; there is no (L, L) tensor, no
-//! padding and no mask. A query's row does not depend on the block that it falls into.
+//! padding and no mask. Where queries do not reach all keys a block has the panels of those that any of its queries reaches, and V is
+//! packed for each block; zeros stand where a query reaches less. Else a query's row does not depend on the block that it falls into.
 //! (Vaswani et al. 2017, arXiv 1706.03762.)
 
 mod backward;
@@ -15,20 +16,24 @@ mod backward;
 mod backward_contract;
 #[cfg(test)]
 mod contract;
+mod heads;
 mod operands;
+#[cfg(test)]
+mod options_contract;
+mod rules;
 
-pub use backward::{attention_backward, attention_backward_scratch};
+pub use backward::{AttentionGradients, attention_backward, attention_backward_scratch};
+pub use heads::{Bias, Heads};
 use operands::Operands;
+use rules::{Rules, only};
 
 use crate::buffer::words_of_mut;
-use crate::dropout::Dropout;
 use crate::gemm::{Bf16, Float32, Panels, Rows, multiply};
 use std::ops::Range;
 
 use crate::isa::{Isa, Kernel, Level, dispatch, dispatch_floats};
 use crate::mat::{Mat, MatMut, padded_stride};
 use crate::rows::map_in_place;
-use crate::softmax::exp_row;
 use crate::threads::{Disjoint, Threads};
 
 /// Queries whose scores are held at a time; a multiple of every ISA's tile height but the scalar one.
@@ -43,48 +48,6 @@ pub struct Probabilities<'a> {
     pub columns: &'a [usize],
 }
 
-/// Whose attention it is.
-#[derive(Clone, Copy)]
-pub struct Heads<'a> {
-    pub heads: usize,
-    /// Sequence s has the rows `starts[s] - starts[0]..starts[s + 1] - starts[0]`.
-    pub starts: &'a [usize],
-    /// (S,): how many rows of each sequence, the first ones, can be attended to; all where it is None.
-    pub keys: Option<&'a [usize]>,
-    pub scale: f32,
-    /// Of the probabilities: row number (starts[s] + query) heads + head, column key.
-    pub dropout: Option<Dropout>,
-}
-
-impl<'a> Heads<'a> {
-    /// Every row a key, without dropout.
-    pub fn new(heads: usize, starts: &'a [usize], scale: f32) -> Self {
-        Heads { heads, starts, keys: None, scale, dropout: None }
-    }
-
-    /// The rows of sequence s, and how many of them are keys.
-    fn rows(&self, s: usize) -> (Range<usize>, usize) {
-        let rows = self.starts[s] - self.starts[0]..self.starts[s + 1] - self.starts[0];
-        let keys = self.keys.map_or(rows.len(), |keys| keys[s]);
-        (rows, keys)
-    }
-
-    /// The longest sequence, for matrices of so many tokens.
-    fn longest(&self, tokens: usize) -> usize {
-        let (starts, sequences) = (self.starts, self.starts.len() - 1);
-        assert!(starts.is_sorted() && starts[sequences] - starts[0] == tokens, "attention: starts");
-        let fit = self
-            .keys
-            .is_none_or(|keys| keys.len() == sequences && (0..sequences).all(|s| keys[s] <= self.rows(s).0.len()));
-        assert!(fit, "attention: keys");
-        starts.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0)
-    }
-
-    fn dropout_row(&self, s: usize, query: usize, head: usize) -> u64 {
-        ((self.starts[s] + query) * self.heads + head) as u64
-    }
-}
-
 /// Floats of scratch that each thread needs in [`attention`], for sequences of up to `length` tokens.
 pub fn attention_scratch(level: Level, length: usize, head_dim: usize) -> usize {
     Scratch::new(level.panel(), length, head_dim).floats()
@@ -93,18 +56,19 @@ pub fn attention_scratch(level: Level, length: usize, head_dim: usize) -> usize 
 /// Queries, keys and values.
 #[derive(Clone, Copy)]
 pub enum Qkv<'a> {
-    /// Each (T, heads x D).
+    /// (T, heads x D), and twice (T, key_heads x D).
     Floats([Mat<'a>; 3]),
-    /// In bf16, two channels a word: each (T, heads x D / 2). D is even, and the CPU multiplies bf16.
+    /// In bf16, two channels a word: of half as many columns. D is even, and the CPU multiplies bf16.
     Bf16([Mat<'a, u32>; 3]),
 }
 
-/// Multi-head self-attention over each sequence alone: q, k, v (T, heads x D) -> out (T, heads x D).
+/// Multi-head self-attention over each sequence alone: q (T, heads x D), k and v (T, key_heads x D) -> out (T, heads x D).
 ///
 /// With `probabilities` the weights are written too (as they are before dropout).
-/// With R = u (4 + scale D max |q| max |k|) and u = 2^-23, a probability is within 2 R of itself and an element of `out` within
+/// With R = u (4 + scale D max |q| max |k| + max |bias|) and u = 2^-23, a probability is within 2 R of itself and an element of `out` within
 /// R max |v| of the exact value. From operands in bf16 both products are of numbers rounded to that, and u = 2^-8. NaN in a key
-/// reaches every row of its sequence and head, in a value its column of these, in a query its own row.
+/// reaches every row of its sequence and head that reaches it, in a value its column of the rows of every block of which one does, in
+/// a query its own row. A query that reaches no key gets zeros.
 ///
 /// # Panics
 /// If the shapes disagree or `scratch` is shorter than `threads` times [`attention_scratch`].
@@ -140,36 +104,41 @@ impl Call<'_> {
     /// All heads of all sequences by `attend`; the operands have so many channels a word.
     fn run<X: Copy + Sync>(self, qkv: [Mat<X>; 3], per_word: usize, attend: impl Fn(Head<X>) + Sync) {
         let Call { level, threads, heads: of, scratch, probabilities, out } = self;
-        let (sequences, heads, tokens, columns) = (of.starts.len() - 1, of.heads, out.rows(), out.cols());
-        let longest = of.longest(tokens);
-        assert!(qkv.iter().all(|x| (x.rows(), x.cols() * per_word) == (tokens, columns)), "attention: q, k, v and out");
-        let head_dim = columns / heads;
+        let (heads, key_heads, tokens, columns) = (of.heads, of.key_heads, out.rows(), out.cols());
+        let (longest, group, head_dim) = (of.longest(tokens), of.group(), columns / heads);
         assert!(head_dim * heads == columns && head_dim.is_multiple_of(per_word), "attention: heads");
+        for (x, heads) in qkv.iter().zip([heads, key_heads, key_heads]) {
+            assert!((x.rows(), x.cols() * per_word) == (tokens, heads * head_dim), "attention: q, k, v and out");
+        }
         let sizes = Scratch::new(level.panel(), longest, head_dim);
         let width = probabilities.as_ref().map_or(0, |p| p.width);
         let places = probabilities.as_ref().map_or(&[][..], |p| p.columns);
-        let probabilities = probabilities.map(|p| Disjoint::new(MatMut::dense(p.out, sequences * heads, width.pow(2))));
+        let probabilities =
+            probabilities.map(|p| Disjoint::new(MatMut::dense(p.out, of.sequences() * heads, width.pow(2))));
         let scratch = Disjoint::new(MatMut::dense(scratch, threads.count(), sizes.floats()));
         let out = Disjoint::new(out);
         let alone = Threads::serial();
         let threads = if tokens * longest * columns < LEAST_SHARED { &alone } else { threads };
-        threads.for_each(sequences * heads, |rank, task| {
-            let (s, head) = (task / heads, task % heads);
+        threads.for_each(of.sequences() * key_heads, |rank, task| {
+            let (s, key_head) = (task / key_heads, task % key_heads);
             let (rows, keys) = of.rows(s);
-            let cols = |per_word: usize| head * head_dim / per_word..(head + 1) * head_dim / per_word;
-            let [q, k, v] = [0, 1, 2].map(|i| {
-                let rows = if i == 0 { rows.clone() } else { rows.start..rows.start + keys };
-                qkv[i].block(rows, cols(per_word))
-            });
-            // SAFETY: tasks that run together have different ranks, and each its own rows and columns of out and its own
-            // row of probabilities.
-            let (mut scratch, mut probabilities, out) = unsafe {
-                let own = probabilities.as_ref().map(|p| p.block(task..task + 1, 0..width.pow(2)));
-                (scratch.block(rank..rank + 1, 0..sizes.floats()), own, out.block(rows.clone(), cols(1)))
+            let (first, key_rows) = (key_head * group, rows.start..rows.start + keys);
+            let cols = |head: usize, count: usize, per_word: usize| {
+                head * head_dim / per_word..(head + count) * head_dim / per_word
             };
-            let probabilities = probabilities.as_mut().map(|p| (p.row_mut(0), &places[rows]));
-            let dropout = of.dropout.map(|dropout| (dropout, of.dropout_row(s, 0, head), heads as u64));
-            attend(Head { q, k, v, scale: of.scale, dropout, scratch: scratch.row_mut(0), sizes, probabilities, out });
+            let q = qkv[0].block(rows.clone(), cols(first, group, per_word));
+            let [k, v] = [1, 2].map(|i| qkv[i].block(key_rows.clone(), cols(key_head, 1, per_word)));
+            // SAFETY: tasks that run together have different ranks, and each its own rows and columns of out and its own
+            // rows of probabilities.
+            let (mut scratch, probabilities, out) = unsafe {
+                let squares = s * heads + first..s * heads + first + group;
+                let own = probabilities.as_ref().map(|p| p.block(squares, 0..width.pow(2)));
+                let out = out.block(rows.clone(), cols(first, group, 1));
+                (scratch.block(rank..rank + 1, 0..sizes.floats()), own, out)
+            };
+            let probabilities = probabilities.map(|p| (p, &places[rows]));
+            let rules = of.rules(s, first);
+            attend(Head { group, q, k, v, rules, scratch: scratch.row_mut(0), sizes, probabilities, out });
         });
     }
 }
@@ -200,17 +169,17 @@ impl Scratch {
     }
 }
 
+/// One key head of one sequence, and the query heads that read it, side by side.
 struct Head<'a, X> {
+    group: usize,
     q: Mat<'a, X>,
     k: Mat<'a, X>,
     v: Mat<'a, X>,
-    scale: f32,
-    /// With the row number of the first query, and from one query to the next.
-    dropout: Option<(Dropout, u64, u64)>,
+    rules: Rules<'a>,
     scratch: &'a mut [f32],
     sizes: Scratch,
-    /// (width, width), and the columns of the sequence's tokens.
-    probabilities: Option<(&'a mut [f32], &'a [usize])>,
+    /// (group, width x width), and the columns of the sequence's tokens.
+    probabilities: Option<(MatMut<'a>, &'a [usize])>,
     out: MatMut<'a>,
 }
 
@@ -218,42 +187,67 @@ impl<X: Copy> Head<'_, X> {
     #[inline(always)]
     #[rustfmt::skip]
     fn attend<I: Isa, F: Operands<I, X = X>>(mut self, isa: I) {
-        let (length, attended, dim) = (self.q.rows(), self.k.rows(), self.out.cols());
+        let (length, attended, depth) = (self.q.rows(), self.k.rows(), self.k.cols());
+        let dim = self.out.cols() / self.group;
         let (keys, rest) = self.scratch.split_at_mut(self.sizes.keys);
         let (values, rest) = rest.split_at_mut(self.sizes.values);
         let (scores, narrow) = rest.split_at_mut(self.sizes.scores);
         let (keys, values, narrow) = (words_of_mut(keys), words_of_mut(values), words_of_mut(narrow));
         pack_keys::<I, F>(isa, self.k, keys);
-        F::pack_values(isa, self.v, values);
-        let keys = Panels { data: keys, depth: self.k.cols() };
-        let values = Panels { data: values, depth: attended.div_ceil(F::PER_WORD) };
-        let stride = padded_stride(attended);
+        let mut packed = None;
         for first in (0..length).step_by(BLOCK) {
             let rows = first..length.min(first + BLOCK);
-            let mut block = MatMut::new(scores, rows.len(), attended, stride);
-            rows.clone().for_each(#[inline(always)] |r| ask::<I, F>(isa, self.q, r + BLOCK));
-            let queries = Rows::plain(self.q.rows_of(rows.clone()));
-            multiply::<I, F>(isa, queries, keys, attended, Some(block.reborrow()), #[inline(always)] |_, _, _| ());
-            let mut inverses = [0.0; BLOCK];
-            for (r, inverse) in inverses[..rows.len()].iter_mut().enumerate() {
-                *inverse = 1.0 / exp_row(isa, block.row_mut(r), self.scale);
-                if let Some((out, columns)) = &mut self.probabilities {
-                    scatter(block.row_mut(r), *inverse, columns, first + r, out);
-                }
-                if let Some((dropout, row, step)) = self.dropout {
-                    dropout.row(isa, row + (first + r) as u64 * step, block.row_mut(r));
-                }
+            let reached = self.rules.panels(rows.clone(), attended, I::PANEL);
+            if packed.as_ref() != Some(&reached) {
+                F::pack_values(isa, self.v.rows_of(reached.clone()), values);
+                packed = Some(reached.clone());
             }
-            let weights = Rows::plain(F::rows(isa, Mat::new(scores, rows.len(), attended, stride), narrow));
-            let out = self.out.reborrow().into_block(rows, 0..dim);
-            multiply::<I, F>(isa, weights, values, dim, Some(out), #[inline(always)] |tile, rows, _| {
-                for (i, inverse) in inverses[rows].iter().enumerate() {
-                    let inverse = isa.splat(*inverse);
-                    map_in_place(isa, tile.row_mut(i), #[inline(always)] |x| isa.mul(x, inverse));
-                }
-            });
+            let keys = Panels { data: &keys[reached.start * (depth + 1)..], depth };
+            let values = Panels { data: values, depth: reached.len().div_ceil(F::PER_WORD) };
+            let (columns, stride) = (reached.len(), padded_stride(reached.len()));
+            for head in 0..self.group {
+                let q = self.q.block(0..length, head * depth..(head + 1) * depth);
+                let mut block = MatMut::new(scores, rows.len(), columns, stride);
+                rows.clone().for_each(#[inline(always)] |r| ask::<I, F>(isa, q, r + BLOCK));
+                let queries = Rows::plain(q.rows_of(rows.clone()));
+                multiply::<I, F>(isa, queries, keys, columns, Some(block.reborrow()), #[inline(always)] |_, _, _| ());
+                let wanted = self.probabilities.as_mut().map(#[inline(always)] |(p, columns)| (p.row_mut(head), &columns[..]));
+                let inverses = weigh(isa, self.rules.of_head(head), rows.clone(), attended, reached.start, block, wanted);
+                let weights = Rows::plain(F::rows(isa, Mat::new(scores, rows.len(), columns, stride), narrow));
+                let out = self.out.reborrow().into_block(rows.clone(), head * dim..(head + 1) * dim);
+                multiply::<I, F>(isa, weights, values, dim, Some(out), #[inline(always)] |tile, rows, _| {
+                    for (i, inverse) in inverses[rows].iter().enumerate() {
+                        let inverse = isa.splat(*inverse);
+                        map_in_place(isa, tile.row_mut(i), #[inline(always)] |x| isa.mul(x, inverse));
+                    }
+                });
+            }
         }
     }
+}
+
+/// The scores of some queries for the keys from one on -> their weights, which are still to be multiplied by what this returns.
+#[inline(always)]
+fn weigh<I: Isa>(
+    isa: I,
+    rules: Rules,
+    queries: Range<usize>,
+    attended: usize,
+    first_key: usize,
+    mut scores: MatMut,
+    mut probabilities: Option<(&mut [f32], &[usize])>,
+) -> [f32; BLOCK] {
+    let mut inverses = [0.0; BLOCK];
+    for ((r, query), inverse) in queries.enumerate().zip(&mut inverses) {
+        let keys = rules.keys(query..query + 1, attended);
+        let row = only(scores.row_mut(r), first_key, &keys);
+        *inverse = 1.0 / rules.exp(isa, query, &keys, row);
+        if let Some((out, columns)) = &mut probabilities {
+            scatter(row, *inverse, &columns[..attended], &keys, columns[query], out);
+        }
+        rules.drop(isa, query, &keys, row);
+    }
+    inverses
 }
 
 struct InFloats<'a>(Head<'a, f32>);
@@ -278,11 +272,14 @@ impl Kernel for InBf16<'_> {
     }
 }
 
-/// Row `r` of the probabilities, `inverse` times `row`, to where its token and the others stand in the padded square.
-fn scatter(row: &[f32], inverse: f32, columns: &[usize], r: usize, out: &mut [f32]) {
+/// `inverse` times the weights of some keys, and zeros for the others, to where these stand in row `r` of the padded square.
+fn scatter(weights: &[f32], inverse: f32, columns: &[usize], keys: &Range<usize>, r: usize, out: &mut [f32]) {
     let width = out.len().isqrt();
-    let out = &mut out[columns[r] * width..][..width];
-    for (x, column) in row.iter().zip(columns) {
+    let out = &mut out[r * width..][..width];
+    for column in columns[..keys.start].iter().chain(&columns[keys.end..]) {
+        out[*column] = 0.0;
+    }
+    for (x, column) in weights.iter().zip(&columns[keys.clone()]) {
         out[*column] = *x * inverse;
     }
 }

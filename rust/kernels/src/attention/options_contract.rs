@@ -1,0 +1,379 @@
+//! Attention with its options, there and back, on every ISA against its twin, and law 1. (The twin's derivatives are held to
+//! finite differences in backward_contract.rs.)
+
+use super::*;
+use crate::dropout::Dropout;
+use crate::naive;
+use crate::testing::{Guarded, Random, assert_same_bits, for_every_level};
+
+#[derive(Clone)]
+struct Problem {
+    /// The first sequence's start.
+    start: usize,
+    lengths: Vec<usize>,
+    keys: Vec<usize>,
+    heads: usize,
+    key_heads: usize,
+    dim: usize,
+    scale: f32,
+    reach: [usize; 2],
+    /// (heads, 2 reach - 1) and its reach.
+    bias: Option<(Vec<f32>, usize)>,
+    /// Rate and key.
+    dropout: Option<(f32, u64)>,
+    in_bf16: bool,
+    /// q (T, heads x D), k and v (T, key_heads x D), dout (T, heads x D)
+    operands: [Vec<f32>; 4],
+}
+
+/// What attention makes of a problem: the probabilities and out; the gradients of q, k, v and the bias.
+struct Results {
+    there: [Vec<f32>; 2],
+    back: [Vec<f32>; 4],
+}
+
+impl Problem {
+    fn new(lengths: &[usize], keys: &[usize], heads: usize, dim: usize) -> Self {
+        let tokens = lengths.iter().sum::<usize>();
+        let mut random = Random((tokens * 100 + dim) as u64);
+        let operands = std::array::from_fn(|_| random.floats(tokens * heads * dim));
+        let (lengths, keys, scale) = (lengths.to_vec(), keys.to_vec(), 2.0 / (dim as f32).sqrt());
+        let (reach, bias, dropout, in_bf16) = ([usize::MAX; 2], None, None, false);
+        Problem {
+            start: 3,
+            lengths,
+            keys,
+            heads,
+            key_heads: heads,
+            dim,
+            scale,
+            reach,
+            bias,
+            dropout,
+            in_bf16,
+            operands,
+        }
+    }
+
+    fn biased(self, reach: usize) -> Self {
+        let table = Random(reach as u64).floats(self.heads * (2 * reach - 1)).iter().map(|x| 3.0 * x).collect();
+        Problem { bias: Some((table, reach)), ..self }
+    }
+
+    /// With the first heads of keys and values alone.
+    fn grouped(self, key_heads: usize) -> Self {
+        let mut operands = self.operands.clone();
+        for i in [1, 2] {
+            let rows = self.operands[i].chunks(self.columns(i));
+            operands[i] = rows.flat_map(|row| row[..key_heads * self.dim].to_vec()).collect();
+        }
+        Problem { key_heads, operands, ..self }
+    }
+
+    /// Heads of operand i.
+    fn heads(&self, i: usize) -> usize {
+        if i == 1 || i == 2 { self.key_heads } else { self.heads }
+    }
+
+    fn columns(&self, i: usize) -> usize {
+        self.heads(i) * self.dim
+    }
+
+    /// The elements of operand i that are sequence s's.
+    fn elements(&self, s: usize, i: usize) -> Range<usize> {
+        self.first(s) * self.columns(i)..self.first(s + 1) * self.columns(i)
+    }
+
+    fn longest(&self) -> usize {
+        self.lengths.iter().copied().max().unwrap_or(0)
+    }
+
+    fn first(&self, s: usize) -> usize {
+        self.lengths[..s].iter().sum()
+    }
+
+    fn tokens(&self) -> usize {
+        self.first(self.lengths.len())
+    }
+
+    /// Sequence s alone.
+    fn alone(&self, s: usize) -> Self {
+        let operands = std::array::from_fn(|i| self.operands[i][self.elements(s, i)].to_vec());
+        let (lengths, keys) = (vec![self.lengths[s]], vec![self.keys[s]]);
+        Problem { start: self.start + self.first(s), lengths, keys, operands, ..self.clone() }
+    }
+
+    fn in_bf16(&self, level: Level) -> bool {
+        self.in_bf16 && level.has_bf16()
+    }
+
+    /// Through operands whose rows lie `gap` apart and off every cache line, in scratch no longer than was asked for.
+    fn run(&self, level: Level, threads: usize, gap: usize, offset: usize) -> Results {
+        let (tokens, width) = (self.tokens(), self.longest());
+        let starts: Vec<usize> = (0..=self.lengths.len()).map(|s| self.start + self.first(s)).collect();
+        let of = Heads {
+            keys: Some(&self.keys),
+            key_heads: self.key_heads,
+            reach: self.reach,
+            bias: self.bias.as_ref().map(|(table, reach)| Bias { table, reach: *reach }),
+            dropout: self.dropout.and_then(|(rate, key)| Dropout::new(rate, key)),
+            ..Heads::new(self.heads, &starts, self.scale)
+        };
+        let guarded = |i: usize| Guarded::new(&self.operands[i], tokens, self.columns(i), gap, offset);
+        let [q, k, v, dout] = [0, 1, 2, 3].map(guarded);
+        let floats = [q.mat(), k.mat(), v.mat()];
+        let halves =
+            [0, 1, 2].map(|i| Guarded::new(&pairs(&self.operands[i]), tokens, self.columns(i) / 2, gap, offset));
+        let narrow = halves.each_ref().map(|x| x.mat().words());
+        let operands = if self.in_bf16(level) { Qkv::Bf16(narrow) } else { Qkv::Floats(floats) };
+        let mut out = Guarded::output(tokens, self.columns(0), gap, offset);
+        let mut p = vec![0.0; self.lengths.len() * self.heads * width * width];
+        let places: Vec<usize> = self.lengths.iter().flat_map(|length| 0..*length).collect();
+        let probabilities = Some(Probabilities { out: &mut p, width, columns: &places });
+        let mut scratch = Guarded::output(1, threads * attention_scratch(level, width, self.dim), 0, offset);
+        let team = Threads::new(threads);
+        attention(level, &team, operands, of, scratch.slice(), probabilities, out.mat_mut());
+
+        let mut gradients: [Guarded; 3] =
+            std::array::from_fn(|i| Guarded::output(tokens, self.columns(i), gap, offset + i));
+        let mut scratch = Guarded::output(1, threads * attention_backward_scratch(level, width, self.dim), 0, offset);
+        let mut dbias = self.bias.as_ref().map_or(vec![], |(table, _)| vec![0.5; table.len()]);
+        let [dq, dk, dv] = &mut gradients;
+        let bias = self.bias.as_ref().map(|_| &mut dbias[..]);
+        let into = AttentionGradients { qkv: [dq.mat_mut(), dk.mat_mut(), dv.mat_mut()], bias };
+        attention_backward(level, &team, floats, of, dout.mat(), scratch.slice(), into);
+        let [dq, dk, dv] = gradients.map(|x| x.values());
+        Results { there: [p, out.values()], back: [dq, dk, dv, dbias] }
+    }
+
+    /// Rows `first..first + count` of one head of several, dense.
+    fn part(&self, xs: &[f32], heads: usize, [first, count]: [usize; 2], head: usize) -> Vec<f64> {
+        let rows = xs.chunks(heads * self.dim).skip(first).take(count);
+        rows.flat_map(|row| row[head * self.dim..][..self.dim].iter().map(|x| f64::from(*x)).collect::<Vec<_>>())
+            .collect()
+    }
+
+    /// What is added to a scaled score.
+    fn added(&self, head: usize, query: usize, key: usize) -> f64 {
+        if query.saturating_sub(key) > self.reach[0] || key.saturating_sub(query) > self.reach[1] {
+            return f64::NEG_INFINITY;
+        }
+        self.bias
+            .as_ref()
+            .map_or(0.0, |(table, reach)| f64::from(table[head * (2 * reach - 1) + key + reach - 1 - query]))
+    }
+
+    fn mask(&self, s: usize, head: usize) -> Vec<f64> {
+        let keys = |query: usize| (0..self.keys[s]).map(move |key| (query, key));
+        let weight = |(query, key): (usize, usize)| match self.dropout {
+            Some((rate, seed)) => {
+                let row = (self.start + self.first(s) + query) * self.heads + head;
+                if naive::dropout_keeps(rate, seed, row as u64, key as u32) {
+                    1.0 / (1.0 - f64::from(rate))
+                } else {
+                    0.0
+                }
+            }
+            None => 1.0,
+        };
+        (0..self.lengths[s]).flat_map(keys).map(weight).collect()
+    }
+
+    /// As stated.
+    fn check(&self, level: Level, threads: usize) {
+        let Results { there: [p, out], back } = self.run(level, threads, 2, 1);
+        let (d, scale, heads) = (self.dim, f64::from(self.scale), self.heads);
+        let mut exact = self.operands.each_ref().map(|x| vec![0.0; x.len()]);
+        exact[3] = self.bias.as_ref().map_or(vec![], |(table, _)| vec![0.5; table.len()]);
+        for (s, head) in (0..self.lengths.len()).flat_map(|s| (0..heads).map(move |head| (s, head))) {
+            let (first, l, n) = (self.first(s), self.lengths[s], self.keys[s]);
+            let key_head = head / (heads / self.key_heads);
+            let [q, k, v, dout] = [(0, l, head), (1, n, key_head), (2, n, key_head), (3, l, head)]
+                .map(|(i, rows, head)| self.part(&self.operands[i], self.heads(i), [first, rows], head));
+            let (added, mask) = (|i: usize, j: usize| self.added(head, i, j), self.mask(s, head));
+            let scores = naive::scores(&q, &k, d, scale, &added);
+            let [ds, dv] = naive::attend_backward(&scores, &mask, &v, &dout, d);
+            let [dq, dk] = naive::scores_backward(&q, &k, d, scale, &ds);
+            for (i, part) in [dq, dk, dv].iter().enumerate() {
+                for (e, x) in part.iter().enumerate() {
+                    let head = if i == 0 { head } else { key_head };
+                    exact[i][(first + e / d) * self.columns(i) + head * d + e % d] += x;
+                }
+            }
+            if let Some((_, reach)) = self.bias {
+                for (e, x) in ds.iter().enumerate() {
+                    exact[3][head * (2 * reach - 1) + e % n + reach - 1 - e / n] += x;
+                }
+            }
+            let [p, out] = [self.square(&p, s, head), self.part(&out, heads, [first, l], head)];
+            self.check_there(level, [&q, &k, &v], [&scores, &mask], [&p, &out]);
+        }
+        for (i, (got, exact)) in back.iter().zip(&exact).enumerate() {
+            let most = exact.iter().fold(1e-3f64, |a, b| a.max(b.abs()));
+            let terms = if i == 3 { self.tokens() } else { self.longest() };
+            let allowed = 2f64.powi(-20) * (terms as f64).sqrt().max(8.0) * most;
+            for (e, (got, exact)) in got.iter().zip(exact).enumerate() {
+                let error = (f64::from(*got) - exact).abs();
+                assert!(error <= allowed, "gradient {i}, element {e}: {got:e}, not {exact:e}");
+            }
+        }
+    }
+
+    /// The probabilities of one head of one sequence, for all its keys.
+    fn square(&self, p: &[f32], s: usize, head: usize) -> Vec<f64> {
+        let width = self.longest();
+        let rows = p[(s * self.heads + head) * width * width..].chunks(width.max(1)).take(self.lengths[s]);
+        rows.flat_map(|row| row[..self.keys[s]].iter().map(|x| f64::from(*x)).collect::<Vec<_>>()).collect()
+    }
+
+    fn check_there(&self, level: Level, [q, k, v]: [&[f64]; 3], [scores, mask]: [&[f64]; 2], got: [&[f64]; 2]) {
+        let largest = |xs: &[f64]| xs.iter().fold(0f64, |a, b| a.max(b.abs()));
+        let bias =
+            self.bias.as_ref().map_or(0.0, |(table, _)| table.iter().fold(0f64, |a, b| a.max(f64::from(b.abs()))));
+        let score = f64::from(self.scale) * self.dim as f64 * largest(q) * largest(k) + bias;
+        let unit = 2f64.powi(if self.in_bf16(level) { -8 } else { -23 }) * (4.0 + score);
+        let (exact_p, exact_out) = naive::attend(scores, mask, v, self.dim);
+        assert_eq!(exact_p.len(), got[0].len());
+        for (got, exact) in got[0].iter().zip(exact_p) {
+            assert!((got - exact).abs() <= 2.0 * unit * exact, "probability {got:e}, not {exact:e}");
+        }
+        for (got, exact) in got[1].iter().zip(exact_out) {
+            assert!((got - exact).abs() <= unit * largest(v) * largest(mask), "out {got:e}, not {exact:e}");
+        }
+    }
+}
+
+/// Rounded to bf16, two a word.
+fn pairs(xs: &[f32]) -> Vec<f32> {
+    let halves: Vec<u32> = naive::to_bf16(xs).into_iter().map(|x| x.to_bits() >> 16).collect();
+    halves.chunks_exact(2).map(|pair| f32::from_bits(pair[0] | pair[1] << 16)).collect()
+}
+
+/// Problems with every option and many of their combinations.
+fn problems() -> Vec<Problem> {
+    let plain = Problem::new(&[7, 0, 30, 200, 1, 43], &[7, 0, 21, 150, 1, 42], 4, 12);
+    let drop = |problem: &Problem| Problem { dropout: Some((0.3, 11)), ..problem.clone() };
+    let narrow = |problem: &Problem| Problem { in_bf16: true, ..problem.clone() };
+    let biased = plain.clone().biased(200);
+    let reaching = |problem: &Problem, reach| Problem { reach, ..problem.clone() };
+    let all = [
+        plain.clone().biased(333),
+        reaching(&biased, [16, 16]),
+        reaching(&plain, [usize::MAX, 0]),
+        reaching(&biased, [40, 0]),
+        reaching(&plain, [0, 70]).grouped(1),
+        reaching(&biased, [50, 50]).grouped(2),
+        plain.clone().grouped(2),
+        biased,
+        plain,
+    ];
+    all.iter().flat_map(|problem| [problem.clone(), drop(problem), narrow(&drop(problem))]).collect()
+}
+
+#[test]
+fn the_options_keep_to_the_twin() {
+    for_every_level(|level| {
+        for problem in problems() {
+            problem.check(level, 2);
+        }
+        for length in (1..=45).chain([84, 85, 129]) {
+            let problem = Problem::new(&[length], &[length], 1, 8);
+            problem.clone().biased(length).check(level, 1);
+            for reach in [[0, 0], [1, 2], [length / 2; 2], [usize::MAX, 0]] {
+                Problem { reach, ..problem.clone() }.check(level, 1);
+            }
+        }
+    });
+}
+
+#[test]
+fn company_threads_and_alignment_change_nothing() {
+    for_every_level(|level| {
+        for problem in problems() {
+            let expected = problem.run(level, 1, 0, 0);
+            for (threads, gap, offset) in [(2, 3, 1), (3, 0, 5)] {
+                let got = problem.run(level, threads, gap, offset);
+                for (got, expected) in
+                    got.there.iter().chain(&got.back).zip(expected.there.iter().chain(&expected.back))
+                {
+                    assert_same_bits(got, expected, format_args!("{threads} threads"));
+                }
+            }
+            for s in [2, 3] {
+                let alone = problem.alone(s).run(level, 1, 0, 0);
+                assert_same_bits(
+                    &alone.there[1],
+                    &expected.there[1][problem.elements(s, 0)],
+                    format_args!("out alone"),
+                );
+                for i in 0..3 {
+                    let expected = &expected.back[i][problem.elements(s, i)];
+                    assert_same_bits(&alone.back[i], expected, format_args!("gradient {i} alone"));
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_reach_of_all_changes_nothing() {
+    for_every_level(|level| {
+        let plain = Problem::new(&[100, 3], &[100, 3], 2, 24);
+        let wide = Problem { reach: [99; 2], ..plain.clone() }.run(level, 1, 0, 0);
+        let plain = plain.run(level, 1, 0, 0);
+        for (got, expected) in wide.there.iter().chain(&wide.back).zip(plain.there.iter().chain(&plain.back)) {
+            assert_same_bits(got, expected, format_args!("reach"));
+        }
+    });
+}
+
+/// Query heads that share a key head compute what they would with a copy each.
+#[test]
+fn a_group_is_as_its_heads_alone() {
+    for_every_level(|level| {
+        let grouped = Problem::new(&[100, 3], &[90, 3], 4, 24).grouped(2);
+        let mut copied = Problem { key_heads: 4, ..grouped.clone() };
+        for i in [1, 2] {
+            let heads = grouped.operands[i].chunks(24);
+            copied.operands[i] = heads.flat_map(|head| [head, head].concat()).collect();
+        }
+        let [grouped, copied] = [grouped, copied].map(|problem| problem.run(level, 1, 0, 0));
+        for (got, expected) in
+            grouped.there.iter().chain(&grouped.back[..1]).zip(copied.there.iter().chain(&copied.back))
+        {
+            assert_same_bits(got, expected, format_args!("grouped"));
+        }
+    });
+}
+
+/// Not even NaN comes from beyond: a key's stays with those who reach it, a value's with their blocks.
+#[test]
+fn what_is_out_of_reach_is_not_there() {
+    for_every_level(|level| {
+        let clean = Problem { reach: [10, 5], ..Problem::new(&[200], &[200], 1, 8) };
+        let expected = clean.run(level, 1, 0, 0);
+        for operand in [1, 2] {
+            let mut poisoned = clean.clone();
+            poisoned.operands[operand][100 * 8..101 * 8].fill(f32::NAN);
+            let got = poisoned.run(level, 1, 0, 0);
+            for query in 0..200 {
+                let (got, expected) = (&got.there[1][query * 8..][..8], &expected.there[1][query * 8..][..8]);
+                let near = 100usize.saturating_sub(query) <= 5 && query.saturating_sub(100) <= 10;
+                let block = query / BLOCK * BLOCK;
+                let shares =
+                    (block.saturating_sub(10) / level.panel() * level.panel()..block + BLOCK + 5).contains(&100);
+                if near {
+                    assert!(got.iter().all(|x| x.is_nan()), "operand {operand}, query {query}");
+                } else if operand == 1 || !shares {
+                    assert_same_bits(got, expected, format_args!("operand {operand}, query {query}"));
+                }
+            }
+        }
+    });
+}
+
+#[test]
+#[should_panic(expected = "bias")]
+fn a_bias_that_does_not_reach_is_refused() {
+    Problem::new(&[5], &[5], 1, 4).biased(4).check(Level::best(), 1);
+}

@@ -1,0 +1,77 @@
+//! From the scores of a query to its weights: the keys in its reach, the bias of their distances, the softmax, dropout.
+
+use std::ops::Range;
+
+use crate::dropout::Dropout;
+use crate::isa::Isa;
+use crate::mat::Mat;
+use crate::rows::update;
+use crate::softmax::exp_row;
+
+/// Those of one sequence and of the query heads from one on.
+#[derive(Clone, Copy)]
+pub(super) struct Rules<'a> {
+    pub(super) scale: f32,
+    /// How far behind and ahead of itself a query attends.
+    pub(super) reach: [usize; 2],
+    /// (.., 2 reach - 1)
+    pub(super) bias: Option<Mat<'a>>,
+    /// With the row number of the first query and head, and from one query to the next.
+    pub(super) dropout: Option<(Dropout, u64, u64)>,
+}
+
+impl Rules<'_> {
+    /// Those of the `i`th of the heads, which is then the first.
+    pub(super) fn of_head(&self, i: usize) -> Self {
+        let bias = self.bias.map(|bias| bias.rows_of(i..bias.rows()));
+        Rules { bias, dropout: self.dropout.map(|(dropout, first, step)| (dropout, first + i as u64, step)), ..*self }
+    }
+
+    /// Which of so many keys are in the reach of any of the queries.
+    pub(super) fn keys(&self, queries: Range<usize>, attended: usize) -> Range<usize> {
+        let [behind, ahead] = self.reach;
+        let end = queries.end.saturating_add(ahead).min(attended);
+        queries.start.saturating_sub(behind).min(end)..end
+    }
+
+    /// Likewise, and those before the first in its panel of so many.
+    pub(super) fn panels(&self, queries: Range<usize>, attended: usize, panel: usize) -> Range<usize> {
+        let keys = self.keys(queries, attended);
+        keys.start / panel * panel..keys.end
+    }
+
+    /// A query's scores for these keys -> `e^(score - max)`, the score scaled and biased, and the sum of these.
+    #[inline(always)]
+    #[rustfmt::skip]
+    pub(super) fn exp<I: Isa>(&self, isa: I, query: usize, keys: &Range<usize>, row: &mut [f32]) -> f32 {
+        let Some(table) = self.bias else {
+            return exp_row(isa, row, self.scale);
+        };
+        let (scale, bias) = (isa.splat(self.scale), &table.row(0)[distances(table.cols(), query, keys)]);
+        update(isa, [&mut *row], [bias], #[inline(always)] |[s], [b]| [isa.mul_add(s, scale, b)]);
+        exp_row(isa, row, 1.0)
+    }
+
+    /// Dropout of a query's weights for these keys, or of their gradient.
+    #[inline(always)]
+    pub(super) fn drop<I: Isa>(&self, isa: I, query: usize, keys: &Range<usize>, row: &mut [f32]) {
+        if let Some((dropout, first, step)) = self.dropout {
+            dropout.row(isa, first + query as u64 * step, keys.start, row);
+        }
+    }
+}
+
+/// Where the distances from a query to keys stand in a row of so many columns, distance 0 in its middle.
+pub(super) fn distances(columns: usize, query: usize, keys: &Range<usize>) -> Range<usize> {
+    let first = keys.start + columns / 2 - query;
+    first..first + keys.len()
+}
+
+/// What a row for keys `first..` holds for `keys`; the others get zeros.
+pub(super) fn only<'a>(row: &'a mut [f32], first: usize, keys: &Range<usize>) -> &'a mut [f32] {
+    let (before, rest) = row.split_at_mut(keys.start - first);
+    let (row, after) = rest.split_at_mut(keys.len());
+    before.fill(0.0);
+    after.fill(0.0);
+    row
+}
