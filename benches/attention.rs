@@ -2,7 +2,10 @@
 #![expect(clippy::print_stdout, reason = "the table is the purpose")]
 
 use criterion::{Criterion, Throughput};
-use ferroformer_kernels::{Heads, Level, Mat, MatMut, Precision, Qkv, Threads, attention, attention_scratch, naive};
+use ferroformer_kernels::{
+    Bias, Heads, Level, Mat, MatMut, Positions, Precision, Qkv, Threads, attention, attention_scratch, naive,
+    positions_scratch,
+};
 use report::{Contest, floats, prove};
 
 /// (heads, D)
@@ -13,6 +16,7 @@ const LENGTHS: [usize; 4] = [16, 77, 128, 512];
 fn main() {
     if report::table_is_wanted() {
         table();
+        options(Level::best());
     }
     let mut criterion = report::criterion();
     history(&mut criterion, Level::current().expect("FERROFORMER_ISA"));
@@ -40,6 +44,10 @@ impl Problem {
     }
 
     fn run(&mut self) {
+        self.run_with(|heads| heads);
+    }
+
+    fn run_with<'a>(&'a mut self, options: impl Fn(Heads<'a>) -> Heads<'a>) {
         let (length, width) = (self.length, self.heads * self.dim);
         let qkv = Mat::dense(&self.qkv, length, 3 * width);
         let qkv = [0, 1, 2].map(|i| qkv.block(0..length, i * width..(i + 1) * width));
@@ -49,7 +57,7 @@ impl Problem {
             self.level,
             &Threads::serial(),
             Qkv::Floats(qkv),
-            Heads::new(self.heads, &[0, length], scale),
+            options(Heads::new(self.heads, &[0, length], scale)),
             scratch,
             None,
             out,
@@ -97,6 +105,47 @@ fn table() {
             println!();
         }
     }
+}
+
+/// The forms of positions that encoders have, and causal attention.
+fn options(level: Level) {
+    const WINDOW: [usize; 2] = [64; 2];
+    println!("\nOptions on {}, one thread, times as long as plain attention", level.name());
+    println!("{:>8} {:>5} {:>8} {:>8} {:>8} {:>12}", "heads", "L", "bias", "window", "causal", "disentangled");
+    for heads in HEADS {
+        for length in [128, 512, 2048] {
+            let (width, reach) = (heads.0 * heads.1, length);
+            let table = floats(heads.0 * (2 * reach - 1));
+            let (rows, places) = (floats(512 * width), places(reach));
+            let rows = Mat::dense(&rows, 512, width);
+            let positions = Positions { keys: Some(rows), queries: Some(rows), places: &places };
+            let problem = || {
+                let mut problem = Problem::new(level, length, heads);
+                problem.scratch.extend(vec![0.0; positions_scratch(level, length, heads.1, 512)]);
+                problem
+            };
+            let [mut plain, mut biased, mut window, mut causal, mut placed] = std::array::from_fn(|_| problem());
+            let mut contest = Contest::new();
+            contest.add(move || plain.run());
+            contest.add(|| biased.run_with(|of| Heads { bias: Some(Bias { table: &table, reach }), ..of }));
+            contest.add(move || window.run_with(|of| Heads { reach: WINDOW, ..of }));
+            contest.add(move || causal.run_with(|of| Heads { reach: [usize::MAX, 0], ..of }));
+            contest.add(|| placed.run_with(|of| Heads { positions: Some(positions), ..of }));
+            let times = contest.run();
+            let [bias, window, causal, placed] = [1, 2, 3, 4].map(|i| times.ratio(i, 0));
+            let name = format!("{} x {}", heads.0, heads.1);
+            println!("{name:>8} {length:>5} {bias:>8.2} {window:>8.2} {causal:>8.2} {placed:>12.2}");
+        }
+    }
+}
+
+/// Of 512 positions: 128 distances to either side have their own, the others share by their logarithm.
+fn places(reach: usize) -> Vec<u32> {
+    let place = |distance: f64| match distance.abs() {
+        near if near <= 128.0 => distance,
+        far => distance.signum() * (128.0 + 127.0 * (far / 128.0).ln() / (2048.0f64 / 128.0).ln()).ceil(),
+    };
+    (0..2 * reach - 1).map(|i| (256.0 + place(i as f64 - (reach - 1) as f64)).clamp(0.0, 511.0) as u32).collect()
 }
 
 fn history(criterion: &mut Criterion, level: Level) {

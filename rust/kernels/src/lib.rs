@@ -35,8 +35,8 @@ mod threads;
 pub use add::add;
 pub use arena::Arena;
 pub use attention::{
-    AttentionGradients, Bias, Heads, Probabilities, Qkv, attention, attention_backward, attention_backward_scratch,
-    attention_scratch,
+    AttentionGradients, Bias, Heads, Positions, Probabilities, Qkv, attention, attention_backward,
+    attention_backward_scratch, attention_scratch, positions_backward_scratch, positions_scratch,
 };
 pub use buffer::{Buffer, Element, NoMemory, bytes_of, bytes_of_mut, floats_of, floats_of_mut, zeroed_vec};
 pub use cross_entropy::cross_entropy;

@@ -216,6 +216,46 @@ pub fn scores(q: &[f64], k: &[f64], d: usize, scale: f64, added: &dyn Fn(usize, 
     (0..q.len() / d).flat_map(keys).map(score).collect()
 }
 
+/// [`scores`] of disentangled attention: the distance from key j to query i adds `scale (q_i pos_key[place] + k_j pos_query[place])`,
+/// `place(i, j)` a row of both (p, d).
+pub fn disentangled_scores(
+    [q, k, pos_key, pos_query]: [&[f64]; 4],
+    d: usize,
+    scale: f64,
+    place: &dyn Fn(usize, usize) -> usize,
+    added: &dyn Fn(usize, usize) -> f64,
+) -> Vec<f64> {
+    let row = |x: &'_ [f64], i: usize| x[i * d..][..d].to_vec();
+    let position = |i: usize, j: usize| {
+        let p = place(i, j);
+        dot(&row(q, i), &row(pos_key, p)) + dot(&row(k, j), &row(pos_query, p))
+    };
+    scores(q, k, d, scale, &|i, j| scale * position(i, j) + added(i, j))
+}
+
+/// The gradients of q, k, pos_key and pos_query from that of their scores, ds (l, n).
+pub fn disentangled_scores_backward(
+    [q, k, pos_key, pos_query]: [&[f64]; 4],
+    d: usize,
+    scale: f64,
+    place: &dyn Fn(usize, usize) -> usize,
+    ds: &[f64],
+) -> [Vec<f64>; 4] {
+    let (l, n) = (q.len() / d, k.len() / d);
+    let [mut dq, mut dk] = scores_backward(q, k, d, scale, ds);
+    let [mut d_pos_key, mut d_pos_query] = [pos_key, pos_query].map(|x| vec![0.0; x.len()]);
+    for (i, j) in (0..l).flat_map(|i| (0..n).map(move |j| (i, j))) {
+        let (p, ds) = (place(i, j), scale * ds[i * n + j]);
+        for c in 0..d {
+            dq[i * d + c] += ds * pos_key[p * d + c];
+            d_pos_key[p * d + c] += ds * q[i * d + c];
+            dk[j * d + c] += ds * pos_query[p * d + c];
+            d_pos_query[p * d + c] += ds * k[j * d + c];
+        }
+    }
+    [dq, dk, d_pos_key, d_pos_query]
+}
+
 /// Scores (l, n), `mask` (l, n), which multiplies the probabilities, and v (n, e) -> the probabilities without it and out (l, e).
 /// A query that attends to nothing gets zeros.
 pub fn attend(scores: &[f64], mask: &[f64], v: &[f64], e: usize) -> (Vec<f64>, Vec<f64>) {

@@ -12,6 +12,7 @@
 
 use std::ops::Range;
 
+use super::disentangled::{RelativeBackward, positions_backward_scratch};
 use super::operands::Operands;
 use super::rules::{Rules, distances, only};
 use super::{BLOCK, Heads, LEAST_SHARED, pack_keys};
@@ -22,7 +23,8 @@ use crate::mat::{Mat, MatMut, padded_stride};
 use crate::rows::{map_in_place, update, zip_sums};
 use crate::threads::{Disjoint, Threads};
 
-/// Floats of scratch that each thread needs in [`attention_backward`], for sequences of up to `length` tokens.
+/// Floats of scratch that each thread needs in [`attention_backward`], for sequences of up to `length` tokens. With positions there
+/// is more: [`positions_backward_scratch`].
 pub fn attention_backward_scratch(level: Level, length: usize, head_dim: usize) -> usize {
     Sizes::new(level.panel(), length, head_dim).floats()
 }
@@ -33,17 +35,20 @@ pub struct AttentionGradients<'a> {
     pub qkv: [MatMut<'a>; 3],
     /// (heads, 2 reach - 1), of the bias: added.
     pub bias: Option<&'a mut [f32]>,
+    /// (P, heads x D) each, of the positions' keys and queries: added.
+    pub positions: [Option<MatMut<'a>>; 2],
 }
 
 impl<'a> From<[MatMut<'a>; 3]> for AttentionGradients<'a> {
     fn from(qkv: [MatMut<'a>; 3]) -> Self {
-        AttentionGradients { qkv, bias: None }
+        AttentionGradients { qkv, bias: None, positions: [None, None] }
     }
 }
 
 /// The gradients of queries (T, heads x D), keys and values (T, key_heads x D each) from that of what attention made of them,
-/// `dout` (T, heads x D), and that of the bias, if it is wanted. Sums over queries, keys and the heads of a group are taken in a fixed
-/// order, those of the bias over sequences too, so nothing depends on the threads, and but for the bias not on the other sequences.
+/// `dout` (T, heads x D), and those of the bias and the positions, if they are wanted. Sums over queries, keys and the heads of a group are taken in a fixed
+/// order, those of bias and positions over sequences too, so nothing depends on the threads, and but for these not on the other
+/// sequences.
 ///
 /// With u = 2^-23 and all magnitudes below 1, an element is within u (L + 2 D + 8) times the sum of the magnitudes of its terms.
 ///
@@ -58,9 +63,10 @@ pub fn attention_backward<'a>(
     scratch: &mut [f32],
     gradients: impl Into<AttentionGradients<'a>>,
 ) {
-    let AttentionGradients { qkv: dqkv, bias: dbias } = gradients.into();
+    let AttentionGradients { qkv: dqkv, bias: dbias, positions: dpositions } = gradients.into();
     let (tokens, columns, heads, key_heads) = (dout.rows(), dout.cols(), of.heads, of.key_heads);
-    let (sequences, longest, group, head_dim) = (of.sequences(), of.longest(tokens), of.group(), columns / heads);
+    let (sequences, longest, group, head_dim) =
+        (of.sequences(), of.longest(tokens, columns), of.group(), columns / heads);
     assert!(head_dim * heads == columns, "attention_backward: heads");
     for ((x, dx), heads) in qkv.iter().zip(&dqkv).zip([heads, key_heads, key_heads]) {
         let shape = (tokens, heads * head_dim);
@@ -72,9 +78,16 @@ pub fn attention_backward<'a>(
         dbias.as_ref().is_none_or(|d| of.bias.is_some() && d.len() == heads * distances),
         "attention_backward: dbias"
     );
+    let positions = of.positions.map_or(0, |x| x.count());
+    for dx in dpositions.iter().flatten() {
+        assert!((dx.rows(), dx.cols()) == (positions, columns), "attention_backward: dpositions");
+    }
     let sizes = Sizes::new(level.panel(), longest, head_dim);
-    let scratch = Disjoint::new(MatMut::dense(scratch, threads.count(), sizes.floats()));
+    let more = of.positions.map_or(0, |_| positions_backward_scratch(level, longest, head_dim, positions));
+    let one_order = dbias.is_some() || dpositions.iter().any(Option::is_some);
+    let scratch = Disjoint::new(MatMut::dense(scratch, threads.count(), sizes.floats() + more));
     let dqkv = dqkv.map(Disjoint::new);
+    let dpositions = dpositions.map(|x| x.map(Disjoint::new));
     let dbias = dbias.map(|dbias| Disjoint::new(MatMut::dense(dbias, heads, distances)));
     let task = |rank: usize, s: usize, key_head: usize| {
         let (rows, keys) = of.rows(s);
@@ -84,19 +97,22 @@ pub fn attention_backward<'a>(
         let (q, dout) = (qkv[0].block(rows.clone(), cols.clone()), dout.block(rows.clone(), cols.clone()));
         let [k, v] = [1, 2].map(|i| qkv[i].block(key_rows.clone(), key_cols.clone()));
         // SAFETY: tasks that run together have different ranks, and each its own rows and columns of the gradients; where there
-        // is one of the bias, each its own heads.
-        let (mut scratch, [dq, dk, dv], dbias) = unsafe {
-            let scratch = scratch.block(rank..rank + 1, 0..sizes.floats());
+        // are those of bias or positions, each its own heads.
+        let (mut scratch, [dq, dk, dv], dbias, dpositions) = unsafe {
+            let scratch = scratch.block(rank..rank + 1, 0..sizes.floats() + more);
             let block = |i: usize| dqkv[i].block(rows.clone(), if i == 0 { cols.clone() } else { key_cols.clone() });
-            (scratch, [block(0), block(1), block(2)], dbias.as_ref().map(|x| x.block(heads.clone(), 0..distances)))
+            let dbias = dbias.as_ref().map(|x| x.block(heads.clone(), 0..distances));
+            let own = |i: usize| dpositions[i].as_ref().map(|x| x.block(0..positions, cols.clone()));
+            (scratch, [block(0), block(1), block(2)], dbias, [own(0), own(1)])
         };
         let rules = of.rules(s, heads.start);
-        let scratch = scratch.row_mut(0);
-        dispatch_floats(level, Head { group, q, k, v, dout, rules, scratch, sizes, dq, dk, dv, dbias });
+        let (scratch, more) = scratch.row_mut(0).split_at_mut(sizes.floats());
+        let relative = of.positions.map(|x| RelativeBackward::new(level, x, cols, rows.len(), k, more, dpositions));
+        dispatch_floats(level, Head { group, q, k, v, dout, rules, relative, scratch, sizes, dq, dk, dv, dbias });
     };
     let alone = Threads::serial();
     let threads = if tokens * longest * columns < LEAST_SHARED { &alone } else { threads };
-    if dbias.is_some() {
+    if one_order {
         threads.for_each(key_heads, |rank, head| (0..sequences).for_each(|s| task(rank, s, head)));
     } else {
         threads.for_each(sequences * key_heads, |rank, i| task(rank, i / key_heads, i % key_heads));
@@ -133,6 +149,7 @@ struct Head<'a> {
     v: Mat<'a>,
     dout: Mat<'a>,
     rules: Rules<'a>,
+    relative: Option<RelativeBackward<'a>>,
     scratch: &'a mut [f32],
     sizes: Sizes,
     dq: MatMut<'a>,
@@ -176,6 +193,9 @@ impl Kernel for Head<'_> {
                 let [q, dout] = [self.q, self.dout].map(#[inline(always)] |x| x.block(rows.clone(), own.clone()));
                 let [mut p, mut ds] = [&mut *p, &mut *ds].map(#[inline(always)] |x| MatMut::new(x, rows.len(), columns, stride));
                 multiply::<I, Float32>(isa, Rows::plain(q), keys, columns, Some(p.reborrow()), #[inline(always)] |_, _, _| ());
+                if let Some(relative) = &mut self.relative {
+                    relative.there.add(q, &rows, &reached, &mut p);
+                }
                 multiply::<I, Float32>(isa, Rows::plain(dout), values, columns, Some(ds.reborrow()), #[inline(always)] |_, _, _| ());
                 for query in rows.clone() {
                     let keys = rules.keys(query..query + 1, attended);
@@ -185,11 +205,17 @@ impl Kernel for Head<'_> {
                     row_backward(isa, &rules, query, &keys, p, ds, dbias);
                 }
                 let (p, ds) = (p.view(), ds.view());
-                let dq = self.dq.reborrow().into_block(rows.clone(), own);
-                multiply::<I, Float32>(isa, Rows::plain(ds), key_rows, dim, Some(dq), #[inline(always)] |_, _, _| ());
+                let mut dq = self.dq.reborrow().into_block(rows.clone(), own);
+                multiply::<I, Float32>(isa, Rows::plain(ds), key_rows, dim, Some(dq.reborrow()), #[inline(always)] |_, _, _| ());
+                if let Some(relative) = &mut self.relative {
+                    relative.add(q, &rows, &reached, ds, dq);
+                }
                 outer(isa, p, dout, self.dv.reborrow().into_block(reached.clone(), 0..dim));
                 outer(isa, ds, q, self.dk.reborrow().into_block(reached.clone(), 0..dim));
             }
+        }
+        if let Some(relative) = self.relative {
+            relative.finish(self.k, self.dk);
         }
     }
 }

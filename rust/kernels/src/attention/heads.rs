@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::disentangled::Positions;
 use super::rules::Rules;
 use crate::dropout::Dropout;
 use crate::mat::Mat;
@@ -23,6 +24,8 @@ pub struct Heads<'a> {
     pub reach: [usize; 2],
     /// What is added to the scaled scores.
     pub bias: Option<Bias<'a>>,
+    /// What else the distance adds; with as many heads of keys, and operands in f32.
+    pub positions: Option<Positions<'a>>,
     /// Of the probabilities: row number (starts[s] + query) heads + head, column key.
     pub dropout: Option<Dropout>,
 }
@@ -38,9 +41,19 @@ pub struct Bias<'a> {
 }
 
 impl<'a> Heads<'a> {
-    /// As many heads of keys, every row a key, in everyone's reach, without bias and dropout.
+    /// As many heads of keys, every row a key, in everyone's reach, without bias, positions and dropout.
     pub fn new(heads: usize, starts: &'a [usize], scale: f32) -> Self {
-        Heads { heads, key_heads: heads, starts, keys: None, scale, reach: [usize::MAX; 2], bias: None, dropout: None }
+        Heads {
+            heads,
+            key_heads: heads,
+            starts,
+            keys: None,
+            scale,
+            reach: [usize::MAX; 2],
+            bias: None,
+            positions: None,
+            dropout: None,
+        }
     }
 
     /// Query heads to a key head.
@@ -59,11 +72,11 @@ impl<'a> Heads<'a> {
         (rows, keys)
     }
 
-    /// The longest sequence, for matrices of so many tokens.
+    /// The longest sequence, for queries of so many tokens and columns.
     ///
     /// # Panics
     /// If the fields disagree with these or each other.
-    pub(super) fn longest(&self, tokens: usize) -> usize {
+    pub(super) fn longest(&self, tokens: usize, columns: usize) -> usize {
         let (starts, sequences) = (self.starts, self.sequences());
         assert!(starts.is_sorted() && starts[sequences] - starts[0] == tokens, "attention: starts");
         assert!(self.heads.is_multiple_of(self.key_heads), "attention: key_heads");
@@ -74,6 +87,10 @@ impl<'a> Heads<'a> {
         let longest = starts.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
         let fit = |bias: Bias| bias.reach >= longest.max(1) && bias.table.len() == self.heads * bias.columns();
         assert!(self.bias.is_none_or(fit), "attention: bias");
+        if let Some(positions) = self.positions {
+            assert!(self.group() == 1, "attention: positions and key_heads");
+            positions.check(longest, columns);
+        }
         longest
     }
 

@@ -1,6 +1,6 @@
 //! Scaled dot-product attention, one head of one sequence at a time, on exact lengths.
 //!
-//!   out = softmax(scale Q K^T + bias) V
+//!   out = softmax(scale Q K^T + bias) V        (what [`Positions`] add to that: disentangled.rs)
 //!
 //! K is packed transposed and V as it is, into panels like those of weights; then for each block of queries
 //!
@@ -16,6 +16,7 @@ mod backward;
 mod backward_contract;
 #[cfg(test)]
 mod contract;
+mod disentangled;
 mod heads;
 mod operands;
 #[cfg(test)]
@@ -23,6 +24,8 @@ mod options_contract;
 mod rules;
 
 pub use backward::{AttentionGradients, attention_backward, attention_backward_scratch};
+use disentangled::Relative;
+pub use disentangled::{Positions, positions_backward_scratch, positions_scratch};
 pub use heads::{Bias, Heads};
 use operands::Operands;
 use rules::{Rules, only};
@@ -48,7 +51,8 @@ pub struct Probabilities<'a> {
     pub columns: &'a [usize],
 }
 
-/// Floats of scratch that each thread needs in [`attention`], for sequences of up to `length` tokens.
+/// Floats of scratch that each thread needs in [`attention`], for sequences of up to `length` tokens. With positions there is more:
+/// [`positions_scratch`].
 pub fn attention_scratch(level: Level, length: usize, head_dim: usize) -> usize {
     Scratch::new(level.panel(), length, head_dim).floats()
 }
@@ -65,10 +69,11 @@ pub enum Qkv<'a> {
 /// Multi-head self-attention over each sequence alone: q (T, heads x D), k and v (T, key_heads x D) -> out (T, heads x D).
 ///
 /// With `probabilities` the weights are written too (as they are before dropout).
-/// With R = u (4 + scale D max |q| max |k| + max |bias|) and u = 2^-23, a probability is within 2 R of itself and an element of `out` within
-/// R max |v| of the exact value. From operands in bf16 both products are of numbers rounded to that, and u = 2^-8. NaN in a key
-/// reaches every row of its sequence and head that reaches it, in a value its column of the rows of every block of which one does, in
-/// a query its own row. A query that reaches no key gets zeros.
+/// With R = u (4 + scale D max |q| max |k| + max |bias|), where products with positions count like q and k, and u = 2^-23, a
+/// probability is within 2 R of itself and an element of `out` within R max |v| of the exact value. From operands in bf16 both
+/// products are of numbers rounded to that, and u = 2^-8. NaN in a key goes to every row of its sequence and head that reaches it, in a
+/// value to its column of the rows of every block of which one does, in a query to its own row. A query that reaches no key gets
+/// zeros.
 ///
 /// # Panics
 /// If the shapes disagree or `scratch` is shorter than `threads` times [`attention_scratch`].
@@ -83,9 +88,15 @@ pub fn attention(
 ) {
     let call = Call { level, threads, heads, scratch, probabilities, out };
     match qkv {
-        Qkv::Floats(qkv) => call.run(qkv, 1, |head| dispatch_floats(level, InFloats(head))),
+        Qkv::Floats(qkv) => call.run(qkv, 1, |mut head| {
+            let (dim, scratch) = (head.k.cols(), std::mem::take(&mut head.more_scratch));
+            let columns = head.first * dim..(head.first + 1) * dim;
+            let relative = heads.positions.map(|p| Relative::new(level, p, columns, head.q.rows(), head.k, scratch));
+            dispatch_floats(level, InFloats(head, relative));
+        }),
         Qkv::Bf16(qkv) => {
             assert!(level.has_bf16(), "attention: bf16 on an instruction set without");
+            assert!(heads.positions.is_none(), "attention: positions and bf16");
             call.run(qkv, 2, |head| dispatch(level, InBf16(head)));
         }
     }
@@ -105,17 +116,18 @@ impl Call<'_> {
     fn run<X: Copy + Sync>(self, qkv: [Mat<X>; 3], per_word: usize, attend: impl Fn(Head<X>) + Sync) {
         let Call { level, threads, heads: of, scratch, probabilities, out } = self;
         let (heads, key_heads, tokens, columns) = (of.heads, of.key_heads, out.rows(), out.cols());
-        let (longest, group, head_dim) = (of.longest(tokens), of.group(), columns / heads);
+        let (longest, group, head_dim) = (of.longest(tokens, columns), of.group(), columns / heads);
         assert!(head_dim * heads == columns && head_dim.is_multiple_of(per_word), "attention: heads");
         for (x, heads) in qkv.iter().zip([heads, key_heads, key_heads]) {
             assert!((x.rows(), x.cols() * per_word) == (tokens, heads * head_dim), "attention: q, k, v and out");
         }
         let sizes = Scratch::new(level.panel(), longest, head_dim);
+        let more = of.positions.map_or(0, |x| positions_scratch(level, longest, head_dim, x.count()));
         let width = probabilities.as_ref().map_or(0, |p| p.width);
         let places = probabilities.as_ref().map_or(&[][..], |p| p.columns);
         let probabilities =
             probabilities.map(|p| Disjoint::new(MatMut::dense(p.out, of.sequences() * heads, width.pow(2))));
-        let scratch = Disjoint::new(MatMut::dense(scratch, threads.count(), sizes.floats()));
+        let scratch = Disjoint::new(MatMut::dense(scratch, threads.count(), sizes.floats() + more));
         let out = Disjoint::new(out);
         let alone = Threads::serial();
         let threads = if tokens * longest * columns < LEAST_SHARED { &alone } else { threads };
@@ -134,11 +146,12 @@ impl Call<'_> {
                 let squares = s * heads + first..s * heads + first + group;
                 let own = probabilities.as_ref().map(|p| p.block(squares, 0..width.pow(2)));
                 let out = out.block(rows.clone(), cols(first, group, 1));
-                (scratch.block(rank..rank + 1, 0..sizes.floats()), own, out)
+                (scratch.block(rank..rank + 1, 0..sizes.floats() + more), own, out)
             };
             let probabilities = probabilities.map(|p| (p, &places[rows]));
             let rules = of.rules(s, first);
-            attend(Head { group, q, k, v, rules, scratch: scratch.row_mut(0), sizes, probabilities, out });
+            let (scratch, more_scratch) = scratch.row_mut(0).split_at_mut(sizes.floats());
+            attend(Head { first, group, q, k, v, rules, scratch, more_scratch, sizes, probabilities, out });
         });
     }
 }
@@ -171,12 +184,16 @@ impl Scratch {
 
 /// One key head of one sequence, and the query heads that read it, side by side.
 struct Head<'a, X> {
+    /// The first of these.
+    first: usize,
     group: usize,
     q: Mat<'a, X>,
     k: Mat<'a, X>,
     v: Mat<'a, X>,
     rules: Rules<'a>,
     scratch: &'a mut [f32],
+    /// For positions.
+    more_scratch: &'a mut [f32],
     sizes: Scratch,
     /// (group, width x width), and the columns of the sequence's tokens.
     probabilities: Option<(MatMut<'a>, &'a [usize])>,
@@ -184,9 +201,14 @@ struct Head<'a, X> {
 }
 
 impl<X: Copy> Head<'_, X> {
+    /// `add(q, queries, keys, scores)` adds something to the scores of some queries for some keys.
     #[inline(always)]
     #[rustfmt::skip]
-    fn attend<I: Isa, F: Operands<I, X = X>>(mut self, isa: I) {
+    fn attend<I: Isa, F: Operands<I, X = X>>(
+        mut self,
+        isa: I,
+        mut add: impl FnMut(Mat<X>, &Range<usize>, &Range<usize>, &mut MatMut),
+    ) {
         let (length, attended, depth) = (self.q.rows(), self.k.rows(), self.k.cols());
         let dim = self.out.cols() / self.group;
         let (keys, rest) = self.scratch.split_at_mut(self.sizes.keys);
@@ -209,8 +231,9 @@ impl<X: Copy> Head<'_, X> {
                 let q = self.q.block(0..length, head * depth..(head + 1) * depth);
                 let mut block = MatMut::new(scores, rows.len(), columns, stride);
                 rows.clone().for_each(#[inline(always)] |r| ask::<I, F>(isa, q, r + BLOCK));
-                let queries = Rows::plain(q.rows_of(rows.clone()));
-                multiply::<I, F>(isa, queries, keys, columns, Some(block.reborrow()), #[inline(always)] |_, _, _| ());
+                let q = q.rows_of(rows.clone());
+                multiply::<I, F>(isa, Rows::plain(q), keys, columns, Some(block.reborrow()), #[inline(always)] |_, _, _| ());
+                add(q, &rows, &reached, &mut block);
                 let wanted = self.probabilities.as_mut().map(#[inline(always)] |(p, columns)| (p.row_mut(head), &columns[..]));
                 let inverses = weigh(isa, self.rules.of_head(head), rows.clone(), attended, reached.start, block, wanted);
                 let weights = Rows::plain(F::rows(isa, Mat::new(scores, rows.len(), columns, stride), narrow));
@@ -250,13 +273,18 @@ fn weigh<I: Isa>(
     inverses
 }
 
-struct InFloats<'a>(Head<'a, f32>);
+struct InFloats<'a>(Head<'a, f32>, Option<Relative<'a>>);
 
 impl Kernel for InFloats<'_> {
     type Out = ();
     #[inline(always)]
-    fn run<I: Isa>(self, isa: I) {
-        self.0.attend::<I, Float32>(isa);
+    #[rustfmt::skip]
+    fn run<I: Isa>(mut self, isa: I) {
+        self.0.attend::<I, Float32>(isa, #[inline(always)] |q, queries, keys, scores| {
+            if let Some(relative) = &mut self.1 {
+                relative.add(q, queries, keys, scores);
+            }
+        });
     }
 }
 
@@ -265,9 +293,10 @@ struct InBf16<'a>(Head<'a, u32>);
 impl Kernel for InBf16<'_> {
     type Out = ();
     #[inline(always)]
+    #[rustfmt::skip]
     fn run<I: Isa>(self, isa: I) {
         if I::HAS_BF16 {
-            self.0.attend::<I, Bf16>(isa);
+            self.0.attend::<I, Bf16>(isa, #[inline(always)] |_, _, _, _| ());
         }
     }
 }

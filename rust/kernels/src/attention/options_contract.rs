@@ -19,6 +19,10 @@ struct Problem {
     reach: [usize; 2],
     /// (heads, 2 reach - 1) and its reach.
     bias: Option<(Vec<f32>, usize)>,
+    /// pos_key and pos_query (P, heads x D), which of them attention is given, and their places; all empty where there are none.
+    positions: [Vec<f32>; 2],
+    given: [bool; 2],
+    places: Vec<u32>,
     /// Rate and key.
     dropout: Option<(f32, u64)>,
     in_bf16: bool,
@@ -26,10 +30,10 @@ struct Problem {
     operands: [Vec<f32>; 4],
 }
 
-/// What attention makes of a problem: the probabilities and out; the gradients of q, k, v and the bias.
+/// What attention makes of a problem: the probabilities and out; the gradients of q, k, v, the bias, pos_key and pos_query.
 struct Results {
     there: [Vec<f32>; 2],
-    back: [Vec<f32>; 4],
+    back: [Vec<f32>; 6],
 }
 
 impl Problem {
@@ -38,7 +42,6 @@ impl Problem {
         let mut random = Random((tokens * 100 + dim) as u64);
         let operands = std::array::from_fn(|_| random.floats(tokens * heads * dim));
         let (lengths, keys, scale) = (lengths.to_vec(), keys.to_vec(), 2.0 / (dim as f32).sqrt());
-        let (reach, bias, dropout, in_bf16) = ([usize::MAX; 2], None, None, false);
         Problem {
             start: 3,
             lengths,
@@ -47,10 +50,13 @@ impl Problem {
             key_heads: heads,
             dim,
             scale,
-            reach,
-            bias,
-            dropout,
-            in_bf16,
+            reach: [usize::MAX; 2],
+            bias: None,
+            positions: [vec![], vec![]],
+            given: [false; 2],
+            places: vec![],
+            dropout: None,
+            in_bf16: false,
             operands,
         }
     }
@@ -58,6 +64,23 @@ impl Problem {
     fn biased(self, reach: usize) -> Self {
         let table = Random(reach as u64).floats(self.heads * (2 * reach - 1)).iter().map(|x| 3.0 * x).collect();
         Problem { bias: Some((table, reach)), ..self }
+    }
+
+    /// With so many positions for distances up to `reach`: near ones have their own, far ones share.
+    fn placed(self, count: usize, reach: usize, given: [bool; 2]) -> Self {
+        let (middle, mut random) = (count as f64 / 2.0, Random(count as u64));
+        let place = |distance: f64| match distance.abs() {
+            near if near <= middle / 2.0 => middle + distance,
+            far => middle + distance.signum() * (middle / 2.0 + (far - middle / 2.0).sqrt()),
+        };
+        let place = |i: usize| place(i as f64 - (reach - 1) as f64).clamp(0.0, (count - 1) as f64) as u32;
+        let positions = std::array::from_fn(|_| random.floats(count * self.heads * self.dim));
+        Problem { positions, given, places: (0..2 * reach - 1).map(place).collect(), ..self }
+    }
+
+    /// P.
+    fn count(&self) -> usize {
+        self.positions[0].len() / self.columns(0)
     }
 
     /// With the first heads of keys and values alone.
@@ -111,11 +134,15 @@ impl Problem {
     fn run(&self, level: Level, threads: usize, gap: usize, offset: usize) -> Results {
         let (tokens, width) = (self.tokens(), self.longest());
         let starts: Vec<usize> = (0..=self.lengths.len()).map(|s| self.start + self.first(s)).collect();
+        let (count, positions) =
+            (self.count(), |i: usize| Mat::dense(&self.positions[i], self.count(), self.columns(0)));
+        let [keys, queries] = [0, 1].map(|i| self.given[i].then(|| positions(i)));
         let of = Heads {
             keys: Some(&self.keys),
             key_heads: self.key_heads,
             reach: self.reach,
             bias: self.bias.as_ref().map(|(table, reach)| Bias { table, reach: *reach }),
+            positions: (count > 0).then_some(Positions { keys, queries, places: &self.places }),
             dropout: self.dropout.and_then(|(rate, key)| Dropout::new(rate, key)),
             ..Heads::new(self.heads, &starts, self.scale)
         };
@@ -127,23 +154,32 @@ impl Problem {
         let narrow = halves.each_ref().map(|x| x.mat().words());
         let operands = if self.in_bf16(level) { Qkv::Bf16(narrow) } else { Qkv::Floats(floats) };
         let mut out = Guarded::output(tokens, self.columns(0), gap, offset);
-        let mut p = vec![0.0; self.lengths.len() * self.heads * width * width];
+        let mut p = vec![-7.0; self.lengths.len() * self.heads * width * width];
         let places: Vec<usize> = self.lengths.iter().flat_map(|length| 0..*length).collect();
         let probabilities = Some(Probabilities { out: &mut p, width, columns: &places });
-        let mut scratch = Guarded::output(1, threads * attention_scratch(level, width, self.dim), 0, offset);
+        let more = if count > 0 { positions_scratch(level, width, self.dim, count) } else { 0 };
+        let size = threads * (attention_scratch(level, width, self.dim) + more);
+        let mut scratch = Guarded::output(1, size, 0, offset);
         let team = Threads::new(threads);
         attention(level, &team, operands, of, scratch.slice(), probabilities, out.mat_mut());
 
         let mut gradients: [Guarded; 3] =
             std::array::from_fn(|i| Guarded::output(tokens, self.columns(i), gap, offset + i));
-        let mut scratch = Guarded::output(1, threads * attention_backward_scratch(level, width, self.dim), 0, offset);
+        let more = if count > 0 { positions_backward_scratch(level, width, self.dim, count) } else { 0 };
+        let size = threads * (attention_backward_scratch(level, width, self.dim) + more);
+        let mut scratch = Guarded::output(1, size, 0, offset);
         let mut dbias = self.bias.as_ref().map_or(vec![], |(table, _)| vec![0.5; table.len()]);
         let [dq, dk, dv] = &mut gradients;
         let bias = self.bias.as_ref().map(|_| &mut dbias[..]);
-        let into = AttentionGradients { qkv: [dq.mat_mut(), dk.mat_mut(), dv.mat_mut()], bias };
+        let start = |x: &Vec<f32>| Guarded::new(&vec![0.25; x.len()], count, self.columns(0), gap, offset);
+        let mut dpositions = self.positions.each_ref().map(start);
+        let [d_pos_key, d_pos_query] = &mut dpositions;
+        let positions = [(d_pos_key, 0), (d_pos_query, 1)].map(|(x, i)| self.given[i].then(|| x.mat_mut()));
+        let into = AttentionGradients { qkv: [dq.mat_mut(), dk.mat_mut(), dv.mat_mut()], bias, positions };
         attention_backward(level, &team, floats, of, dout.mat(), scratch.slice(), into);
         let [dq, dk, dv] = gradients.map(|x| x.values());
-        Results { there: [p, out.values()], back: [dq, dk, dv, dbias] }
+        let [d_pos_key, d_pos_query] = dpositions.map(|x| x.values());
+        Results { there: [p, out.values()], back: [dq, dk, dv, dbias, d_pos_key, d_pos_query] }
     }
 
     /// Rows `first..first + count` of one head of several, dense.
@@ -183,21 +219,38 @@ impl Problem {
     fn check(&self, level: Level, threads: usize) {
         let Results { there: [p, out], back } = self.run(level, threads, 2, 1);
         let (d, scale, heads) = (self.dim, f64::from(self.scale), self.heads);
-        let mut exact = self.operands.each_ref().map(|x| vec![0.0; x.len()]);
-        exact[3] = self.bias.as_ref().map_or(vec![], |(table, _)| vec![0.5; table.len()]);
+        let start = self.bias.as_ref().map_or(vec![], |(table, _)| vec![0.5; table.len()]);
+        let starts = self.positions.iter().map(|x| vec![0.25; x.len()]);
+        let zeros = self.operands[..3].iter().map(|x| vec![0.0; x.len()]);
+        let mut exact: Vec<Vec<f64>> = zeros.chain([start]).chain(starts).collect();
+        let (count, places) = (self.count(), &self.places);
         for (s, head) in (0..self.lengths.len()).flat_map(|s| (0..heads).map(move |head| (s, head))) {
             let (first, l, n) = (self.first(s), self.lengths[s], self.keys[s]);
             let key_head = head / (heads / self.key_heads);
             let [q, k, v, dout] = [(0, l, head), (1, n, key_head), (2, n, key_head), (3, l, head)]
                 .map(|(i, rows, head)| self.part(&self.operands[i], self.heads(i), [first, rows], head));
             let (added, mask) = (|i: usize, j: usize| self.added(head, i, j), self.mask(s, head));
-            let scores = naive::scores(&q, &k, d, scale, &added);
+            let [pos_key, pos_query] = [0, 1].map(|i| {
+                let zeros = vec![0.0; count.max(1) * d];
+                if self.given[i] { self.part(&self.positions[i], heads, [0, count], head) } else { zeros }
+            });
+            let place =
+                |i: usize, j: usize| places.get((i + places.len() / 2).wrapping_sub(j)).map_or(0, |p| *p as usize);
+            let all: [&[f64]; 4] = [&q, &k, &pos_key, &pos_query];
+            let scores = naive::disentangled_scores(all, d, scale, &place, &added);
             let [ds, dv] = naive::attend_backward(&scores, &mask, &v, &dout, d);
-            let [dq, dk] = naive::scores_backward(&q, &k, d, scale, &ds);
-            for (i, part) in [dq, dk, dv].iter().enumerate() {
-                for (e, x) in part.iter().enumerate() {
-                    let head = if i == 0 { head } else { key_head };
-                    exact[i][(first + e / d) * self.columns(i) + head * d + e % d] += x;
+            let [dq, dk, d_pos_key, d_pos_query] = naive::disentangled_scores_backward(all, d, scale, &place, &ds);
+            for (i, part) in [(0, dq), (1, dk), (2, dv), (4, d_pos_key), (5, d_pos_query)] {
+                // Positions have no rows of their own for each sequence.
+                let (own, head, columns) = match i {
+                    1 | 2 => (first, key_head, self.columns(i)),
+                    0 => (first, head, self.columns(0)),
+                    _ => (0, head, self.columns(0)),
+                };
+                if i < 4 || self.given[i - 4] {
+                    for (e, x) in part.iter().enumerate() {
+                        exact[i][(own + e / d) * columns + head * d + e % d] += x;
+                    }
                 }
             }
             if let Some((_, reach)) = self.bias {
@@ -209,8 +262,9 @@ impl Problem {
             self.check_there(level, [&q, &k, &v], [&scores, &mask], [&p, &out]);
         }
         for (i, (got, exact)) in back.iter().zip(&exact).enumerate() {
+            assert_eq!(got.len(), exact.len());
             let most = exact.iter().fold(1e-3f64, |a, b| a.max(b.abs()));
-            let terms = if i == 3 { self.tokens() } else { self.longest() };
+            let terms = if i >= 3 { self.tokens() } else { self.longest() };
             let allowed = 2f64.powi(-20) * (terms as f64).sqrt().max(8.0) * most;
             for (e, (got, exact)) in got.iter().zip(exact).enumerate() {
                 let error = (f64::from(*got) - exact).abs();
@@ -230,7 +284,10 @@ impl Problem {
         let largest = |xs: &[f64]| xs.iter().fold(0f64, |a, b| a.max(b.abs()));
         let bias =
             self.bias.as_ref().map_or(0.0, |(table, _)| table.iter().fold(0f64, |a, b| a.max(f64::from(b.abs()))));
-        let score = f64::from(self.scale) * self.dim as f64 * largest(q) * largest(k) + bias;
+        let [pos_key, pos_query] =
+            self.positions.each_ref().map(|x| x.iter().fold(0f64, |a, b| a.max(f64::from(b.abs()))));
+        let products = largest(q) * largest(k) + largest(q) * pos_key + largest(k) * pos_query;
+        let score = f64::from(self.scale) * self.dim as f64 * products + bias;
         let unit = 2f64.powi(if self.in_bf16(level) { -8 } else { -23 }) * (4.0 + score);
         let (exact_p, exact_out) = naive::attend(scores, mask, v, self.dim);
         assert_eq!(exact_p.len(), got[0].len());
@@ -247,6 +304,21 @@ impl Problem {
 fn pairs(xs: &[f32]) -> Vec<f32> {
     let halves: Vec<u32> = naive::to_bf16(xs).into_iter().map(|x| x.to_bits() >> 16).collect();
     halves.chunks_exact(2).map(|pair| f32::from_bits(pair[0] | pair[1] << 16)).collect()
+}
+
+/// With positions: all distances near, most far, and as many as DeBERTa's.
+fn placed() -> Vec<Problem> {
+    let plain = Problem::new(&[7, 0, 30, 200, 1, 43], &[7, 0, 21, 150, 1, 42], 2, 12);
+    let placed = |count, reach, given| plain.clone().placed(count, reach, given);
+    let all = placed(60, 222, [true, true]);
+    vec![
+        placed(900, 200, [true, true]),
+        placed(33, 200, [true, false]),
+        placed(512, 512, [false, true]),
+        Problem { dropout: Some((0.3, 11)), ..all.clone() },
+        Problem { reach: [30, 20], ..all.clone().biased(200) },
+        all,
+    ]
 }
 
 /// Problems with every option and many of their combinations.
@@ -273,12 +345,13 @@ fn problems() -> Vec<Problem> {
 #[test]
 fn the_options_keep_to_the_twin() {
     for_every_level(|level| {
-        for problem in problems() {
+        for problem in problems().into_iter().chain(placed()) {
             problem.check(level, 2);
         }
         for length in (1..=45).chain([84, 85, 129]) {
             let problem = Problem::new(&[length], &[length], 1, 8);
             problem.clone().biased(length).check(level, 1);
+            problem.clone().placed(20, length, [true, true]).check(level, 1);
             for reach in [[0, 0], [1, 2], [length / 2; 2], [usize::MAX, 0]] {
                 Problem { reach, ..problem.clone() }.check(level, 1);
             }
@@ -289,7 +362,7 @@ fn the_options_keep_to_the_twin() {
 #[test]
 fn company_threads_and_alignment_change_nothing() {
     for_every_level(|level| {
-        for problem in problems() {
+        for problem in problems().into_iter().chain(placed()) {
             let expected = problem.run(level, 1, 0, 0);
             for (threads, gap, offset) in [(2, 3, 1), (3, 0, 5)] {
                 let got = problem.run(level, threads, gap, offset);
@@ -370,6 +443,68 @@ fn what_is_out_of_reach_is_not_there() {
             }
         }
     });
+}
+
+#[test]
+fn without_a_key_there_are_zeros() {
+    for_every_level(|level| {
+        let none = Problem::new(&[5], &[0], 2, 8);
+        let beyond = Problem { reach: [1, 0], ..Problem::new(&[200], &[2], 2, 8) };
+        for (problem, first) in [(none.clone(), 0), (none.placed(9, 5, [true; 2]).biased(5), 0), (beyond, 3)] {
+            let Results { there: [_, out], back: [dq, ..] } = problem.run(level, 1, 0, 0);
+            for x in [out, dq] {
+                assert!(x[first * 16..].iter().all(|x| *x == 0.0));
+            }
+        }
+    });
+}
+
+#[test]
+#[should_panic(expected = "key_heads")]
+fn positions_and_groups_are_refused() {
+    Problem::new(&[5], &[5], 4, 4).placed(9, 5, [true; 2]).grouped(2).check(Level::best(), 1);
+}
+
+#[test]
+fn the_disentangled_twin_is_the_derivative() {
+    const D: usize = 3;
+    let (scale, place) = (0.7, |i: usize, j: usize| [0, 0, 1, 2, 4, 3][i + 3 - j]);
+    let mut random = Random(5);
+    // q, k, pos_key, pos_query, and the gradient of the scores.
+    let mut floats = |n: usize| -> Vec<f64> { random.floats(n).into_iter().map(f64::from).collect() };
+    let (operands, ds) = ([3, 4, 5, 5].map(|rows| floats(rows * D)), floats(12));
+    let of = |x: &[Vec<f64>; 4]| -> f64 {
+        let [a, b, c, d] = x.each_ref().map(|x| &x[..]);
+        let scores = naive::disentangled_scores([a, b, c, d], D, scale, &place, &|_, _| 1.0);
+        scores.iter().zip(&ds).map(|(s, d)| s * d).sum()
+    };
+    let [a, b, c, d] = operands.each_ref().map(|x| &x[..]);
+    let gradients = naive::disentangled_scores_backward([a, b, c, d], D, scale, &place, &ds);
+    for (i, gradient) in gradients.iter().enumerate() {
+        for (e, exact) in gradient.iter().enumerate() {
+            let at = |step: f64| {
+                let mut moved = operands.clone();
+                moved[i][e] += step;
+                of(&moved)
+            };
+            let difference = (at(1e-4) - at(-1e-4)) / 2e-4;
+            assert!((difference - exact).abs() < 1e-9, "{i}, {e}: {difference} and {exact}");
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "places")]
+fn places_that_do_not_reach_are_refused() {
+    Problem::new(&[5], &[5], 1, 4).placed(9, 4, [true, true]).check(Level::best(), 1);
+}
+
+#[test]
+#[should_panic(expected = "places")]
+fn a_place_that_is_not_there_is_refused() {
+    let mut problem = Problem::new(&[5], &[5], 1, 4).placed(9, 5, [true, true]);
+    problem.places[0] = 9;
+    problem.check(Level::best(), 1);
 }
 
 #[test]
