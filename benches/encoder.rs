@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
-use ferroformer_kernels::{Activation, Level, Mat, MatMut, Narrow, Precision, Threads, layer_norm, softmax};
+use ferroformer_kernels::{Activation, Level, Mat, MatMut, Narrow, Norm, Precision, Threads, layer_norm, softmax};
 use ferroformer_model::{Batch, Cancel, Encoder, Padded, Want};
 use report::bert::{MODELS, encoder, operations};
 use report::{Contest, floats, prove};
@@ -118,7 +118,7 @@ impl RowWork {
                     x,
                     &self.hidden,
                     &self.hidden,
-                    1e-12,
+                    Norm { centred: true, eps: 1e-12 },
                     out,
                     &mut Narrow::default(),
                 );

@@ -26,7 +26,7 @@ const SIZES: [(&str, usize, usize); 13] = [
     ("loss", 8, 30522),
 ];
 
-const EPS: f32 = 1e-12;
+const NORM: Norm = Norm { centred: true, eps: 1e-12 };
 const RATE: f32 = 0.1;
 const KEY: u64 = 7;
 
@@ -66,12 +66,12 @@ impl Problem {
         match self.name {
             "LayerNorm" => {
                 let x = Mat::dense(&self.x, rows, cols);
-                layer_norm(level, &Threads::serial(), x, weight, weight, EPS, out, &mut Narrow::default());
+                layer_norm(level, &Threads::serial(), x, weight, weight, NORM, out, &mut Narrow::default());
             }
             "LayerNorm'" => {
                 let x = Mat::dense(&self.x, rows, cols);
                 let [dweight, dbias] = &mut self.sums;
-                layer_norm_backward(level, x, weight, EPS, x, out, dweight, dbias);
+                layer_norm_backward(level, x, weight, NORM, x, out, dweight, dbias);
             }
             "softmax" => self.out.chunks_mut(cols).for_each(|row| softmax(level, row, 1.0)),
             "GELU'" => activation_backward(level, Activation::Gelu, MatMut::dense(&mut self.x, rows, cols), out),
@@ -87,9 +87,9 @@ impl Problem {
     fn exact(&self) -> Vec<f64> {
         let each = |row: &[f32], f: &dyn Fn(f64) -> f64| row.iter().map(|x| f(f64::from(*x))).collect();
         let row = |(r, row): (usize, &[f32])| match self.name {
-            "LayerNorm" => naive::layer_norm(row, &self.weight, &self.weight, EPS),
+            "LayerNorm" => naive::layer_norm(row, &self.weight, &self.weight, NORM),
             "LayerNorm'" => {
-                let [dx, ..] = naive::layer_norm_backward(row, &self.weight, EPS, row);
+                let [dx, ..] = naive::layer_norm_backward(row, &self.weight, NORM, row);
                 dx
             }
             "softmax" => naive::softmax(row, 1.0),

@@ -32,6 +32,88 @@ if TYPE_CHECKING:
     from .models.auto import AutoModelForSequenceClassification as AutoModelForSequenceClassification
     from .models.auto import AutoModelForTokenClassification as AutoModelForTokenClassification
     from .models.auto_tokenizer import AutoTokenizer as AutoTokenizer
+    from .models.albert import AlbertConfig as AlbertConfig
+    from .models.albert import AlbertForMaskedLM as AlbertForMaskedLM
+    from .models.albert import AlbertForMultipleChoice as AlbertForMultipleChoice
+    from .models.albert import AlbertForQuestionAnswering as AlbertForQuestionAnswering
+    from .models.albert import AlbertForSequenceClassification as AlbertForSequenceClassification
+    from .models.albert import AlbertForTokenClassification as AlbertForTokenClassification
+    from .models.albert import AlbertModel as AlbertModel
+    from .models.camembert import CamembertConfig as CamembertConfig
+    from .models.camembert import CamembertForMaskedLM as CamembertForMaskedLM
+    from .models.camembert import CamembertForMultipleChoice as CamembertForMultipleChoice
+    from .models.camembert import CamembertForQuestionAnswering as CamembertForQuestionAnswering
+    from .models.camembert import CamembertForSequenceClassification as CamembertForSequenceClassification
+    from .models.camembert import CamembertForTokenClassification as CamembertForTokenClassification
+    from .models.camembert import CamembertModel as CamembertModel
+    from .models.distilbert import DistilBertConfig as DistilBertConfig
+    from .models.distilbert import DistilBertForMaskedLM as DistilBertForMaskedLM
+    from .models.distilbert import DistilBertForMultipleChoice as DistilBertForMultipleChoice
+    from .models.distilbert import DistilBertForQuestionAnswering as DistilBertForQuestionAnswering
+    from .models.distilbert import DistilBertForSequenceClassification as DistilBertForSequenceClassification
+    from .models.distilbert import DistilBertForTokenClassification as DistilBertForTokenClassification
+    from .models.distilbert import DistilBertModel as DistilBertModel
+    from .models.electra import ElectraConfig as ElectraConfig
+    from .models.electra import ElectraForMaskedLM as ElectraForMaskedLM
+    from .models.electra import ElectraForMultipleChoice as ElectraForMultipleChoice
+    from .models.electra import ElectraForPreTraining as ElectraForPreTraining
+    from .models.electra import ElectraForQuestionAnswering as ElectraForQuestionAnswering
+    from .models.electra import ElectraForSequenceClassification as ElectraForSequenceClassification
+    from .models.electra import ElectraForTokenClassification as ElectraForTokenClassification
+    from .models.electra import ElectraModel as ElectraModel
+    from .models.ernie import ErnieConfig as ErnieConfig
+    from .models.ernie import ErnieForMaskedLM as ErnieForMaskedLM
+    from .models.ernie import ErnieForMultipleChoice as ErnieForMultipleChoice
+    from .models.ernie import ErnieForNextSentencePrediction as ErnieForNextSentencePrediction
+    from .models.ernie import ErnieForQuestionAnswering as ErnieForQuestionAnswering
+    from .models.ernie import ErnieForSequenceClassification as ErnieForSequenceClassification
+    from .models.ernie import ErnieForTokenClassification as ErnieForTokenClassification
+    from .models.ernie import ErnieModel as ErnieModel
+    from .models.eurobert import EuroBertConfig as EuroBertConfig
+    from .models.eurobert import EuroBertForMaskedLM as EuroBertForMaskedLM
+    from .models.eurobert import EuroBertForSequenceClassification as EuroBertForSequenceClassification
+    from .models.eurobert import EuroBertForTokenClassification as EuroBertForTokenClassification
+    from .models.eurobert import EuroBertModel as EuroBertModel
+    from .models.modernbert import ModernBertConfig as ModernBertConfig
+    from .models.modernbert import ModernBertForMaskedLM as ModernBertForMaskedLM
+    from .models.modernbert import ModernBertForMultipleChoice as ModernBertForMultipleChoice
+    from .models.modernbert import ModernBertForQuestionAnswering as ModernBertForQuestionAnswering
+    from .models.modernbert import ModernBertForSequenceClassification as ModernBertForSequenceClassification
+    from .models.modernbert import ModernBertForTokenClassification as ModernBertForTokenClassification
+    from .models.modernbert import ModernBertModel as ModernBertModel
+    from .models.mpnet import MPNetConfig as MPNetConfig
+    from .models.mpnet import MPNetForMaskedLM as MPNetForMaskedLM
+    from .models.mpnet import MPNetForMultipleChoice as MPNetForMultipleChoice
+    from .models.mpnet import MPNetForQuestionAnswering as MPNetForQuestionAnswering
+    from .models.mpnet import MPNetForSequenceClassification as MPNetForSequenceClassification
+    from .models.mpnet import MPNetForTokenClassification as MPNetForTokenClassification
+    from .models.mpnet import MPNetModel as MPNetModel
+    from .models.nomic_bert import NomicBertConfig as NomicBertConfig
+    from .models.nomic_bert import NomicBertForMaskedLM as NomicBertForMaskedLM
+    from .models.nomic_bert import NomicBertForSequenceClassification as NomicBertForSequenceClassification
+    from .models.nomic_bert import NomicBertForTokenClassification as NomicBertForTokenClassification
+    from .models.nomic_bert import NomicBertModel as NomicBertModel
+    from .models.roberta import RobertaConfig as RobertaConfig
+    from .models.roberta import RobertaForMaskedLM as RobertaForMaskedLM
+    from .models.roberta import RobertaForMultipleChoice as RobertaForMultipleChoice
+    from .models.roberta import RobertaForQuestionAnswering as RobertaForQuestionAnswering
+    from .models.roberta import RobertaForSequenceClassification as RobertaForSequenceClassification
+    from .models.roberta import RobertaForTokenClassification as RobertaForTokenClassification
+    from .models.roberta import RobertaModel as RobertaModel
+    from .models.roformer import RoFormerConfig as RoFormerConfig
+    from .models.roformer import RoFormerForMaskedLM as RoFormerForMaskedLM
+    from .models.roformer import RoFormerForQuestionAnswering as RoFormerForQuestionAnswering
+    from .models.roformer import RoFormerForSequenceClassification as RoFormerForSequenceClassification
+    from .models.roformer import RoFormerForTokenClassification as RoFormerForTokenClassification
+    from .models.roformer import RoFormerModel as RoFormerModel
+    from .models.xlm_roberta import XLMRobertaConfig as XLMRobertaConfig
+    from .models.xlm_roberta import XLMRobertaForMaskedLM as XLMRobertaForMaskedLM
+    from .models.xlm_roberta import XLMRobertaForMultipleChoice as XLMRobertaForMultipleChoice
+    from .models.xlm_roberta import XLMRobertaForQuestionAnswering as XLMRobertaForQuestionAnswering
+    from .models.xlm_roberta import XLMRobertaForSequenceClassification as XLMRobertaForSequenceClassification
+    from .models.xlm_roberta import XLMRobertaForTokenClassification as XLMRobertaForTokenClassification
+    from .models.xlm_roberta import XLMRobertaModel as XLMRobertaModel
+    from .models.auto import AutoModelForPreTraining as AutoModelForPreTraining
     from .models.bert import BertConfig as BertConfig
     from .models.bert import BertForMaskedLM as BertForMaskedLM
     from .models.bert import BertForMultipleChoice as BertForMultipleChoice
@@ -83,6 +165,88 @@ _MODULES = {
     "AutoModelForTokenClassification": "models.auto",
     "AutoTokenizer": "models.auto_tokenizer",
     "BatchEncoding": "batch_encoding",
+    "AlbertConfig": "models.albert",
+    "AlbertForMaskedLM": "models.albert",
+    "AlbertForMultipleChoice": "models.albert",
+    "AlbertForQuestionAnswering": "models.albert",
+    "AlbertForSequenceClassification": "models.albert",
+    "AlbertForTokenClassification": "models.albert",
+    "AlbertModel": "models.albert",
+    "CamembertConfig": "models.camembert",
+    "CamembertForMaskedLM": "models.camembert",
+    "CamembertForMultipleChoice": "models.camembert",
+    "CamembertForQuestionAnswering": "models.camembert",
+    "CamembertForSequenceClassification": "models.camembert",
+    "CamembertForTokenClassification": "models.camembert",
+    "CamembertModel": "models.camembert",
+    "DistilBertConfig": "models.distilbert",
+    "DistilBertForMaskedLM": "models.distilbert",
+    "DistilBertForMultipleChoice": "models.distilbert",
+    "DistilBertForQuestionAnswering": "models.distilbert",
+    "DistilBertForSequenceClassification": "models.distilbert",
+    "DistilBertForTokenClassification": "models.distilbert",
+    "DistilBertModel": "models.distilbert",
+    "ElectraConfig": "models.electra",
+    "ElectraForMaskedLM": "models.electra",
+    "ElectraForMultipleChoice": "models.electra",
+    "ElectraForPreTraining": "models.electra",
+    "ElectraForQuestionAnswering": "models.electra",
+    "ElectraForSequenceClassification": "models.electra",
+    "ElectraForTokenClassification": "models.electra",
+    "ElectraModel": "models.electra",
+    "ErnieConfig": "models.ernie",
+    "ErnieForMaskedLM": "models.ernie",
+    "ErnieForMultipleChoice": "models.ernie",
+    "ErnieForNextSentencePrediction": "models.ernie",
+    "ErnieForQuestionAnswering": "models.ernie",
+    "ErnieForSequenceClassification": "models.ernie",
+    "ErnieForTokenClassification": "models.ernie",
+    "ErnieModel": "models.ernie",
+    "EuroBertConfig": "models.eurobert",
+    "EuroBertForMaskedLM": "models.eurobert",
+    "EuroBertForSequenceClassification": "models.eurobert",
+    "EuroBertForTokenClassification": "models.eurobert",
+    "EuroBertModel": "models.eurobert",
+    "ModernBertConfig": "models.modernbert",
+    "ModernBertForMaskedLM": "models.modernbert",
+    "ModernBertForMultipleChoice": "models.modernbert",
+    "ModernBertForQuestionAnswering": "models.modernbert",
+    "ModernBertForSequenceClassification": "models.modernbert",
+    "ModernBertForTokenClassification": "models.modernbert",
+    "ModernBertModel": "models.modernbert",
+    "MPNetConfig": "models.mpnet",
+    "MPNetForMaskedLM": "models.mpnet",
+    "MPNetForMultipleChoice": "models.mpnet",
+    "MPNetForQuestionAnswering": "models.mpnet",
+    "MPNetForSequenceClassification": "models.mpnet",
+    "MPNetForTokenClassification": "models.mpnet",
+    "MPNetModel": "models.mpnet",
+    "NomicBertConfig": "models.nomic_bert",
+    "NomicBertForMaskedLM": "models.nomic_bert",
+    "NomicBertForSequenceClassification": "models.nomic_bert",
+    "NomicBertForTokenClassification": "models.nomic_bert",
+    "NomicBertModel": "models.nomic_bert",
+    "RobertaConfig": "models.roberta",
+    "RobertaForMaskedLM": "models.roberta",
+    "RobertaForMultipleChoice": "models.roberta",
+    "RobertaForQuestionAnswering": "models.roberta",
+    "RobertaForSequenceClassification": "models.roberta",
+    "RobertaForTokenClassification": "models.roberta",
+    "RobertaModel": "models.roberta",
+    "RoFormerConfig": "models.roformer",
+    "RoFormerForMaskedLM": "models.roformer",
+    "RoFormerForQuestionAnswering": "models.roformer",
+    "RoFormerForSequenceClassification": "models.roformer",
+    "RoFormerForTokenClassification": "models.roformer",
+    "RoFormerModel": "models.roformer",
+    "XLMRobertaConfig": "models.xlm_roberta",
+    "XLMRobertaForMaskedLM": "models.xlm_roberta",
+    "XLMRobertaForMultipleChoice": "models.xlm_roberta",
+    "XLMRobertaForQuestionAnswering": "models.xlm_roberta",
+    "XLMRobertaForSequenceClassification": "models.xlm_roberta",
+    "XLMRobertaForTokenClassification": "models.xlm_roberta",
+    "XLMRobertaModel": "models.xlm_roberta",
+    "AutoModelForPreTraining": "models.auto",
     "BertConfig": "models.bert",
     "BertForMaskedLM": "models.bert",
     "BertForMultipleChoice": "models.bert",

@@ -85,6 +85,7 @@ class Encoder:
         inputs_embeds: NDArray[np.float32] | None,
         attention_mask: NDArray[np.int64] | None,
         token_type_ids: NDArray[np.int64] | None,
+        task_type_ids: NDArray[np.int64] | None,
         position_ids: NDArray[np.int64] | None,
         compute_padding: bool,
         output_hidden_states: bool,
@@ -105,16 +106,17 @@ class Encoder:
         input_ids: NDArray[np.int64],
         attention_mask: NDArray[np.int64] | None,
         token_type_ids: NDArray[np.int64] | None,
+        task_type_ids: NDArray[np.int64] | None,
         position_ids: NDArray[np.int64] | None,
         compute_padding: bool,
         selected: NDArray[np.int64] | None,
-        dropout: tuple[int, float, float, float] | None,
+        dropout: tuple[int, float, float, float, float] | None,
         gradient_checkpointing: bool,
     ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None, NDArray[np.float32] | None, Recording]:
         """A forward pass of a training step: last hidden state, pooled vectors, logits, and what `backward` needs.
 
         `selected` (B, T): 1 for the tokens that a head on tokens reads; logits are then (M, N).
-        `dropout`: seed, and rates of hidden states, of attention's probabilities, of what the head reads."""
+        `dropout`: seed, and rates of hidden states, of attention's probabilities, of what the head reads, of what the pooler reads."""
 
     def backward(
         self,

@@ -54,6 +54,8 @@ class PreTrainedConfig:
 
     model_type: ClassVar[str] = ""
     attribute_map: ClassVar[dict[str, str]] = {}
+    # whether the code that checkpoints of this type carry computes what is computed here
+    code_is_known: ClassVar[bool] = False
     _kinds: ClassVar[dict[str, Kind]] = {}
 
     transformers_version: str | None = None
@@ -269,6 +271,16 @@ class PreTrainedConfig:
 
 
 PretrainedConfig = PreTrainedConfig
+
+
+def check_no_code(config: PreTrainedConfig) -> None:
+    """Refuse a checkpoint that carries another model's code under a known name: an error is better than a wrong vector."""
+    if getattr(config, "auto_map", None) and not config.code_is_known:
+        raise ConfigError(
+            f"auto_map={config.auto_map!r:.200}: this checkpoint's model is code of its own under model_type "
+            f"{config.model_type!r}; ferroformer runs no code from checkpoints, and computing it as what its model_type says "
+            "could give wrong results"
+        )
 
 
 PreTrainedConfig._kinds = listed_keys(PreTrainedConfig)

@@ -153,6 +153,20 @@ def binary_cross_entropy(logits: NDArray[np.float32], labels: Any, options: Loss
     return _mean(terms, np.where(x >= 0, 1, np.exp(-np.abs(x))) / (1 + np.exp(-np.abs(x))) - y, options)
 
 
+def replaced(
+    logits: NDArray[np.float32], labels: Any, attention_mask: Any, options: LossOptions = LossOptions()
+) -> Loss:
+    """Binary cross-entropy of logits (B, T), over the tokens whose mask is not zero."""
+    import numpy as np
+
+    labels = _array(labels, logits.shape, "iufb")
+    counts = np.ones(logits.shape, bool) if attention_mask is None else np.asarray(attention_mask) != 0
+    value, part = binary_cross_entropy(logits[counts], labels[counts].astype(np.float64), options)
+    gradient = np.zeros_like(logits)
+    gradient[counts] = part
+    return Loss(value, gradient)
+
+
 def mean_squared_error(predictions: NDArray[np.float32], labels: Any, options: LossOptions = LossOptions()) -> Loss:
     """The mean of (prediction - label)^2; labels: numbers of the shape of predictions."""
     import numpy as np

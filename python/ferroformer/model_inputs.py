@@ -17,27 +17,27 @@ if TYPE_CHECKING:
 INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids", "position_ids", "inputs_embeds")
 
 
-def encoder_inputs(inputs: dict[str, Any], hidden_size: int) -> dict[str, NDArray[Any] | None]:
+def encoder_inputs(inputs: dict[str, Any], embedding_size: int) -> dict[str, NDArray[Any] | None]:
     """The arrays of an encoder's call, ready for the compiled core; absent ones are None.
 
     Raises ValueError unless exactly one of input_ids and inputs_embeds is there, TypeError for a dtype that is not
     of integers (of floats for inputs_embeds), InputError for shapes and for mask values other than 0 and 1.
     """
-    if (inputs["input_ids"] is None) == (inputs["inputs_embeds"] is None):
+    if (inputs["input_ids"] is None) == (inputs.get("inputs_embeds") is None):
         raise InputError("You must specify exactly one of input_ids or inputs_embeds")
     if inputs["input_ids"] is not None:
         main: NDArray[Any] = integer_array("input_ids", inputs["input_ids"])
         arrays: dict[str, Any] = {"input_ids": main, "inputs_embeds": None}
     else:
-        main = _embeddings(inputs["inputs_embeds"], hidden_size)
+        main = _embeddings(inputs["inputs_embeds"], embedding_size)
         arrays = {"input_ids": None, "inputs_embeds": main}
     batch, length = main.shape[:2]
     if length == 0:
         raise InputError(f"sequence length 0: the input has the shape {main.shape}")
-    for name in ("token_type_ids", "position_ids"):
-        value = inputs[name]
+    for name in ("token_type_ids", "task_type_ids", "position_ids"):
+        value = inputs.get(name)
         arrays[name] = None if value is None else _like(name, integer_array(name, value), batch, length)
-    mask = inputs["attention_mask"]
+    mask = inputs.get("attention_mask")
     arrays["attention_mask"] = None if mask is None else _mask(mask, batch, length)
     return arrays
 
@@ -128,12 +128,12 @@ def _mask(value: Any, batch: int, length: int) -> NDArray[np.int64]:
     return np.require(array, np.int64, ["C", "ALIGNED", "ENSUREARRAY"])
 
 
-def _embeddings(value: Any, hidden_size: int) -> NDArray[np.float32]:
+def _embeddings(value: Any, embedding_size: int) -> NDArray[np.float32]:
     import numpy as np
 
     array = np.asarray(value)
     if array.dtype.kind != "f":
         raise TypeError(f"inputs_embeds must hold floats, got dtype {array.dtype}")
-    if array.ndim != 3 or array.shape[2] != hidden_size:
-        raise InputError(f"inputs_embeds must have the shape (batch, length, {hidden_size}), got {array.shape}")
+    if array.ndim != 3 or array.shape[2] != embedding_size:
+        raise InputError(f"inputs_embeds must have the shape (batch, length, {embedding_size}), got {array.shape}")
     return np.require(array, np.float32, ["C", "ALIGNED", "ENSUREARRAY"])

@@ -75,6 +75,15 @@ class BaseModelOutputWithPooling(ModelOutput):
 
 
 @dataclass(eq=False, repr=False)
+class BaseModelOutput(ModelOutput):
+    """What an encoder without a pooler returns; the fields are those of BaseModelOutputWithPooling."""
+
+    last_hidden_state: NDArray[np.float32] | None = None
+    hidden_states: tuple[NDArray[np.float32], ...] | None = None
+    attentions: tuple[NDArray[np.float32], ...] | None = None
+
+
+@dataclass(eq=False, repr=False)
 class _HeadOutput(ModelOutput):
     """What a model with a head returns; hidden_states and attentions as in BaseModelOutputWithPooling."""
 
@@ -116,3 +125,7 @@ class MultipleChoiceModelOutput(_HeadOutput):
 
 class NextSentencePredictorOutput(_HeadOutput):
     """logits (B, 2): that the second sentence follows the first, that it does not; loss: with `labels`."""
+
+
+class ElectraForPreTrainingOutput(_HeadOutput):
+    """logits (B, T): positive where a token was replaced, zeros where the mask is zero; loss: with `labels`."""

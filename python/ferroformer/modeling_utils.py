@@ -5,14 +5,13 @@ An architecture's own file (models/bert.py) says what it is made of: a blueprint
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from .config_values import dtype_name
-from .configuration_utils import PreTrainedConfig
+from .configuration_utils import PreTrainedConfig, check_no_code
 from .errors import CorruptModelError, InputError, WeightMismatchError
 from .hub import HUB_ARGUMENTS
 from .losses import Loss, LossOptions
@@ -55,7 +54,11 @@ class PreTrainedModel:
 
     config_class: ClassVar[type[PreTrainedConfig]] = PreTrainedConfig
     base_model_prefix: ClassVar[str] = ""
-    tensor_table: ClassVar[TensorTable] = {}
+    # where the tensors of the model inside belong, and those of a head, whose names in a checkpoint have no prefix
+    base_table: ClassVar[TensorTable] = {}
+    head_table: ClassVar[TensorTable] = {}
+    # the arrays that `forward` takes
+    input_names: ClassVar[tuple[str, ...]] = INPUT_NAMES
     # slots that a checkpoint may lack begin with one of these: they are then initialized newly, with a warning
     optional_slots: ClassVar[tuple[str, ...]] = ()
     # names of tensors that checkpoints may hold and that are others of the model once more
@@ -75,6 +78,9 @@ class PreTrainedModel:
 
         self.config = config
         self.training = False
+        self.tensor_table = self.base_table | self.head_table
+        # of the vectors that are looked up
+        self.embedding_size = blueprint["embeddings"].get("size") or blueprint["hidden_size"]
         text = json.dumps(blueprint)
         slots = [(slot, tuple(shape)) for slot, shape in Encoder.slots(text)]
         self.tensor_names = {slot: self._saved_name(slot) for slot, _ in slots}
@@ -102,10 +108,95 @@ class PreTrainedModel:
             self.core = Encoder(text, _weights.checkpoint, filled, config.initializer_range, seed, held)
         self._reload: tuple[Any, ...] | None = None
 
-    # --- call ---------------------------------------------------------------------------------
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the model; each architecture lists its arguments."""
+    # --- what an architecture says ------------------------------------------------------------
+    def blueprint(self, config: Any, pooler: dict[str, Any] | None, head: dict[str, Any] | None) -> dict[str, Any]:
+        """The ingredients of the model, with this pooler and head, in the compiled core's words."""
         raise NotImplementedError(f"{type(self).__name__} is a base class")
+
+    def check(self, config: Any) -> None:
+        """Raise ConfigError for settings that cannot be, or that ask for what is not computed."""
+        config.validate()
+        check_no_code(config)
+
+    def pooler_spec(self, config: Any) -> dict[str, Any] | None:
+        """What makes the pooled vector of a row: for a head that reads it, or of the model alone."""
+        return {"activation": "tanh"}
+
+    def transform_spec(self, config: Any) -> dict[str, Any] | None:
+        """The layer before the head's last, if there is one."""
+        return None
+
+    def dropout_rates(self) -> tuple[float, float, float, float]:
+        """Of hidden states, of attention's probabilities, of what the head reads, of what the pooler reads."""
+        config = self.config
+        hidden, head = config.hidden_dropout_prob, getattr(config, "classifier_dropout", None)
+        head = hidden if head is None else head
+        return hidden, config.attention_probs_dropout_prob, head, head
+
+    # --- call ---------------------------------------------------------------------------------
+    def forward(
+        self,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        token_type_ids: Any = None,
+        position_ids: Any = None,
+        inputs_embeds: Any = None,
+        labels: Any = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+        **others: Any,
+    ) -> Any:
+        """Run the model on B rows of T tokens.
+
+        input_ids (B, T): integers (lists, numpy arrays, anything with `__array__`); or else
+        inputs_embeds (B, T, E): floats that stand in for the word embeddings.
+        attention_mask (B, T): 1 for tokens, 0 for padding, which is never computed; default: all ones.
+        token_type_ids, position_ids (B, T) or (1, T): as far as `input_names` has them; default zeros, and 0..T-1 or what
+        the architecture counts.
+        labels: as the class says; they give a loss.
+
+        Returns the output class of the model, or with `return_dict=False` the tuple of its values. Where the mask
+        is zero hidden states are zeros; a pooler reads the first token of a row that is not masked.
+
+        Raises InputError (a ValueError) for shapes and values, TokenIdError (an IndexError too) for ids outside
+        their table, TypeError for arrays of the wrong dtype and for arguments that the model has not.
+        """
+        if labels is not None and "labels" not in self.label_names:
+            raise TypeError(f"{type(self).__name__}.forward has no argument 'labels'")
+        return self.run(
+            self.inputs(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, others),
+            {"labels": labels},
+            output_hidden_states=output_hidden_states,
+            output_attentions=output_attentions,
+            return_dict=return_dict,
+        )
+
+    def inputs(
+        self,
+        input_ids: Any,
+        attention_mask: Any,
+        token_type_ids: Any,
+        position_ids: Any,
+        inputs_embeds: Any,
+        others: dict[str, Any],
+    ) -> dict[str, Any]:
+        """The arrays of a call by their names. TypeError for those that the model has not."""
+        given = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "token_type_ids": token_type_ids,
+            "position_ids": position_ids,
+            "inputs_embeds": inputs_embeds,
+        } | others
+        self.refuse_unknown(name for name, value in given.items() if value is not None or name in others)
+        return given
+
+    def refuse_unknown(self, names: Iterable[str]) -> None:
+        """TypeError for a name that is no argument of `forward` for an array."""
+        unknown = [name for name in names if name not in self.input_names]
+        if unknown:
+            raise TypeError(f"{type(self).__name__}.forward has no argument {', '.join(map(repr, unknown))}")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)
@@ -166,12 +257,9 @@ class PreTrainedModel:
         self, inputs: dict[str, Any], *, selected: Any, dropout_seed: int | None, gradient_checkpointing: bool
     ) -> tuple[Any, Recording]:
         """`forward` without labels, and what the core needs for the way back: see `training.record`."""
-        accepted = inspect.signature(self.forward).parameters
-        unknown = [name for name in inputs if name not in accepted]
-        if unknown:
-            raise TypeError(f"{type(self).__name__}.forward has no argument {', '.join(map(repr, unknown))}")
-        given = {name: inputs.get(name) for name in INPUT_NAMES}
-        arrays = encoder_inputs(self.prepared(given), self.config.hidden_size)
+        self.refuse_unknown(inputs)
+        given = {name: inputs.get(name) for name in self.input_names}
+        arrays = encoder_inputs(self.prepared(given), self.embedding_size)
         if arrays.pop("inputs_embeds") is not None:
             raise NotImplementedError("a model learns from input_ids, not from inputs_embeds")
         dropout = None if dropout_seed is None else (dropout_seed % 2**64, *self.dropout_rates())
@@ -186,10 +274,6 @@ class PreTrainedModel:
             gradient_checkpointing=gradient_checkpointing,
         )
         return self.outputs(given, *outputs), recording
-
-    def dropout_rates(self) -> tuple[float, float, float]:
-        """Of hidden states, of attention's probabilities, of what the head reads."""
-        raise NotImplementedError(f"{type(self).__name__} has no dropout")
 
     def freeze(self, *patterns: str) -> None:
         """Parameters whose names match (as file names do: "bert.embeddings.*") are no longer trained.
@@ -252,7 +336,7 @@ class PreTrainedModel:
         """Last hidden state, pooled vectors, logits, hidden states, attentions; None for what there is not."""
         config = self.config
         *arrays, hidden, attentions = self.core.forward(
-            **encoder_inputs(inputs, config.hidden_size),
+            **encoder_inputs(inputs, self.embedding_size),
             compute_padding=compute_padding,
             output_hidden_states=bool(_first(output_hidden_states, config.output_hidden_states)),
             output_attentions=bool(_first(output_attentions, config.output_attentions)),
@@ -265,8 +349,7 @@ class PreTrainedModel:
     def _saved_name(self, slot: str) -> str:
         """The name in a checkpoint of this class: what is not the head's belongs to the model inside."""
         name = checkpoint_name(slot, self.tensor_table)
-        head = any(name.startswith("head") for name in self.tensor_table)
-        inside = head and not slot.startswith("head.") and slot not in self.tensor_table
+        inside = self.head_table and slot not in self.head_table and slot.rpartition(".")[0] not in self.head_table
         return f"{self.base_model_prefix}.{name}" if inside else name
 
     # --- load ---------------------------------------------------------------------------------

@@ -186,7 +186,8 @@ def without_unused_columns(dataset: Any, model: Any, label_names: Iterable[str],
 
     Raises InputError if no column would be left.
     """
-    kept = {*inspect.signature(model.forward).parameters, *label_names, *LABEL_COLUMNS}
+    taken = getattr(model, "input_names", None) or inspect.signature(model.forward).parameters
+    kept = {*taken, *label_names, *LABEL_COLUMNS}
     columns = getattr(dataset, "column_names", None)
     if columns is None and is_indexed(dataset) and len(dataset) and isinstance(dataset[0], Mapping):
         columns = list(dataset[0])

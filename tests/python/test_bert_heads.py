@@ -130,8 +130,19 @@ def test_a_decoder_that_is_saved_once_more_is_no_surprise(tmp_path, caplog):
     model = ferroformer.BertForMaskedLM.from_pretrained(tmp_path)
     assert not caplog.text
     assert np.array_equal(model([[1, 2, 3]]).logits, load("MaskedLM")([[1, 2, 3]]).logits)
-    with pytest.raises(ConfigError, match="tie_word_embeddings=False"):
-        ferroformer.BertForMaskedLM.from_pretrained(tmp_path, tie_word_embeddings=False)
+
+
+def test_a_decoder_of_its_own(tmp_path):
+    theirs = read_safetensors(directory("MaskedLM") / "model.safetensors")
+    more = {"cls.predictions.decoder.weight": 2 * theirs["bert.embeddings.word_embeddings.weight"]}
+    write_safetensors(tmp_path / "model.safetensors", theirs | more)
+    load("MaskedLM").config.save_pretrained(tmp_path)
+    model = ferroformer.BertForMaskedLM.from_pretrained(tmp_path, tie_word_embeddings=False)
+    bias = theirs["cls.predictions.bias"]
+    twice = 2 * (load("MaskedLM")([[1, 2, 3]]).logits - bias) + bias
+    assert np.abs(model([[1, 2, 3]]).logits - twice).max() < 1e-5
+    model.save_pretrained(tmp_path / "again")
+    assert read_safetensors(tmp_path / "again" / "model.safetensors").keys() == (theirs | more).keys()
 
 
 def test_positions_of_answers_come_in_pairs():

@@ -19,6 +19,7 @@ __all__ = [
     "AutoModelForMaskedLM",
     "AutoModelForMultipleChoice",
     "AutoModelForNextSentencePrediction",
+    "AutoModelForPreTraining",
     "AutoModelForQuestionAnswering",
     "AutoModelForSequenceClassification",
     "AutoModelForTokenClassification",
@@ -34,19 +35,32 @@ class ModelType(NamedTuple):
     heads: dict[str, str | type] = {}
 
 
+# the tasks that most architectures have
+_TASKS = ("MaskedLM", "MultipleChoice", "QuestionAnswering", "SequenceClassification", "TokenClassification")
+
+
+def _entry(module: str, name: str, *tasks: str) -> ModelType:
+    """Of a file whose classes are called `<name>Config`, `<name>Model` and `<name>For<task>`."""
+    heads: dict[str, str | type] = {task: f"{module}:{name}For{task}" for task in tasks}
+    return ModelType(f"{module}:{name}Config", f"{module}:{name}Model", heads)
+
+
 MODELS: dict[str, ModelType] = {
-    "bert": ModelType(
-        "bert:BertConfig",
-        "bert:BertModel",
-        {
-            "MaskedLM": "bert:BertForMaskedLM",
-            "MultipleChoice": "bert:BertForMultipleChoice",
-            "NextSentencePrediction": "bert:BertForNextSentencePrediction",
-            "QuestionAnswering": "bert:BertForQuestionAnswering",
-            "SequenceClassification": "bert:BertForSequenceClassification",
-            "TokenClassification": "bert:BertForTokenClassification",
-        },
+    "albert": _entry("albert", "Albert", *_TASKS),
+    "bert": _entry("bert", "Bert", *_TASKS, "NextSentencePrediction"),
+    "camembert": _entry("camembert", "Camembert", *_TASKS),
+    "distilbert": _entry("distilbert", "DistilBert", *_TASKS),
+    "electra": _entry("electra", "Electra", *_TASKS, "PreTraining"),
+    "ernie": _entry("ernie", "Ernie", *_TASKS, "NextSentencePrediction"),
+    "eurobert": _entry("eurobert", "EuroBert", "MaskedLM", "SequenceClassification", "TokenClassification"),
+    "modernbert": _entry("modernbert", "ModernBert", *_TASKS),
+    "mpnet": _entry("mpnet", "MPNet", *_TASKS),
+    "nomic_bert": _entry("nomic_bert", "NomicBert", "MaskedLM", "SequenceClassification", "TokenClassification"),
+    "roberta": _entry("roberta", "Roberta", *_TASKS),
+    "roformer": _entry(
+        "roformer", "RoFormer", "MaskedLM", "QuestionAnswering", "SequenceClassification", "TokenClassification"
     ),
+    "xlm-roberta": _entry("xlm_roberta", "XLMRoberta", *_TASKS),
 }
 
 
@@ -175,6 +189,12 @@ class AutoModelForNextSentencePrediction(AutoModel):
     """`AutoModel` for models that say whether a sentence follows another."""
 
     _task = "NextSentencePrediction"
+
+
+class AutoModelForPreTraining(AutoModel):
+    """`AutoModel` for models as they were first trained."""
+
+    _task = "PreTraining"
 
 
 class AutoModelForQuestionAnswering(AutoModel):

@@ -189,7 +189,8 @@ impl Encoder {
             compute_padding,
             selected: selected.as_deref(),
         };
-        let dropout = dropout.map(|(seed, hidden, attention, head, pooler)| Dropout { seed, hidden, attention, head, pooler });
+        let dropout =
+            dropout.map(|(seed, hidden, attention, head, pooler)| Dropout { seed, hidden, attention, head, pooler });
         let recipe = Recipe { dropout, checkpointing: gradient_checkpointing };
         let threads = threads()?;
         let (out, recording, selected) = enter_long(py, |cancel| {
@@ -306,7 +307,7 @@ impl Encoder {
 impl Encoder {
     fn logits_shape(&self, rows: usize, width: usize, selected: Option<usize>) -> Vec<usize> {
         self.blueprint.head.map_or(vec![], |head| match (head.reads, selected) {
-            (HeadInput::Pooled, _) => vec![rows, head.outputs],
+            (HeadInput::Pooled | HeadInput::Mean, _) => vec![rows, head.outputs],
             (HeadInput::Tokens, None) => vec![rows, width, head.outputs],
             (HeadInput::Tokens, Some(count)) => vec![count, head.outputs],
         })

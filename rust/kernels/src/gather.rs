@@ -265,7 +265,7 @@ mod tests {
                     let [a, b, c] = &guarded;
                     let tables =
                         [(a, ids[0]), (b, ids[1]), (c, ids[2])].map(|(table, ids)| (Lookup::Floats(table.mat()), ids));
-                    gather_add(level, tables, out.mat_mut());
+                    gather_add(level, &tables, out.mat_mut());
                     assert_same_bits(&out.values(), &plain, format_args!("width {width} at {offset}"));
                 }
             }
@@ -282,7 +282,7 @@ mod tests {
             let mut out = Guarded::output(3, 33, 0, 0);
             let tables = [(&words, 7, &ids[..]), (&positions, 4, &places)];
             let tables = tables.map(|(table, rows, ids)| (Lookup::Floats(Mat::dense(table, rows, 33)), ids));
-            gather_add(level, tables, out.mat_mut());
+            gather_add(level, &tables, out.mat_mut());
             assert_same_bits(&out.values(), &expected, format_args!("two tables"));
         });
     }
@@ -292,7 +292,7 @@ mod tests {
         for_every_level(|level| {
             let mut out = Guarded::output(2, NASTY.len(), 0, 0);
             let table = Lookup::Floats(Mat::dense(&NASTY, 1, NASTY.len()));
-            gather_add(level, [(table, &[0, 0])], out.mat_mut());
+            gather_add(level, &[(table, &[0, 0])], out.mat_mut());
             assert_same_bits(&out.values(), &[NASTY, NASTY].concat(), format_args!("one table"));
         });
     }
@@ -301,7 +301,7 @@ mod tests {
     #[should_panic]
     fn an_id_without_a_row_is_refused() {
         let table = Lookup::Floats(Mat::dense(&[0.0; 6], 2, 3));
-        gather_add(Level::best(), [(table, &[2])], MatMut::dense(&mut [0.0; 3], 1, 3));
+        gather_add(Level::best(), &[(table, &[2])], MatMut::dense(&mut [0.0; 3], 1, 3));
     }
 
     #[test]

@@ -123,7 +123,11 @@ impl<'a> Batch<'a> {
                 batch.ids.push(ids.map_or(Ok(i as u32), |x| at("input_ids", limits.words).check(x[i]))?);
                 batch.types.push(types.map_or(Ok(0), |x| at("token_type_ids", limits.types).check(x[i]))?);
                 let position = at("position_ids", limits.positions).check(row_positions[column]);
-                batch.positions.push(if positions.is_some() { position? } else { position.map_err(|_| limits.too_long())? });
+                batch.positions.push(if positions.is_some() {
+                    position?
+                } else {
+                    position.map_err(|_| limits.too_long(width))?
+                });
                 if limits.tasks > 0 {
                     batch.tasks.push(tasks.map_or(Ok(0), |x| at("task_type_ids", limits.tasks).check(x[i]))?);
                 }
@@ -182,7 +186,7 @@ impl<'a> Batch<'a> {
                 let token_type = types.map_or(Some(0), |types| types.get(i).copied()).unwrap_or(-1);
                 batch.types.push(at("token_type_ids", limits.types).check(token_type)?);
                 let position = at("position_ids", limits.positions).check(row_positions[column]);
-                batch.positions.push(position.map_err(|_| limits.too_long())?);
+                batch.positions.push(position.map_err(|_| limits.too_long(end - next))?);
                 if limits.tasks > 0 {
                     batch.tasks.push(0);
                 }
@@ -292,9 +296,9 @@ impl Limits {
         }
     }
 
-    fn too_long(&self) -> ModelError {
+    fn too_long(&self, tokens: usize) -> ModelError {
         let most = self.positions as i64 - self.padding.map_or(0, |padding| padding + 1);
-        ModelError::Input(format!("a sequence is longer than the model's {most} positions"))
+        ModelError::Input(format!("sequences of {tokens} tokens are longer than the model's {most} positions"))
     }
 }
 

@@ -31,9 +31,9 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    /// Of the layer with this number.
-    pub(crate) fn slots(blueprint: &Blueprint, layer: usize) -> impl Iterator<Item = Slot> {
-        let (scope, size, biased) = (format!("layers.{layer}"), blueprint.hidden_size, blueprint.norm.biased());
+    /// Of the block with this number, which is the layer's.
+    pub(crate) fn slots(blueprint: &Blueprint, block: usize, layer: usize) -> impl Iterator<Item = Slot> + use<> {
+        let (scope, size, biased) = (format!("layers.{block}"), blueprint.hidden_size, blueprint.norm.biased());
         let norm = |name: &str| LayerNorm::slots(&format!("{scope}.{name}.norm"), size, biased);
         let attention_norm = blueprint.layer(layer).attention_norm.then(|| norm("attention"));
         let attention = SelfAttention::slots(blueprint, &format!("{scope}.attention"));
@@ -41,8 +41,8 @@ impl Block {
         attention.chain(attention_norm.into_iter().flatten()).chain(feed_forward)
     }
 
-    pub(crate) fn load(loader: &Loader, blueprint: &Blueprint, layer: usize) -> Result<Self> {
-        let (scope, size, spec) = (format!("layers.{layer}"), blueprint.hidden_size, blueprint.norm);
+    pub(crate) fn load(loader: &Loader, blueprint: &Blueprint, block: usize, layer: usize) -> Result<Self> {
+        let (scope, size, spec) = (format!("layers.{block}"), blueprint.hidden_size, blueprint.norm);
         let norm = |name| LayerNorm::load(loader, format!("{scope}.{name}.norm"), size, spec.norm(), spec.biased());
         Ok(Self {
             attention: SelfAttention::load(loader, blueprint, &format!("{scope}.attention"))?,
@@ -69,7 +69,7 @@ impl Block {
         self.attention_norm.as_ref().expect("a blueprint without it has been refused")
     }
 
-    /// Some tokens: hidden (T, H), in [`form`](Self::form) in `room.narrow` -> queries, keys and values (T, 3 x heads x head_dim).
+    /// Some tokens: hidden (T, H), in [`form`](Self::form) in `room.narrow` -> queries, keys and values (T, all heads x head_dim).
     pub(crate) fn project(
         &self,
         threads: &Threads,
@@ -225,7 +225,9 @@ impl Block {
         let (At { layer, around }, pre) = (at, self.placement == NormPlacement::Pre);
         transposed.fill(threads, self.attention.layers(), self.feed_forward.layers());
         let transposed = &*transposed;
-        let Flow { hidden, d_hidden, d_sum, d_first_sum, dropped, middle, d_up, d_context, d_qkv, sums, d_bias, .. } = flow;
+        let Flow {
+            hidden, d_hidden, d_sum, d_first_sum, dropped, middle, d_up, d_context, d_qkv, sums, d_bias, ..
+        } = flow;
         let Saved { qkv, context, first_sum, up } = saved;
         let first_sum = first_sum.view();
         let d_out = d_hidden.view();
@@ -255,10 +257,10 @@ impl Block {
             }
             let d_down = chunk.dropped(Site::FeedForward(layer), d_sum.view(), &mut d_down);
             let Chunk { threads, room, .. } = &mut chunk;
-            let ChunkRoom { hidden: d_middle, feed_forward: inner, none, .. } = &mut **room;
-            let (d_middle_rows, inner) = (d_middle.first_mut(count), inner.first_mut(count));
+            let ChunkRoom { hidden: d_middle, none, .. } = &mut **room;
+            let d_middle_rows = d_middle.first_mut(count);
             let residual = (!pre).then_some(d_sum.view());
-            self.feed_forward.backward(threads, transposed, up, d_down, residual, inner, d_up, d_middle_rows);
+            self.feed_forward.backward(threads, transposed, up, d_down, residual, d_up, d_middle_rows);
             let first_sum = first_sum.rows_of(tokens);
             self.middle_norm().forward(threads, first_sum, middle, none);
             self.middle_norm().backward(first_sum, d_middle.first(count), d_first_sum.reborrow(), first);

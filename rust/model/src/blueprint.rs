@@ -59,11 +59,17 @@ pub struct EmbeddingNormSpec {
 #[serde(deny_unknown_fields)]
 pub struct AttentionSpec {
     pub heads: usize,
+    /// Of keys and values; as many as of queries where it is not given.
+    #[serde(default)]
+    pub key_heads: Option<usize>,
     pub head_dim: usize,
     #[serde(default = "yes")]
     pub bias: bool,
     #[serde(default = "yes")]
     pub output_bias: bool,
+    /// Whether queries, keys and values are made by weights that a checkpoint holds as one.
+    #[serde(default)]
+    pub fused: bool,
     /// From which a layer takes one.
     #[serde(default)]
     pub rotary: Vec<RotarySpec>,
@@ -100,6 +106,9 @@ pub struct FeedForwardSpec {
     /// Whether a second layer beside `up` is multiplied by its activated outputs.
     #[serde(default)]
     pub gated: bool,
+    /// Whether a checkpoint holds the two, the activated first, as one.
+    #[serde(default)]
+    pub fused: bool,
     #[serde(default = "yes")]
     pub bias: bool,
 }
@@ -209,6 +218,15 @@ pub enum HeadInput {
     Pooled,
     /// The last hidden state of each token.
     Tokens,
+    /// Likewise, and the mean over a sequence's tokens of what comes out.
+    Mean,
+}
+
+impl HeadInput {
+    /// Whether what comes out is one row for each sequence.
+    pub fn of_sequences(self) -> bool {
+        self != HeadInput::Tokens
+    }
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -250,6 +268,21 @@ impl NormSpec {
 impl EmbeddingNormSpec {
     pub(crate) fn norm(self) -> Norm {
         Norm { centred: true, eps: self.eps }
+    }
+}
+
+impl AttentionSpec {
+    pub(crate) fn key_heads(&self) -> usize {
+        self.key_heads.unwrap_or(self.heads)
+    }
+
+    /// The widths of queries, keys and values.
+    pub(crate) fn qkv_sizes(&self) -> [usize; 3] {
+        [self.heads, self.key_heads(), self.key_heads()].map(|heads| heads * self.head_dim)
+    }
+
+    pub(crate) fn qkv_size(&self) -> usize {
+        self.qkv_sizes().iter().sum()
     }
 }
 
@@ -341,7 +374,12 @@ impl Blueprint {
                 return Err(refused(format!("layer {i} has a rotation that attention.rotary lacks")));
             }
         }
-        let dim = self.attention.head_dim;
+        let (heads, key_heads, dim) = (self.attention.heads, self.attention.key_heads(), self.attention.head_dim);
+        if key_heads == 0 || !heads.is_multiple_of(key_heads) {
+            return Err(refused(format!(
+                "attention.heads = {heads} is no multiple of attention.key_heads = {key_heads}"
+            )));
+        }
         if self.attention.rotary.iter().any(|rotary| 2 * rotary.frequencies.len() > dim) {
             return Err(refused(format!("a rotation turns more than the {dim} channels of a head")));
         }
@@ -377,12 +415,12 @@ impl Blueprint {
         let (attention, feed_forward) = (&self.attention, self.feed_forward);
         let mut shapes = format!(
             "hidden_size {}, num_layers {}, vocab_size {vocab_size}, positions {positions:?}, token_types {token_types:?}, \
-             task_types {task_types:?}, embeddings {size:?} norm {:?} projection {projection}, attention {} bias {} {} \
+             task_types {task_types:?}, embeddings {size:?} norm {:?} projection {projection}, attention {:?} bias {} {} \
              relative {:?}, feed_forward {} gated {} bias {}, norm {:?} {:?} bias {}",
             self.hidden_size,
             self.num_layers,
             norm.map(|norm| norm.bias),
-            self.attention_size(),
+            attention.qkv_sizes(),
             attention.bias,
             attention.output_bias,
             attention.relative.map(|relative| (relative.buckets, attention.heads)),
@@ -445,7 +483,9 @@ impl Blueprint {
     /// The number of parameters, saturating.
     pub fn parameters(&self) -> u64 {
         let sizes = crate::weights::Weights::slots(self).into_iter().map(|slot| slot.shape);
-        sizes.map(|shape| shape.iter().fold(1u64, |n, size| n.saturating_mul(*size as u64))).fold(0, u64::saturating_add)
+        sizes
+            .map(|shape| shape.iter().fold(1u64, |n, size| n.saturating_mul(*size as u64)))
+            .fold(0, u64::saturating_add)
     }
 }
 

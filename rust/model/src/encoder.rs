@@ -17,7 +17,7 @@ use crate::export;
 use crate::ingredients::{Around, Distances};
 use crate::loader::{From, Loader, Slot, Source};
 use crate::memory;
-use crate::outputs::{Outputs, PartOutputs, Want, cut, of_sequences, unpad};
+use crate::outputs::{Outputs, PartOutputs, Want, cut, means, of_sequences, unpad};
 use crate::packed_file::{self, PackedFile};
 use crate::pooling::{Pooling, normalize};
 use crate::rotation;
@@ -302,6 +302,7 @@ impl Encoder {
         match head.reads() {
             HeadInput::Pooled => of_sequences(part, ws.logits.mat(), out),
             HeadInput::Tokens => unpad(part, ws.logits.mat(), out),
+            HeadInput::Mean => means(part, ws.logits.mat(), out),
         }
         Ok(())
     }

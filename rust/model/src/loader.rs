@@ -93,7 +93,9 @@ impl Loader<'_> {
     /// Layers with the same inputs side by side in one, under one name: weight (N, K) and, where there is one, bias (N,) of each.
     pub(crate) fn linear(&self, name: &str, parts: &[(Slot, Option<Slot>)]) -> Result<PackedLinear> {
         let (level, precision, inputs) = (self.level, self.precision, parts[0].0.shape[1]);
-        if self.leaves_out(&parts.iter().flat_map(|(weight, bias)| std::iter::once(weight).chain(bias)).collect::<Vec<_>>()) {
+        if self.leaves_out(
+            &parts.iter().flat_map(|(weight, bias)| std::iter::once(weight).chain(bias)).collect::<Vec<_>>(),
+        ) {
             return Ok(PackedLinear::of(level, precision, [0, 0], Stored::default()));
         }
         let outputs = parts.iter().map(|(weight, _)| weight.shape[0]).sum();

@@ -5,7 +5,7 @@ use std::ops::Range;
 use ferroformer_kernels::{Mat, MatMut};
 
 use crate::batch::{Batch, Part};
-use crate::blueprint::{Blueprint, HeadInput};
+use crate::blueprint::Blueprint;
 use crate::error::Result;
 use crate::memory::{require, zeroed_vec};
 
@@ -42,7 +42,7 @@ impl Outputs {
         let logits = blueprint.head.map(|head| {
             let tokens =
                 || batch.selected.as_ref().map_or(sequences.checked_mul(width), |selected| Some(selected.len()));
-            let each = if head.reads == HeadInput::Pooled { Some(sequences) } else { tokens() };
+            let each = if head.reads.of_sequences() { Some(sequences) } else { tokens() };
             each.and_then(|n| n.checked_mul(head.outputs))
         });
         let states = floats(hidden, 1 + copies(want.hidden_states, blueprint.num_layers + 1));
@@ -104,6 +104,25 @@ pub(crate) fn of_sequences(part: &Part, rows: Mat, out: &mut [f32]) {
         if !range.is_empty() {
             out.copy_from_slice(rows.row(s));
         }
+    }
+}
+
+/// The mean of each sequence's rows (T, N) to its place in (S, N), summed in their order; zeros where there is none.
+pub(crate) fn means(part: &Part, rows: Mat, out: &mut [f32]) {
+    for (range, out) in part.ranges().zip(out.chunks_exact_mut(rows.cols())) {
+        let count = range.len().max(1) as f32;
+        out.fill(0.0);
+        range.for_each(|t| out.iter_mut().zip(rows.row(t)).for_each(|(sum, x)| *sum += x));
+        out.iter_mut().for_each(|sum| *sum /= count);
+    }
+}
+
+/// The gradient of [`means`].
+pub(crate) fn means_backward(part: &Part, d: &[f32], mut rows: MatMut) {
+    let cols = rows.cols();
+    for (range, d) in part.ranges().zip(d.chunks_exact(cols)) {
+        let share = 1.0 / range.len().max(1) as f32;
+        range.for_each(|t| rows.row_mut(t).iter_mut().zip(d).for_each(|(x, d)| *x = d * share));
     }
 }
 

@@ -40,7 +40,8 @@ impl Weights {
     pub(crate) fn slots(blueprint: &Blueprint) -> Vec<Slot> {
         let mut slots = Embeddings::slots(blueprint);
         slots.extend(blueprint.attention.relative.map(|spec| RelativeBias::slot(blueprint, spec)));
-        slots.extend(blueprint.own_layers().flat_map(|i| Block::slots(blueprint, i)));
+        let own = blueprint.own_layers().enumerate();
+        slots.extend(own.flat_map(|(block, layer)| Block::slots(blueprint, block, layer)));
         if blueprint.pre_norm() {
             slots.extend(LayerNorm::slots(FINAL_NORM, blueprint.hidden_size, blueprint.norm.biased()));
         }
@@ -51,10 +52,11 @@ impl Weights {
 
     pub(crate) fn load(loader: &Loader, blueprint: &Blueprint) -> Result<Self> {
         let (size, norm) = (blueprint.hidden_size, blueprint.norm);
+        let own = blueprint.own_layers().enumerate();
         let relative = |spec| RelativeBias::load(loader, blueprint, spec);
         let final_norm = || LayerNorm::load(loader, FINAL_NORM.to_owned(), size, norm.norm(), norm.biased());
         Ok(Self {
-            blocks: blueprint.own_layers().map(|i| Block::load(loader, blueprint, i)).collect::<Result<_>>()?,
+            blocks: own.map(|(block, layer)| Block::load(loader, blueprint, block, layer)).collect::<Result<_>>()?,
             embeddings: Embeddings::load(loader, blueprint)?,
             relative: blueprint.attention.relative.map(relative).transpose()?,
             final_norm: blueprint.pre_norm().then(final_norm).transpose()?,

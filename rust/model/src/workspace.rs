@@ -50,7 +50,7 @@ impl Rows {
 pub(crate) struct Workspace {
     /// (T, H): what flows from block to block.
     pub(crate) hidden: Rows,
-    /// (T, 3 x heads x head_dim)
+    /// (T, all heads x head_dim)
     pub(crate) qkv: Rows,
     /// (T, heads x head_dim)
     pub(crate) context: Rows,
@@ -101,7 +101,7 @@ impl Workspace {
     ) -> Result<()> {
         let (hidden, heads) = (blueprint.hidden_size, blueprint.attention_size());
         self.hidden.resize(tokens, hidden)?;
-        self.qkv.resize(tokens, 3 * heads)?;
+        self.qkv.resize(tokens, blueprint.attention.qkv_size())?;
         self.context.resize(tokens, heads)?;
         self.rooms.resize_with(threads.count(), Mutex::default);
         let scratch = threads.count() * attention_scratch(level, longest, blueprint.attention.head_dim);

@@ -3,7 +3,7 @@
 use super::Activation;
 use super::activation::{gated, gated_chain};
 use crate::isa::{Isa, Kernel, Level, dispatch_floats};
-use crate::mat::{Mat, MatMut};
+use crate::mat::MatMut;
 use crate::threads::{Disjoint, Threads};
 
 /// Rows (T, 2 N) of a gate and x -> activation(gate) x in their first half.
@@ -38,35 +38,30 @@ impl Kernel for Gate<'_> {
     }
 }
 
-/// Rows (T, 2 N) as [`gate`] read them and the gradient of what it made, d (T, N) -> rows as it left them, and their gradient
-/// (T, 2 N), on this thread.
+/// Rows (T, 2 N) as [`gate`] read them, and in the first half of d (T, 2 N) the gradient of what it made -> rows as it left them, and
+/// their gradient in d; on this thread.
 ///
 /// # Panics
 /// If the shapes disagree.
-pub fn gate_backward(level: Level, activation: Activation, rows: MatMut, d: Mat, d_rows: MatMut) {
-    let (count, half) = (d.rows(), d.cols());
-    let same = |x: &MatMut| (x.rows(), x.cols()) == (count, 2 * half);
-    assert!(same(&rows) && same(&d_rows), "gate_backward: rows, d and d_rows");
-    dispatch_floats(level, Backward { activation, rows, d, d_rows });
+pub fn gate_backward(level: Level, activation: Activation, rows: MatMut, d: MatMut) {
+    assert!((rows.rows(), rows.cols()) == (d.rows(), d.cols()) && d.cols().is_multiple_of(2), "gate_backward: rows and d");
+    dispatch_floats(level, Backward { activation, rows, d });
 }
 
 struct Backward<'a> {
     activation: Activation,
     rows: MatMut<'a>,
-    d: Mat<'a>,
-    d_rows: MatMut<'a>,
+    d: MatMut<'a>,
 }
 
 impl Kernel for Backward<'_> {
     type Out = ();
     #[inline(always)]
     fn run<I: Isa>(mut self, isa: I) {
-        let half = self.d.cols();
+        let half = self.d.cols() / 2;
         for r in 0..self.d.rows() {
             let (gate, x) = self.rows.row_mut(r).split_at_mut(half);
-            let (d_gate, d_x) = self.d_rows.row_mut(r).split_at_mut(half);
-            d_gate.copy_from_slice(self.d.row(r));
-            d_x.fill(0.0);
+            let (d_gate, d_x) = self.d.row_mut(r).split_at_mut(half);
             gated_chain(isa, self.activation, [gate, x, d_gate, d_x]);
         }
     }
@@ -108,8 +103,8 @@ mod tests {
             for (half, activation) in [1, 5, 2 * lanes(level) + 3].into_iter().flat_map(|half| ALL.map(|f| (half, f))) {
                 let (x, d) = (random.floats(2 * half), random.floats(half));
                 let mut rows = Guarded::new(&x, 1, 2 * half, 0, 1);
-                let mut d_rows = Guarded::output(1, 2 * half, 0, 2);
-                gate_backward(level, activation, rows.mat_mut(), Mat::dense(&d, 1, half), d_rows.mat_mut());
+                let mut d_rows = Guarded::new(&[&d[..], &vec![f32::NAN; half]].concat(), 1, 2 * half, 0, 2);
+                gate_backward(level, activation, rows.mat_mut(), d_rows.mat_mut());
                 let mut made = Guarded::new(&x, 1, 2 * half, 0, 3);
                 gate(level, &Threads::serial(), activation, made.mat_mut());
                 assert_eq!(rows.values(), made.values());

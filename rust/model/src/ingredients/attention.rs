@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use ferroformer_kernels::{
-    Dropout, Epilogue, Form, Heads, Level, Mat, MatMut, Narrow, Output, Precision, Probabilities, Qkv, Threads, Turn,
-    attention, attention_backward, narrow, rotary,
+    AttentionGradients, Dropout, Epilogue, Form, Heads, Level, Mat, MatMut, Narrow, Output, Precision, Probabilities,
+    Qkv, Threads, Turn, attention, attention_backward, narrow, rotary,
 };
 
 use super::linear::Layer;
@@ -20,10 +20,12 @@ use crate::weights::Place;
 use crate::workspace::Room;
 
 pub(crate) struct SelfAttention {
-    /// H to 3 x heads x head_dim: queries, keys and values of a token side by side.
+    /// H to all heads x head_dim: queries, keys and values of a token side by side.
     projection: Linear,
     output: Linear,
     heads: usize,
+    /// Of keys and values; several heads of queries may share one.
+    key_heads: usize,
     head_dim: usize,
     level: Level,
 }
@@ -50,8 +52,12 @@ impl<'a> Around<'a> {
 pub(crate) type AttentionOutput<'a> = Option<&'a mut [f32]>;
 
 fn projection_parts(blueprint: &Blueprint, scope: &str) -> Vec<Layer> {
-    let part = |name| Layer::new(format!("{scope}.{name}"), blueprint.attention_size(), blueprint.attention.bias);
-    ["query", "key", "value"].map(part).into()
+    let [queries, keys, values] = blueprint.attention.qkv_sizes();
+    if blueprint.attention.fused {
+        return vec![Layer::new(format!("{scope}.qkv"), queries + keys + values, blueprint.attention.bias)];
+    }
+    let part = |(name, size)| Layer::new(format!("{scope}.{name}"), size, blueprint.attention.bias);
+    [("query", queries), ("key", keys), ("value", values)].map(part).into()
 }
 
 fn output_parts(blueprint: &Blueprint, scope: &str) -> Vec<Layer> {
@@ -59,7 +65,7 @@ fn output_parts(blueprint: &Blueprint, scope: &str) -> Vec<Layer> {
 }
 
 impl SelfAttention {
-    pub(crate) fn slots(blueprint: &Blueprint, scope: &str) -> impl Iterator<Item = Slot> {
+    pub(crate) fn slots(blueprint: &Blueprint, scope: &str) -> impl Iterator<Item = Slot> + use<> {
         let projection = Linear::slots(&projection_parts(blueprint, scope), blueprint.hidden_size);
         projection.chain(Linear::slots(&output_parts(blueprint, scope), blueprint.attention_size()))
     }
@@ -68,7 +74,8 @@ impl SelfAttention {
         let projection = Linear::load(loader, projection_parts(blueprint, scope), blueprint.hidden_size)?;
         let output = Linear::load(loader, output_parts(blueprint, scope), blueprint.attention_size())?;
         let AttentionSpec { heads, head_dim, .. } = blueprint.attention;
-        Ok(Self { projection, output, heads, head_dim, level: loader.level })
+        let key_heads = blueprint.attention.key_heads();
+        Ok(Self { projection, output, heads, key_heads, head_dim, level: loader.level })
     }
 
     /// The form in which [`project`](Self::project) reads x.
@@ -76,7 +83,7 @@ impl SelfAttention {
         self.projection.form()
     }
 
-    /// Some tokens: x (T, H) -> queries, keys and values (T, 3 x heads x head_dim), in bf16 where attention computes in that: then
+    /// Some tokens: x (T, H) -> queries, keys and values (T, all heads x head_dim), in bf16 where attention computes in that: then
     /// they fill the first half of each row. The angles are these tokens'.
     pub(crate) fn project(&self, threads: &Threads, x: Mat, narrow: &Narrow, around: Around, mut qkv: MatMut) {
         let (rows, cols) = (qkv.rows(), qkv.cols());
@@ -88,12 +95,12 @@ impl SelfAttention {
         self.turn(around, false, qkv);
     }
 
-    /// Queries and keys, or on the way back their gradients, in qkv (T, 3 x heads x head_dim), by the angles.
+    /// Queries and keys, or on the way back their gradients, in qkv (T, all heads x head_dim), by the angles.
     pub(crate) fn turn(&self, around: Around, back: bool, qkv: MatMut) {
         if let Some((angles, interleaved)) = around.angles {
-            let (rows, size) = (qkv.rows(), self.heads * self.head_dim);
+            let (rows, size) = (qkv.rows(), (self.heads + self.key_heads) * self.head_dim);
             let turn = Turn { angles, head_dim: self.head_dim, interleaved, back };
-            rotary(self.level, turn, qkv.into_block(0..rows, 0..2 * size));
+            rotary(self.level, turn, qkv.into_block(0..rows, 0..size));
         }
     }
 
@@ -102,7 +109,7 @@ impl SelfAttention {
         there && self.form() != Form::Floats && self.head_dim.is_multiple_of(2) && around.angles.is_none()
     }
 
-    /// Each sequence of the part with itself: qkv (T, 3 x heads x head_dim) -> context (T, heads x head_dim).
+    /// Each sequence of the part with itself: qkv (T, all heads x head_dim) -> context (T, heads x head_dim).
     #[expect(clippy::too_many_arguments, reason = "what attention reads and writes, each by its own name")]
     pub(crate) fn attend(
         &self,
@@ -115,24 +122,37 @@ impl SelfAttention {
         attentions: AttentionOutput,
         context: MatMut,
     ) {
-        let (size, tokens) = (self.heads * self.head_dim, 0..part.tokens());
+        let (places, tokens) = (self.columns(), 0..part.tokens());
         let qkv = if self.in_bf16(around) {
-            Qkv::Bf16([0, 1, 2].map(|i| qkv.words().block(tokens.clone(), i * size / 2..(i + 1) * size / 2)))
+            Qkv::Bf16(places.map(|cols| qkv.words().block(tokens.clone(), cols.start / 2..cols.end / 2)))
         } else {
-            Qkv::Floats([0, 1, 2].map(|i| qkv.block(tokens.clone(), i * size..(i + 1) * size)))
+            Qkv::Floats(places.map(|cols| qkv.block(tokens.clone(), cols)))
         };
         let probabilities = attentions.map(|out| Probabilities { out, width: part.width, columns: part.columns });
         attention(self.level, threads, qkv, self.of(part, around, dropout), scratch, probabilities, context);
+    }
+
+    /// Where queries, keys and values lie in a row.
+    fn columns(&self) -> [Range<usize>; 3] {
+        let (queries, keys) = (self.heads * self.head_dim, self.key_heads * self.head_dim);
+        [0..queries, queries..queries + keys, queries + keys..queries + 2 * keys]
     }
 
     fn of<'a>(&self, part: &Part<'a>, around: Around<'a>, dropout: Option<Dropout>) -> Heads<'a> {
         let scale = 1.0 / (self.head_dim as f32).sqrt();
         let reach = [around.window.unwrap_or(usize::MAX); 2];
         let bias = around.bias.map(Distances::bias);
-        Heads { dropout, keys: part.keys, reach, bias, ..Heads::new(self.heads, part.starts, scale) }
+        Heads {
+            dropout,
+            keys: part.keys,
+            key_heads: self.key_heads,
+            reach,
+            bias,
+            ..Heads::new(self.heads, part.starts, scale)
+        }
     }
 
-    /// qkv (T, 3 x heads x head_dim) and the gradient of context, d_context -> the gradient of qkv; that of the bias is added to
+    /// qkv (T, all heads x head_dim) and the gradient of context, d_context -> the gradient of qkv; that of the bias is added to
     /// `d_bias`.
     #[expect(clippy::too_many_arguments, reason = "what flows back, each by its own name")]
     pub(crate) fn attend_backward(
@@ -146,12 +166,13 @@ impl SelfAttention {
         mut d_qkv: MatMut,
         d_bias: Option<&mut [f32]>,
     ) {
-        let (size, tokens) = (self.heads * self.head_dim, pass.tokens());
-        let qkv = [0, 1, 2].map(|i| qkv.block(0..tokens, i * size..(i + 1) * size));
-        let (dq, rest) = d_qkv.reborrow().split_cols(size);
-        let (dk, dv) = rest.split_cols(size);
+        let (places, tokens) = (self.columns(), pass.tokens());
+        let (dq, rest) = d_qkv.reborrow().split_cols(places[0].len());
+        let (dk, dv) = rest.split_cols(places[1].len());
+        let qkv = places.map(|cols| qkv.block(0..tokens, cols));
         let heads = self.of(pass.step.part, around, dropout);
-        attention_backward(self.level, pass.threads, qkv, heads, d_context, scratch, [dq, dk, dv], d_bias);
+        let gradients = AttentionGradients { qkv: [dq, dk, dv], bias: d_bias };
+        attention_backward(self.level, pass.threads, qkv, heads, d_context, scratch, gradients);
         self.turn(around, true, d_qkv);
     }
 

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use ferroformer_kernels::{
-    Dropout, Epilogue, Form, Level, Lookup, Mat, MatMut, Narrow, PackedLinear, Table, Threads, floats_of_mut, gather_add, linear,
-    narrow, scatter_add,
+    Dropout, Epilogue, Form, Level, Lookup, MatMut, Narrow, PackedLinear, Table, Threads, floats_of_mut, gather_add,
+    linear, narrow, scatter_add,
 };
 
 use super::linear::Layer;

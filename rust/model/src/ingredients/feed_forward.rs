@@ -1,7 +1,8 @@
 //! The position-wise feed-forward network: up, activation or gate, down.
 
 use ferroformer_kernels::{
-    Activation, Epilogue, Form, Level, Mat, MatMut, Narrow, Threads, activation_backward, gate, gate_backward, linear, narrow,
+    Activation, Epilogue, Form, Level, Mat, MatMut, Narrow, Threads, activation_backward, gate, gate_backward, linear,
+    narrow,
 };
 
 use super::Linear;
@@ -26,7 +27,10 @@ pub(crate) struct FeedForward {
 }
 
 fn up_parts(blueprint: &Blueprint, scope: &str) -> Vec<Layer> {
-    let FeedForwardSpec { size, gated, bias, .. } = blueprint.feed_forward;
+    let FeedForwardSpec { size, gated, fused, bias, .. } = blueprint.feed_forward;
+    if gated && fused {
+        return vec![Layer::new(format!("{scope}.gate_up"), 2 * size, bias)];
+    }
     let names: &[&str] = if gated { &["gate", "up"] } else { &["up"] };
     names.iter().map(|name| Layer::new(format!("{scope}.{name}"), size, bias)).collect()
 }
@@ -36,7 +40,7 @@ fn down_parts(blueprint: &Blueprint, scope: &str) -> Vec<Layer> {
 }
 
 impl FeedForward {
-    pub(crate) fn slots(blueprint: &Blueprint, scope: &str) -> impl Iterator<Item = Slot> {
+    pub(crate) fn slots(blueprint: &Blueprint, scope: &str) -> impl Iterator<Item = Slot> + use<> {
         let up = Linear::slots(&up_parts(blueprint, scope), blueprint.hidden_size);
         up.chain(Linear::slots(&down_parts(blueprint, scope), blueprint.feed_forward.size))
     }
@@ -55,7 +59,6 @@ impl FeedForward {
 
     /// Some tokens: x (T, H), in [`form`](Self::form) in `narrow_x` -> out (T, H) = residual + down(activation(up(x))). `inner` is
     /// (T, up's outputs).
-    #[expect(clippy::too_many_arguments, reason = "what is read and written, each by its own name")]
     pub(crate) fn forward(
         &self,
         threads: &Threads,
@@ -97,7 +100,7 @@ impl FeedForward {
 
     /// Some tokens: `up` as it was recorded and the gradient of what this ingredient made, `d_out` (T, H) -> the gradients of `up`
     /// and of what was read, to which `residual` is added where there is one; the first columns of `up` become what activation or
-    /// gate made of it. `room` is (T, up's outputs).
+    /// gate made of it.
     #[expect(clippy::too_many_arguments, reason = "what flows back, each by its own name")]
     pub(crate) fn backward(
         &self,
@@ -106,15 +109,14 @@ impl FeedForward {
         up: MatMut,
         d_out: Mat,
         residual: Option<Mat>,
-        room: MatMut,
         mut d_up: MatMut,
         d_x: MatMut,
     ) {
         if self.gated {
             let rows = d_up.rows();
-            let mut d_inner = room.into_block(0..rows, 0..self.size);
-            linear(threads, d_out, &transposed.down, Epilogue::default(), d_inner.reborrow());
-            gate_backward(self.level, self.activation, up, d_inner.view(), d_up.reborrow());
+            let d_inner = d_up.reborrow().into_block(0..rows, 0..self.size);
+            linear(threads, d_out, &transposed.down, Epilogue::default(), d_inner);
+            gate_backward(self.level, self.activation, up, d_up.reborrow());
         } else {
             linear(threads, d_out, &transposed.down, Epilogue::default(), d_up.reborrow());
             activation_backward(self.level, self.activation, up, d_up.reborrow());

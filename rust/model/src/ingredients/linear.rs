@@ -42,7 +42,7 @@ impl Layer {
 
 impl Linear {
     /// Weight and bias of each layer.
-    pub(crate) fn slots(parts: &[Layer], inputs: usize) -> impl Iterator<Item = Slot> {
+    pub(crate) fn slots(parts: &[Layer], inputs: usize) -> impl Iterator<Item = Slot> + use<> {
         let slots: Vec<_> = parts.iter().map(|part| part.slots(inputs)).collect();
         slots.into_iter().flat_map(|(weight, bias)| std::iter::once(weight).chain(bias))
     }

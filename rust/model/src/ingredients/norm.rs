@@ -25,7 +25,7 @@ enum Shift {
 }
 
 impl LayerNorm {
-    pub(crate) fn slots(scope: &str, size: usize, biased: bool) -> impl Iterator<Item = Slot> {
+    pub(crate) fn slots(scope: &str, size: usize, biased: bool) -> impl Iterator<Item = Slot> + use<> {
         let weight = Slot::new(format!("{scope}.weight"), &[size], Init::Ones);
         let bias = biased.then(|| Slot::new(format!("{scope}.bias"), &[size], Init::Zeros));
         std::iter::once(weight).chain(bias)

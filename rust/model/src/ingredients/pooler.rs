@@ -43,9 +43,10 @@ fn parts(blueprint: &Blueprint, spec: PoolerSpec) -> Vec<Layer> {
 }
 
 impl Pooler {
-    pub(crate) fn slots(blueprint: &Blueprint, spec: PoolerSpec) -> impl Iterator<Item = Slot> {
-        let norm = spec.norm.into_iter().flat_map(|norm| LayerNorm::slots(NORM, blueprint.hidden_size, norm.bias));
-        Linear::slots(&parts(blueprint, spec), blueprint.hidden_size).chain(norm)
+    pub(crate) fn slots(blueprint: &Blueprint, spec: PoolerSpec) -> impl Iterator<Item = Slot> + use<> {
+        let size = blueprint.hidden_size;
+        let norm = spec.norm.into_iter().flat_map(move |norm| LayerNorm::slots(NORM, size, norm.bias));
+        Linear::slots(&parts(blueprint, spec), size).chain(norm)
     }
 
     pub(crate) fn load(loader: &Loader, blueprint: &Blueprint, spec: PoolerSpec) -> Result<Self> {

@@ -14,7 +14,7 @@ use crate::cancel::Cancel;
 use crate::encoder::Encoder;
 use crate::error::{ModelError, Result};
 use crate::ingredients::Linear;
-use crate::outputs::{Outputs, Want, of_sequences, pad, unpad};
+use crate::outputs::{Outputs, Want, means, means_backward, of_sequences, pad, unpad};
 use crate::weights::Weights;
 
 /// How a batch is learned from.
@@ -99,6 +99,7 @@ impl Encoder {
             head.forward(threads, self.weights.embeddings.tied(), x.mat(), room, logits.mat_mut())?;
             match (head.reads(), &batch.selected) {
                 (HeadInput::Pooled, _) => of_sequences(part, logits.mat(), out),
+                (HeadInput::Mean, _) => means(part, logits.mat(), out),
                 (HeadInput::Tokens, None) => unpad(part, logits.mat(), out),
                 (HeadInput::Tokens, Some(_)) => dense(logits.mat(), out),
             }
@@ -184,7 +185,7 @@ impl Encoder {
     fn last_backward(&self, pass: &Pass, sum: Mat, flow: &mut Flow, gradients: &mut Gradients) -> Result<()> {
         let Some(norm) = &self.weights.final_norm else { return Ok(()) };
         let (size, Flow { d_hidden, sums, .. }) = (sum.cols(), flow);
-        pass.for_each_chunk([d_hidden.reborrow()], [sums.reborrow()], |mut chunk, [mut d], [mut sums]| {
+        pass.for_each_chunk([d_hidden.reborrow()], [sums.reborrow()], |mut chunk, [d], [mut sums]| {
             let (sum, count) = (sum.rows_of(chunk.tokens.clone()), chunk.tokens.len());
             let sums = &mut sums.row_mut(0)[..2 * size];
             sums.fill(0.0);
@@ -249,6 +250,7 @@ impl Encoder {
             d_logits.resize(x.mat().rows(), head.outputs())?;
             match (head.reads(), selected) {
                 (HeadInput::Pooled, _) => rows_of_sequences(part, d, d_logits.mat_mut()),
+                (HeadInput::Mean, _) => means_backward(part, d, d_logits.mat_mut()),
                 (HeadInput::Tokens, None) => pad(part, d, d_logits.mat_mut()),
                 (HeadInput::Tokens, Some(_)) => from_dense(d, d_logits.mat_mut()),
             }
@@ -282,8 +284,7 @@ impl Encoder {
     fn check_cotangents(&self, part: &Part, selected: Option<usize>, d: Cotangents) -> Result<()> {
         let (sequences, width, size) = (part.sequences(), part.width, self.blueprint.hidden_size);
         let logits = self.weights.head.as_ref().map(|head| {
-            head.outputs()
-                * if head.reads() == HeadInput::Pooled { sequences } else { selected.unwrap_or(sequences * width) }
+            head.outputs() * if head.reads().of_sequences() { sequences } else { selected.unwrap_or(sequences * width) }
         });
         let wrong = |name: &str, given: Option<&[f32]>, expected: Option<usize>| match given {
             Some(given) if Some(given.len()) != expected => Err(ModelError::Input(format!(

@@ -54,7 +54,7 @@ pub(crate) struct Top {
 
 /// What a layer keeps for the way back.
 pub(crate) struct Saved<'a> {
-    /// (T, 3 x heads x head_dim)
+    /// (T, all heads x head_dim)
     pub(crate) qkv: MatMut<'a>,
     /// (T, heads x head_dim)
     pub(crate) context: MatMut<'a>,
@@ -129,10 +129,11 @@ impl Tape {
         const WHAT: &str = "the activations of a training step";
         let (blueprint, level, Sizes { tokens, longest, .. }) = (&encoder.blueprint, encoder.level, sizes);
         let (h, a, f) = (blueprint.hidden_size, blueprint.attention_size(), blueprint.feed_forward.up_size());
-        let layer = [3 * a, a, h, f].iter().map(|cols| floats(tokens, *cols)).sum::<usize>();
+        let qkv = blueprint.attention.qkv_size();
+        let layer = [qkv, a, h, f].iter().map(|cols| floats(tokens, *cols)).sum::<usize>();
         let layers = if checkpointing { 1 } else { blueprint.num_layers };
         let kept = (layer * layers).saturating_add(floats(tokens, h) * blueprint.num_layers);
-        let flow = [h, h, h, h, h, f, a, 3 * a].iter().map(|cols| floats(tokens, *cols)).sum::<usize>();
+        let flow = [h, h, h, h, h, f, a, qkv].iter().map(|cols| floats(tokens, *cols)).sum::<usize>();
         let flow = flow
             + if dropping { 2 * floats(tokens, h) } else { 0 }
             + 2 * floats(projected(blueprint, tokens), blueprint.embedding_size())
@@ -166,10 +167,11 @@ impl Tape {
         dropping: bool,
     ) -> Parts<'_> {
         let (h, a, f) = (blueprint.hidden_size, blueprint.attention_size(), blueprint.feed_forward.up_size());
+        let qkv = blueprint.attention.qkv_size();
         let mut kept = Cutter(&mut self.floats);
         let sums = (0..blueprint.num_layers).map(|_| kept.cut(tokens, h)).collect();
         let mut saved = || Saved {
-            qkv: kept.cut(tokens, 3 * a),
+            qkv: kept.cut(tokens, qkv),
             context: kept.cut(tokens, a),
             first_sum: kept.cut(tokens, h),
             up: kept.cut(tokens, f),
@@ -185,7 +187,7 @@ impl Tape {
             middle,
             d_up: flow.cut(tokens, f),
             d_context: flow.cut(tokens, a),
-            d_qkv: flow.cut(tokens, 3 * a),
+            d_qkv: flow.cut(tokens, qkv),
             dropped: std::array::from_fn(|_| flow.cut(if dropping { tokens } else { 0 }, h)),
             embedded: std::array::from_fn(|_| flow.cut(projected(blueprint, tokens), blueprint.embedding_size())),
             sums: flow.cut(chunks(tokens), sum_columns(blueprint)),

@@ -1,0 +1,119 @@
+"""RoFormer (Su et al. 2021, https://arxiv.org/abs/2104.09864): BERT without positions in its embeddings; queries and keys are turned by
+angles that grow with the position.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import modeling_heads as heads
+from ..config_values import check_positive
+from ..errors import ConfigError
+from ..modeling_utils import PreTrainedModel
+from .bert import (
+    ACTIVATIONS,
+    ANSWERS,
+    CLASSIFIER,
+    EMBEDDINGS,
+    LAYERS,
+    PREDICTIONS,
+    BertConfig,
+    encoder_blueprint,
+    refuse_variants,
+)
+from .roberta import FIRST_TOKEN_CLASSIFIER
+
+__all__ = [
+    "RoFormerConfig",
+    "RoFormerForMaskedLM",
+    "RoFormerForQuestionAnswering",
+    "RoFormerForSequenceClassification",
+    "RoFormerForTokenClassification",
+    "RoFormerModel",
+]
+
+
+class RoFormerConfig(BertConfig):
+    """The settings of a RoFormer model; names and defaults are those of transformers."""
+
+    model_type = "roformer"
+
+    vocab_size: int = 50000
+    embedding_size: int | None = None
+    max_position_embeddings: int = 1536
+    rotary_value: bool = False
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if self.embedding_size is None:
+            self.embedding_size = self.hidden_size
+
+    def validate(self) -> None:
+        """As EncoderConfig."""
+        super().validate()
+        if self.embedding_size is not None:
+            check_positive(self, "embedding_size")
+
+
+class RoFormerPreTrainedModel(PreTrainedModel):
+    """What all RoFormers share."""
+
+    config_class = RoFormerConfig
+    base_model_prefix = "roformer"
+    base_table = EMBEDDINGS | LAYERS | {"embeddings.projection": ("embeddings_project", ("hidden_size", "embedding_size"))}
+    # the angles' sines and cosines, which are computed
+    tied_tensors = ("encoder.embed_positions.weight",)
+    input_names = ("input_ids", "attention_mask", "token_type_ids", "inputs_embeds")
+
+    def check(self, config: Any) -> None:
+        super().check(config)
+        refuse_variants(config)
+        if config.rotary_value:
+            raise ConfigError("rotary_value=true is not supported: only queries and keys are turned")
+        if config.hidden_size // config.num_attention_heads % 2:
+            raise ConfigError(f"{config.hidden_size // config.num_attention_heads} channels of a head are no pairs")
+
+    def blueprint(self, config: Any, pooler: dict[str, Any] | None, head: dict[str, Any] | None) -> dict[str, Any]:
+        size, dim = config.embedding_size, config.hidden_size // config.num_attention_heads
+        frequencies = [10000.0 ** (-i / dim) for i in range(0, dim, 2)]
+        parts = encoder_blueprint(
+            config, pooler, head, positions=None, size=size, projection=size != config.hidden_size
+        )
+        parts["attention"]["rotary"] = [{"frequencies": frequencies, "interleaved": True}]
+        return parts | {"layers": [{"rotary": 0}] * config.num_hidden_layers}
+
+
+class RoFormerModel(heads.WithoutPooler, RoFormerPreTrainedModel):
+    """RoFormer without a head: token ids in, hidden states out, a BaseModelOutput."""
+
+
+class RoFormerForSequenceClassification(heads.SequenceClassification, RoFormerPreTrainedModel):
+    head_table = FIRST_TOKEN_CLASSIFIER
+
+    def pooler_spec(self, config: Any) -> dict[str, Any]:
+        return {"activation": ACTIVATIONS[config.hidden_act], "dropout": True}
+
+    def dropout_rates(self) -> tuple[float, float, float, float]:
+        hidden, attention, *_ = super().dropout_rates()
+        return hidden, attention, hidden, hidden
+
+
+class RoFormerForTokenClassification(heads.TokenClassification, RoFormerPreTrainedModel):
+    head_table = CLASSIFIER
+
+
+class RoFormerForQuestionAnswering(heads.QuestionAnswering, RoFormerPreTrainedModel):
+    head_table = ANSWERS
+
+
+class RoFormerForMaskedLM(heads.MaskedLM, RoFormerPreTrainedModel):
+    head_table = PREDICTIONS
+    tied_tensors = (
+        *RoFormerPreTrainedModel.tied_tensors,
+        "cls.predictions.decoder.weight",
+        "cls.predictions.decoder.bias",
+    )
+
+    def transform_spec(self, config: Any) -> dict[str, Any]:
+        norm = {"eps": config.layer_norm_eps}
+        return {"activation": ACTIVATIONS[config.hidden_act], "size": config.embedding_size, "norm": norm}
