@@ -60,9 +60,12 @@ class RoFormerPreTrainedModel(PreTrainedModel):
 
     config_class = RoFormerConfig
     base_model_prefix = "roformer"
-    base_table = EMBEDDINGS | LAYERS | {"embeddings.projection": ("embeddings_project", ("hidden_size", "embedding_size"))}
-    # the angles' sines and cosines, which are computed
-    tied_tensors = ("encoder.embed_positions.weight",)
+    base_table = EMBEDDINGS | LAYERS | {
+        "embeddings.projection": ("embeddings_project", ("hidden_size", "embedding_size")),
+        # the angles' sines and cosines; no training changes them
+        "rotary.0.weight": ("encoder.embed_positions.weight", ("max_position_embeddings",)),
+    }
+    optional_slots = ("rotary.",)
     input_names = ("input_ids", "attention_mask", "token_type_ids", "inputs_embeds")
 
     def check(self, config: Any) -> None:
@@ -75,11 +78,11 @@ class RoFormerPreTrainedModel(PreTrainedModel):
 
     def blueprint(self, config: Any, pooler: dict[str, Any] | None, head: dict[str, Any] | None) -> dict[str, Any]:
         size, dim = config.embedding_size, config.hidden_size // config.num_attention_heads
-        frequencies = [10000.0 ** (-i / dim) for i in range(0, dim, 2)]
+        sines = {"positions": config.max_position_embeddings, "pairs": dim // 2, "base": 10000.0}
         parts = encoder_blueprint(
             config, pooler, head, positions=None, size=size, projection=size != config.hidden_size
         )
-        parts["attention"]["rotary"] = [{"frequencies": frequencies, "interleaved": True}]
+        parts["attention"]["rotary"] = [{"table": sines, "interleaved": True}]
         return parts | {"layers": [{"rotary": 0}] * config.num_hidden_layers}
 
 
@@ -108,11 +111,7 @@ class RoFormerForQuestionAnswering(heads.QuestionAnswering, RoFormerPreTrainedMo
 
 class RoFormerForMaskedLM(heads.MaskedLM, RoFormerPreTrainedModel):
     head_table = PREDICTIONS
-    tied_tensors = (
-        *RoFormerPreTrainedModel.tied_tensors,
-        "cls.predictions.decoder.weight",
-        "cls.predictions.decoder.bias",
-    )
+    tied_tensors = ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
 
     def transform_spec(self, config: Any) -> dict[str, Any]:
         norm = {"eps": config.layer_norm_eps}

@@ -275,7 +275,7 @@ impl Limits {
             words: e.vocab_size,
             types: e.token_types.unwrap_or(1),
             tasks: e.task_types.unwrap_or(0),
-            positions: e.positions.unwrap_or(u32::MAX as usize),
+            positions: e.positions.or(blueprint.attention.rotary_positions()).unwrap_or(u32::MAX as usize),
             padding: e.padding_position.map(i64::from),
         }
     }

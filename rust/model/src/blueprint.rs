@@ -80,13 +80,26 @@ pub struct AttentionSpec {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RotarySpec {
-    /// Of each pair of channels: its angle at position 1.
+    /// Of each pair of channels: its angle at position 1. Empty where there is a table.
+    #[serde(default)]
     pub frequencies: Vec<f64>,
     #[serde(default)]
     pub interleaved: bool,
     /// Whether an angle is rounded to f32, as torch does it: far from the beginning of a text that is not nothing.
     #[serde(default)]
     pub rounded: bool,
+    /// Where sines and cosines are read from a table of a checkpoint's: for how many positions. Where there is none it holds
+    /// base^(-i / P) for the frequencies.
+    #[serde(default)]
+    pub table: Option<SinesSpec>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SinesSpec {
+    pub positions: usize,
+    pub pairs: usize,
+    pub base: f64,
 }
 
 /// A learned bias for each distance of a key, in buckets that grow with it, and each head (Raffel et al. 2020, arXiv 1910.10683);
@@ -271,7 +284,18 @@ impl EmbeddingNormSpec {
     }
 }
 
+impl RotarySpec {
+    pub(crate) fn pairs(&self) -> usize {
+        self.table.map_or(self.frequencies.len(), |table| table.pairs)
+    }
+}
+
 impl AttentionSpec {
+    /// The number of positions that the rotations have tables for.
+    pub(crate) fn rotary_positions(&self) -> Option<usize> {
+        self.rotary.iter().filter_map(|rotary| Some(rotary.table?.positions)).min()
+    }
+
     pub(crate) fn key_heads(&self) -> usize {
         self.key_heads.unwrap_or(self.heads)
     }
@@ -338,6 +362,7 @@ impl Blueprint {
             ("embeddings.task_types", e.task_types),
             ("attention.heads", Some(self.attention.heads)),
             ("attention.head_dim", Some(self.attention.head_dim)),
+            ("attention.rotary.table.positions", self.attention.rotary_positions()),
             ("attention.relative.buckets", self.attention.relative.map(|relative| relative.buckets)),
             ("feed_forward.size", Some(self.feed_forward.size)),
             ("head.outputs", self.head.map(|head| head.outputs)),
@@ -380,7 +405,7 @@ impl Blueprint {
                 "attention.heads = {heads} is no multiple of attention.key_heads = {key_heads}"
             )));
         }
-        if self.attention.rotary.iter().any(|rotary| 2 * rotary.frequencies.len() > dim) {
+        if self.attention.rotary.iter().any(|rotary| 2 * rotary.pairs() > dim) {
             return Err(refused(format!("a rotation turns more than the {dim} channels of a head")));
         }
         Ok(())
@@ -416,7 +441,7 @@ impl Blueprint {
         let mut shapes = format!(
             "hidden_size {}, num_layers {}, vocab_size {vocab_size}, positions {positions:?}, token_types {token_types:?}, \
              task_types {task_types:?}, embeddings {size:?} norm {:?} projection {projection}, attention {:?} bias {} {} \
-             relative {:?}, feed_forward {} gated {} bias {}, norm {:?} {:?} bias {}",
+             relative {:?} rotary {:?}, feed_forward {} gated {} bias {}, norm {:?} {:?} bias {}",
             self.hidden_size,
             self.num_layers,
             norm.map(|norm| norm.bias),
@@ -424,6 +449,7 @@ impl Blueprint {
             attention.bias,
             attention.output_bias,
             attention.relative.map(|relative| (relative.buckets, attention.heads)),
+            attention.rotary_positions(),
             feed_forward.size,
             feed_forward.gated,
             feed_forward.bias,

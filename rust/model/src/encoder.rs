@@ -214,7 +214,7 @@ impl Encoder {
     ) -> Result<()> {
         check()?;
         ws.resize(self.level, threads, &self.blueprint, [part.tokens(), part.longest()])?;
-        rotation::fill(&self.blueprint.attention.rotary, part.positions, &mut ws.angles)?;
+        rotation::fill(&self.weights.rotations, part.positions, &mut ws.angles)?;
         ws.distances = self.weights.relative.as_ref().map(|relative| relative.distances(part.longest()));
         let layers = self.layers();
         self.each_chunk(threads, ws, |team, tokens, _, mut hidden, qkv, room, angles| {
@@ -259,7 +259,7 @@ impl Encoder {
     /// What a layer's attention goes by, with the angles of all tokens.
     pub(crate) fn around<'a>(&self, layer: usize, angles: &'a [Rows], bias: Option<&'a Distances>) -> Around<'a> {
         let LayerSpec { window, rotary, .. } = self.blueprint.layer(layer);
-        let angles = rotary.map(|r| (angles[r].mat(), self.blueprint.attention.rotary[r].interleaved));
+        let angles = rotary.map(|r| (angles[r].mat(), self.weights.rotations[r].interleaved()));
         Around { angles, window, bias }
     }
 

@@ -9,6 +9,20 @@ pub(crate) enum Init {
     Ones,
     /// N(0, initializer_range^2).
     Normal,
+    /// Rows of so many numbers, one for each position p: the sines of p base^(-2 i / width), then the cosines.
+    Sines {
+        base: f64,
+        width: usize,
+    },
+}
+
+/// Elements `first..` of [`Init::Sines`].
+pub(crate) fn sines(base: f64, width: usize, first: usize, out: &mut [f32]) {
+    for (n, x) in (first..).zip(out) {
+        let (position, column, half) = (n / width, n % width, width / 2);
+        let angle = position as f64 / base.powf(2.0 * (column % half) as f64 / width as f64);
+        *x = if column < half { angle.sin() } else { angle.cos() } as f32;
+    }
 }
 
 pub(crate) struct Generator {

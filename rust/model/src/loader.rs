@@ -10,7 +10,7 @@ use ferroformer_kernels::{Arena, Element, Level, PackedLinear, Precision, Stored
 
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
-use crate::init::{Generator, Init};
+use crate::init::{Generator, Init, sines};
 use crate::memory;
 use crate::packed_file::PackedFile;
 
@@ -20,11 +20,13 @@ pub struct Slot {
     pub name: String,
     pub shape: Vec<usize>,
     pub(crate) init: Init,
+    /// Whether training changes it.
+    pub(crate) trained: bool,
 }
 
 impl Slot {
     pub(crate) fn new(name: String, shape: &[usize], init: Init) -> Self {
-        Slot { name, shape: shape.to_vec(), init }
+        Slot { name, shape: shape.to_vec(), init, trained: true }
     }
 }
 
@@ -145,6 +147,7 @@ fn fill(source: &Source, slot: &Slot, first: usize, out: &mut [f32]) -> Result<(
     match slot.init {
         Init::Zeros => out.fill(0.0),
         Init::Ones => out.fill(1.0),
+        Init::Sines { base, width } => sines(base, width, first, out),
         Init::Normal => Generator::new(source.seed, &slot.name).normal(first, source.initializer_range, out),
     }
     Ok(())

@@ -9,9 +9,11 @@ use crate::export::{Export, ValuesMut};
 use crate::ingredients::{Embeddings, Head, LayerNorm, Pooler, RelativeBias};
 use crate::loader::{Loader, Slot};
 use crate::packed_file::Piece;
+use crate::rotation::Rotation;
 
 pub(crate) struct Weights {
     pub(crate) embeddings: Embeddings,
+    pub(crate) rotations: Vec<Rotation>,
     pub(crate) relative: Option<RelativeBias>,
     /// One for each of the layers that have weights of their own.
     pub(crate) blocks: Vec<Block>,
@@ -39,6 +41,7 @@ impl Weights {
     /// Every slot with its shape, in the order of a checkpoint.
     pub(crate) fn slots(blueprint: &Blueprint) -> Vec<Slot> {
         let mut slots = Embeddings::slots(blueprint);
+        slots.extend(Rotation::slots(blueprint));
         slots.extend(blueprint.attention.relative.map(|spec| RelativeBias::slot(blueprint, spec)));
         let own = blueprint.own_layers().enumerate();
         slots.extend(own.flat_map(|(block, layer)| Block::slots(blueprint, block, layer)));
@@ -53,11 +56,14 @@ impl Weights {
     pub(crate) fn load(loader: &Loader, blueprint: &Blueprint) -> Result<Self> {
         let (size, norm) = (blueprint.hidden_size, blueprint.norm);
         let own = blueprint.own_layers().enumerate();
+        let rotary = blueprint.attention.rotary.iter().enumerate();
+        let rotations = rotary.map(|(number, spec)| Rotation::load(loader, spec, number));
         let relative = |spec| RelativeBias::load(loader, blueprint, spec);
         let final_norm = || LayerNorm::load(loader, FINAL_NORM.to_owned(), size, norm.norm(), norm.biased());
         Ok(Self {
             blocks: own.map(|(block, layer)| Block::load(loader, blueprint, block, layer)).collect::<Result<_>>()?,
             embeddings: Embeddings::load(loader, blueprint)?,
+            rotations: rotations.collect::<Result<_>>()?,
             relative: blueprint.attention.relative.map(relative).transpose()?,
             final_norm: blueprint.pre_norm().then(final_norm).transpose()?,
             pooler: blueprint.pooler.map(|spec| Pooler::load(loader, blueprint, spec)).transpose()?,
@@ -68,6 +74,7 @@ impl Weights {
     /// The weights as they lie in memory.
     pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {
         let mut pieces = self.embeddings.pieces();
+        pieces.extend(self.rotations.iter().filter_map(Rotation::piece));
         pieces.extend(self.relative.iter().map(RelativeBias::piece));
         pieces.extend(self.blocks.iter().flat_map(Block::pieces));
         pieces.extend(self.final_norm.iter().flat_map(LayerNorm::pieces));
@@ -79,6 +86,7 @@ impl Weights {
     /// The same in f32, to be changed.
     pub(crate) fn floats_mut(&mut self) -> Vec<&mut [f32]> {
         let mut floats = self.embeddings.floats_mut();
+        floats.extend(self.rotations.iter_mut().filter_map(Rotation::floats_mut));
         floats.extend(self.relative.iter_mut().map(RelativeBias::floats_mut));
         floats.extend(self.blocks.iter_mut().flat_map(Block::floats_mut));
         floats.extend(self.final_norm.iter_mut().flat_map(LayerNorm::floats_mut));
@@ -90,6 +98,7 @@ impl Weights {
     /// Of each piece in f32, whose it is.
     pub(crate) fn places(&self) -> Vec<Vec<Place>> {
         let mut places = self.embeddings.places();
+        places.extend(self.rotations.iter().filter_map(Rotation::place));
         places.extend(self.relative.iter().map(RelativeBias::place));
         places.extend(self.blocks.iter().flat_map(Block::places));
         places.extend(self.final_norm.iter().flat_map(LayerNorm::places));
@@ -99,7 +108,8 @@ impl Weights {
     }
 
     pub(crate) fn exports(&self) -> impl Iterator<Item = Export<'_>> {
-        let relative = self.relative.iter().map(RelativeBias::export);
+        let rotations = self.rotations.iter().filter_map(Rotation::export);
+        let relative = rotations.chain(self.relative.iter().map(RelativeBias::export));
         let blocks = self.blocks.iter().flat_map(Block::exports);
         let final_norm = self.final_norm.iter().flat_map(LayerNorm::exports);
         let pooler = self.pooler.iter().flat_map(Pooler::exports);
@@ -115,8 +125,9 @@ impl Weights {
 
     /// A slot to be written as a whole.
     pub(crate) fn slot_mut(&mut self, slot: &str) -> Result<ValuesMut<'_>> {
-        let Self { embeddings, relative, blocks, final_norm, pooler, head } = self;
-        let found = embeddings.slot_mut(slot).or_else(|| relative.as_mut()?.slot_mut(slot));
+        let Self { embeddings, rotations, relative, blocks, final_norm, pooler, head } = self;
+        let found = embeddings.slot_mut(slot).or_else(|| rotations.iter_mut().find_map(|r| r.slot_mut(slot)));
+        let found = found.or_else(|| relative.as_mut()?.slot_mut(slot));
         let found = found.or_else(|| final_norm.as_mut()?.slot_mut(slot));
         let found = found.or_else(|| blocks.iter_mut().find_map(|block| block.slot_mut(slot)));
         let found = found.or_else(|| pooler.as_mut()?.slot_mut(slot));

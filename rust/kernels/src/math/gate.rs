@@ -44,7 +44,10 @@ impl Kernel for Gate<'_> {
 /// # Panics
 /// If the shapes disagree.
 pub fn gate_backward(level: Level, activation: Activation, rows: MatMut, d: MatMut) {
-    assert!((rows.rows(), rows.cols()) == (d.rows(), d.cols()) && d.cols().is_multiple_of(2), "gate_backward: rows and d");
+    assert!(
+        (rows.rows(), rows.cols()) == (d.rows(), d.cols()) && d.cols().is_multiple_of(2),
+        "gate_backward: rows and d"
+    );
     dispatch_floats(level, Backward { activation, rows, d });
 }
 

@@ -171,7 +171,7 @@ impl SelfAttention {
         let (dk, dv) = rest.split_cols(places[1].len());
         let qkv = places.map(|cols| qkv.block(0..tokens, cols));
         let heads = self.of(pass.step.part, around, dropout);
-        let gradients = AttentionGradients { qkv: [dq, dk, dv], bias: d_bias };
+        let gradients = AttentionGradients { qkv: [dq, dk, dv], bias: d_bias, positions: [None, None] };
         attention_backward(self.level, pass.threads, qkv, heads, d_context, scratch, gradients);
         self.turn(around, true, d_qkv);
     }

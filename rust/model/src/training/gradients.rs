@@ -42,9 +42,11 @@ impl Layout {
     /// `frozen` names slots of the model that are not trained.
     pub(crate) fn new(encoder: &Encoder, frozen: HashSet<String>) -> Result<Self> {
         let all = Weights::slots(&encoder.blueprint);
+        let mut frozen = frozen;
         if let Some(unknown) = frozen.iter().find(|name| all.iter().all(|slot| slot.name != **name)) {
             return Err(ModelError::Input(format!("the model has no slot {unknown:?}")));
         }
+        frozen.extend(all.iter().filter(|slot| !slot.trained).map(|slot| slot.name.clone()));
         let slots: Vec<String> = all.into_iter().map(|slot| slot.name).filter(|name| !frozen.contains(name)).collect();
         let numbers: HashMap<&String, usize> = slots.iter().zip(0..).collect();
         let mut runs = vec![];

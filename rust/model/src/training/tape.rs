@@ -208,7 +208,7 @@ impl Tape {
 
     /// What attention goes by, from the positions of all tokens.
     pub(crate) fn look_around(&mut self, encoder: &Encoder, part: &Part) -> Result<()> {
-        rotation::fill(&encoder.blueprint.attention.rotary, part.positions, &mut self.angles)?;
+        rotation::fill(&encoder.weights.rotations, part.positions, &mut self.angles)?;
         self.distances = encoder.weights.relative.as_ref().map(|relative| relative.distances(part.longest()));
         self.d_bias = self.distances.as_ref().map(|distances| vec![0.0; distances.len()]);
         Ok(())
