@@ -80,7 +80,7 @@ def without_gradient(task):
         "QuestionAnswering": ("layer.1.output.LayerNorm.bias", "qa_outputs.bias"),
         "MultipleChoice": ("classifier.bias",),
     }
-    return ("attention.self.key.bias", *own.get(task, ()))
+    return ("attention.self.key.bias", "attention.k_lin.bias", "attention.attn.k.bias", *own.get(task, ()))
 
 
 def learn(model, batch, **options):

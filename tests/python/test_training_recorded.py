@@ -3,29 +3,24 @@
 import numpy as np
 import pytest
 
-import ferroformer
 from ferroformer import training
 
-from .conftest import DATA, read_safetensors
+from . import recorded as models
 from .small_models import without_gradient
 
 pytestmark = pytest.mark.numbers
 
-TASKS = ["MaskedLM", "QuestionAnswering", "SequenceClassification", "TokenClassification"]
+NAMES = [name for name in models.NAMES if models.cases(name, "train")]
 LR = 0.01
 
 
 class Recorded:
     """A model, the batch of its three steps, and what became of them."""
 
-    def __init__(self, task):
-        directory = DATA / "models" / f"bert-{task}"
-        tensors = read_safetensors(directory / "cases.safetensors")
-        self.model = getattr(ferroformer, f"BertFor{task}").from_pretrained(directory)
-        self.rounding = without_gradient(task)
-        for kind, start in (("batch", "in"), ("out", "out"), ("gradients", "grad"), ("after", "after")):
-            start = f"train/{start}/"
-            setattr(self, kind, {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)})
+    def __init__(self, name):
+        self.model = models.load(name)
+        self.rounding = without_gradient(models.task(name))
+        self.batch, self.out, self.gradients, self.after = models.arrays(name, "train", "in", "out", "grad", "after")
 
     def steps(self, first=None):
         """Three steps; `first` stands in for the first gradients. Yields the loss, the norm, the gradients as clipped."""
@@ -42,7 +37,7 @@ class Recorded:
         return [name for name in self.after if not name.endswith(self.rounding)]
 
 
-@pytest.fixture(params=TASKS)
+@pytest.fixture(params=NAMES)
 def recorded(request):
     return Recorded(request.param)
 
@@ -76,9 +71,12 @@ def test_three_steps(recorded):
 
 
 def test_three_steps_from_the_recorded_gradients(recorded):
-    """With the first step beyond doubt, so is the rest."""
+    """With the first step beyond doubt, so is the rest: within 5e-6, and LR / 1000 where a gradient is less than a thousandth of its
+    tensor's largest, whose rounding is then a thousandth of itself, and so of Adam's next step."""
     losses = [loss for loss, _, _ in recorded.steps(recorded.gradients)]
     assert losses == pytest.approx(recorded.out["losses"], abs=2e-6)
     after = recorded.model.state_dict()
     for name in recorded.compared():
-        assert np.abs(after[name] - recorded.after[name]).max() <= 5e-6, name
+        gradient = np.abs(recorded.gradients[name])
+        small = (gradient < 1e-3 * gradient.max()) & (recorded.model.config.model_type != "bert")
+        assert (np.abs(after[name] - recorded.after[name]) <= np.where(small, LR / 1000, 5e-6)).all(), name
