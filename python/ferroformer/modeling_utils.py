@@ -61,6 +61,8 @@ class PreTrainedModel:
     input_names: ClassVar[tuple[str, ...]] = INPUT_NAMES
     # slots that a checkpoint may lack begin with one of these: they are then initialized newly, with a warning
     optional_slots: ClassVar[tuple[str, ...]] = ()
+    # and those of the model inside, under any head
+    base_optional_slots: ClassVar[tuple[str, ...]] = ()
     # names of tensors that checkpoints may hold and that are others of the model once more
     tied_tensors: ClassVar[tuple[str, ...]] = ()
     main_input_name: ClassVar[str] = "input_ids"
@@ -95,7 +97,8 @@ class PreTrainedModel:
                 self.base_model_prefix,
                 _weights.ignore_mismatched_sizes,
                 config,
-                self.optional_slots,
+                self.optional_slots + self.base_optional_slots,
+                self.tensor_names,
                 self.tied_tensors,
             )
         # the compiled model

@@ -39,8 +39,8 @@ def rotation(parameters: dict[str, Any], head_dim: int) -> dict[str, Any]:
 
 def _llama3(frequency: float, parameters: dict[str, Any]) -> float:
     """Slow rotations are slowed further, fast ones not, with a ramp between (Llama 3.1)."""
-    low, high = parameters["low_freq_factor"], parameters["high_freq_factor"]
-    context, factor = parameters["original_max_position_embeddings"], parameters["factor"]
+    low, high = float(parameters["low_freq_factor"]), float(parameters["high_freq_factor"])
+    context, factor = int(parameters["original_max_position_embeddings"]), float(parameters["factor"])
     turns = context * frequency / (2 * math.pi)
     if turns < low:
         return frequency / factor

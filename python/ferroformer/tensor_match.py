@@ -65,10 +65,11 @@ def match_tensors(
     ignore_mismatched_sizes: bool,
     config: Any,
     optional: tuple[str, ...],
+    saved: dict[str, str],
     ignored: tuple[str, ...] = (),
 ) -> TensorMatch:
-    """Find each slot's tensor. WeightMismatchError if one has another shape, is not of floats, or is missing and does not
-    belong to the `optional` parts of the model."""
+    """Find each slot's tensor; `saved` has the slots' names as the model writes them. WeightMismatchError if one has another
+    shape, is not of floats, or is missing and does not belong to the `optional` parts of the model."""
     stored = _stored_names(checkpoint.names(), prefix)
     match = TensorMatch()
     needed = []
@@ -76,8 +77,8 @@ def match_tensors(
         name = checkpoint_name(slot, table)
         source = stored.pop(name, None)
         if source is None:
-            match.missing.append(name)
-            needed += [name] if not slot.startswith(optional) else []
+            match.missing.append(saved[slot])
+            needed += [saved[slot]] if not slot.startswith(optional) else []
         elif (found := tuple(checkpoint.shape(source))) != shape:
             match.mismatched.append((name, found, shape))
         else:

@@ -65,7 +65,7 @@ class RoFormerPreTrainedModel(PreTrainedModel):
         # the angles' sines and cosines; no training changes them
         "rotary.0.weight": ("encoder.embed_positions.weight", ("max_position_embeddings",)),
     }
-    optional_slots = ("rotary.",)
+    base_optional_slots = ("rotary.",)
     input_names = ("input_ids", "attention_mask", "token_type_ids", "inputs_embeds")
 
     def check(self, config: Any) -> None:

@@ -1,0 +1,146 @@
+"""Fine-tuning of architectures of different kinds: it learns, with the same bits on any number of threads, less memory or frozen parts."""
+
+from fnmatch import fnmatchcase
+
+import numpy as np
+import pytest
+
+import ferroformer
+from ferroformer import training
+from ferroformer.models.auto import MODELS, load_class
+
+from . import recorded
+from .small_models import bits, learn
+
+pytestmark = pytest.mark.numbers
+
+ROWS = np.array([13, 1, 7, 22, 2, 40, 19, 5] * 2)
+# architecture -> patterns of what is frozen, one after the other
+FROZEN = {
+    # its two layers share their weights
+    "albert": [("*albert_layers.0.*",), ("*.attention.key.*", "*.ffn.*"), ("*embedding*",)],
+    "bert": [("*layer.0.*", "*embeddings.*")],
+    "distilbert": [("*layer.0.*", "*embeddings.*")],
+    "electra": [("*embeddings_project.*",)],
+    "ernie": [("*task_type*", "*layer.1.*")],
+    "eurobert": [("*layers.0.*", "*embed_tokens*"), ("*q_proj*", "*mlp.up_proj*", "*norm*")],
+    "modernbert": [("*layers.0.*", "*layers.2.*", "*tok_embeddings*"), ("*Wqkv*", "*norm*"), ("head.*",)],
+    "mpnet": [("*relative_attention_bias*",), ("*layer.0.*",)],
+    "nomic_bert": [("*layers.0.*", "*emb_ln*"), ("*fc12*", "*Wqkv*")],
+    "roberta": [("*position_embeddings*", "classifier.dense.*")],
+    "roformer": [("*layer.0.*",), ("*embed_positions*", "*self.query.*")],
+}
+# classes that learn, and settings under which something is dropped
+LEARNERS = [(name, "SequenceClassification") for name in FROZEN] + [
+    ("modernbert", "TokenClassification"),
+    ("modernbert", "MaskedLM"),
+    ("modernbert", "MultipleChoice"),
+    ("nomic_bert", "MaskedLM"),
+    ("albert", "QuestionAnswering"),
+    ("albert", "MaskedLM"),
+    ("electra", "PreTraining"),
+    ("electra", "MaskedLM"),
+    ("eurobert", "MaskedLM"),
+    ("eurobert", "TokenClassification"),
+    ("mpnet", "MultipleChoice"),
+    ("mpnet", "QuestionAnswering"),
+    ("roformer", "MaskedLM"),
+    ("distilbert", "QuestionAnswering"),
+]
+DROPOUT = {
+    "hidden_dropout_prob": 0.2,
+    "attention_probs_dropout_prob": 0.2,
+    "classifier_dropout": 0.2,
+    "classifier_dropout_prob": 0.2,
+    "dropout": 0.2,
+}
+
+
+def fresh(name, task, **settings):
+    """Small random weights of the recorded model's sizes."""
+    entry = MODELS[name]
+    config = load_class(entry.config).from_pretrained(recorded.MODELS_DIR / name, **settings)
+    if task == "SequenceClassification":
+        config.num_labels = 3
+    model = load_class(entry.heads[task])(config, seed=1)
+    dice = np.random.default_rng(0)
+    model.load_state_dict({key: w + 0.1 * dice.normal(size=w.shape) for key, w in model.state_dict().items()})
+    return model
+
+
+def batch(model, task):
+    dice = np.random.default_rng(0)
+    rows, width = len(ROWS), ROWS.max()
+    mask = (np.arange(width) < ROWS[:, None]).astype(np.int64)
+    words = dice.integers(2, model.config.vocab_size, mask.shape)
+    inputs = {"input_ids": words, "attention_mask": mask}
+    if task == "MultipleChoice":
+        inputs = {name: array.reshape(rows // 4, 4, width) for name, array in inputs.items()}
+        return inputs | {"labels": dice.integers(0, 4, rows // 4)}
+    if task == "QuestionAnswering":
+        return inputs | {name: dice.integers(0, ROWS) for name in ("start_positions", "end_positions")}
+    counted = (mask == 1) & (dice.random(mask.shape) < 0.5)
+    labels = {
+        "SequenceClassification": lambda: dice.integers(0, 3, rows),
+        "TokenClassification": lambda: np.where(counted, dice.integers(0, 2, mask.shape), -100),
+        "MaskedLM": lambda: np.where(counted, words, -100),
+        "PreTraining": lambda: dice.integers(0, 2, mask.shape),
+    }
+    return inputs | {"labels": labels[task]()}
+
+
+@pytest.mark.parametrize("name, task", LEARNERS)
+def test_a_batch_is_learned(name, task):
+    """Nearly by heart, as only gradients that are right do; a task with labels at random cannot be learned otherwise."""
+    model = fresh(name, task)
+    rows = batch(model, task)
+    optimizer = training.AdamW(model, lr=1e-2, weight_decay=0.01, no_decay=[])
+    fixed = {key: w for key, w in model.state_dict().items() if "embed_positions" in key}
+    losses = []
+    for _ in range(50):
+        outputs, gradients = training.value_and_grad(model, **rows)
+        gradients.clip(1.0)
+        optimizer.step(gradients)
+        losses.append(float(outputs.loss))
+    assert losses[-1] < 0.25 * losses[0], losses[::5]
+    after = model.state_dict()
+    assert all(np.array_equal(w, after[key]) for key, w in fixed.items()), "angles are no parameters"
+
+
+@pytest.mark.parametrize("name, task", LEARNERS)
+def test_gradients_have_the_same_bits(name, task):
+    """On any number of threads, and with gradient checkpointing; with something dropped where that can be."""
+    settings = {key: value for key, value in DROPOUT.items() if hasattr(fresh(name, task).config, key)}
+    model = fresh(name, task, **settings)
+    rows, threads, found = batch(model, task), ferroformer.get_num_threads(), []
+    try:
+        for number in (1, 2):
+            ferroformer.set_num_threads(number)
+            for saving in (False, True):
+                loss, gradients = learn(model, rows, dropout_seed=3, gradient_checkpointing=saving)
+                found.append((float(loss), bits(gradients)))
+    finally:
+        ferroformer.set_num_threads(threads)
+    assert all(other == found[0] for other in found[1:])
+    # a masked language model's head drops nothing of its own
+    dropping = settings.keys() - ({"classifier_dropout"} if task == "MaskedLM" else set())
+    assert (found[0][0] != float(model(**rows).loss)) == bool(dropping)
+
+
+@pytest.mark.parametrize(
+    "name, patterns", [(name, patterns) for name, several in FROZEN.items() for patterns in several]
+)
+def test_what_is_frozen_stays_and_the_rest_learns_as_before(name, patterns):
+    model = fresh(name, "SequenceClassification")
+    rows = batch(model, "SequenceClassification")
+    loss, expected = learn(model, rows)
+    before = model.state_dict()
+    model.freeze(*patterns)
+    frozen = {key for key in before if any(fnmatchcase(key, pattern) for pattern in patterns)}
+    again, gradients = learn(model, rows)
+    assert loss == again and frozen
+    assert gradients.keys() == expected.keys() - frozen
+    assert bits(gradients) == {key: data for key, data in bits(expected).items() if key not in frozen}
+    training.AdamW(model, lr=0.01, weight_decay=0.1, no_decay=[]).step(gradients)
+    unmoved = {key for key, array in model.state_dict().items() if np.array_equal(array, before[key])}
+    assert frozen <= unmoved and all("embed_positions" in key for key in unmoved - frozen)
