@@ -65,6 +65,13 @@ def check_probability(config: Any, *keys: str) -> None:
             raise ConfigError(f"{key}={value}: a number in [0, 1) is needed")
 
 
+def check_not_negative(config: Any, *keys: str) -> None:
+    """ConfigError unless every key holds a finite number >= 0."""
+    for key in keys:
+        if not 0 <= getattr(config, key) < float("inf"):
+            raise ConfigError(f"{key}={getattr(config, key)}: a finite number >= 0 is needed")
+
+
 def check_choice(key: str, value: Any, allowed: Any) -> None:
     """ConfigError, with the closest match, unless `value` is one of `allowed`."""
     if value in allowed:

@@ -9,9 +9,15 @@ from .errors import ConfigError
 
 __all__ = ["rotation", "rope_parameters"]
 
+# A bound that keeps a damaged config.json from asking for a billion angles; published models have heads of up to 512 channels.
+MAX_HEAD_DIM = 65536
+
 
 def rope_parameters(given: dict[str, Any] | None, scaling: dict[str, Any] | None, theta: float) -> dict[str, Any]:
     """In today's form: what `given` says, or the older `rope_scaling` and `rope_theta`."""
+    for key, value in (("rope_parameters", given), ("rope_scaling", scaling)):
+        if not isinstance(value, (dict, type(None))):
+            raise ConfigError(f"{key}={value!r:.200}: expected a dict or None, got {type(value).__name__}")
     found = {"rope_type": "default", "rope_theta": theta} | (scaling or {}) | (given or {})
     if "type" in found:  # the name of rope_type until 2024
         found["rope_type"] = found.pop("type")
@@ -21,15 +27,18 @@ def rope_parameters(given: dict[str, Any] | None, scaling: dict[str, Any] | None
 def rotation(parameters: dict[str, Any], head_dim: int) -> dict[str, Any]:
     """The rotation in the compiled core's words: for each pair of channels its angle at position 1, in float32 as torch has it.
 
-    Raises ConfigError for kinds other than "default", "linear" and "llama3".
+    Raises ConfigError for kinds other than "default", "linear" and "llama3", and for numbers that are missing or no numbers.
     """
-    kind, theta = parameters["rope_type"], parameters["rope_theta"]
-    if not (isinstance(theta, (int, float)) and 0 < theta < math.inf):
-        raise ConfigError(f"rope_theta={theta!r:.200}: a number > 0 is needed")
-    turned = int(head_dim * parameters.get("partial_rotary_factor", 1.0))
-    frequencies = [_float32(1 / _float32(theta ** _float32(i / turned))) for i in range(0, turned, 2)]
+    if not 2 <= head_dim <= MAX_HEAD_DIM or head_dim % 2:
+        raise ConfigError(f"a head of {head_dim} channels cannot be turned: an even number up to {MAX_HEAD_DIM} is needed")
+    if parameters.get("partial_rotary_factor", 1.0) != 1.0:
+        found = parameters["partial_rotary_factor"]
+        raise ConfigError(f"partial_rotary_factor={found!r:.200} is not supported: all channels of a head are turned")
+    kind, theta = parameters["rope_type"], _positive(parameters, "rope_theta")
+    frequencies = [_float32(1 / _float32(theta ** _float32(i / head_dim))) for i in range(0, head_dim, 2)]
     if kind == "linear":
-        frequencies = [_float32(frequency / parameters["factor"]) for frequency in frequencies]
+        factor = _positive(parameters, "factor")
+        frequencies = [_float32(frequency / factor) for frequency in frequencies]
     elif kind == "llama3":
         frequencies = [_float32(_llama3(frequency, parameters)) for frequency in frequencies]
     elif kind != "default":
@@ -39,15 +48,24 @@ def rotation(parameters: dict[str, Any], head_dim: int) -> dict[str, Any]:
 
 def _llama3(frequency: float, parameters: dict[str, Any]) -> float:
     """Slow rotations are slowed further, fast ones not, with a ramp between (Llama 3.1)."""
-    low, high = float(parameters["low_freq_factor"]), float(parameters["high_freq_factor"])
-    context, factor = int(parameters["original_max_position_embeddings"]), float(parameters["factor"])
+    low, high = _positive(parameters, "low_freq_factor"), _positive(parameters, "high_freq_factor")
+    context, factor = _positive(parameters, "original_max_position_embeddings"), _positive(parameters, "factor")
     turns = context * frequency / (2 * math.pi)
     if turns < low:
         return frequency / factor
     if turns > high:
         return frequency
+    if low == high:
+        raise ConfigError(f"low_freq_factor and high_freq_factor are both {low}: they must differ")
     share = (turns - low) / (high - low)
     return (1 - share) * frequency / factor + share * frequency
+
+
+def _positive(parameters: dict[str, Any], key: str) -> float:
+    value = parameters.get(key)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise ConfigError(f"rope_parameters: {key}={value!r:.200}: a finite number > 0 is needed")
+    return float(value)
 
 
 def _float32(x: float) -> float:

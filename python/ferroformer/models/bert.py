@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import modeling_heads as heads
-from ..config_values import check_choice, check_positive, check_probability
+from ..config_values import check_choice, check_not_negative, check_positive, check_probability
 from ..configuration_utils import PreTrainedConfig
 from ..errors import ConfigError
 from ..modeling_utils import PreTrainedModel
@@ -79,9 +79,7 @@ class EncoderConfig(PreTrainedConfig):
             )
         if self.num_hidden_layers > MAX_LAYERS:
             raise ConfigError(f"num_hidden_layers={self.num_hidden_layers}: at most {MAX_LAYERS} are supported")
-        for key in ("layer_norm_eps", "initializer_range"):
-            if not 0 <= getattr(self, key) < float("inf"):
-                raise ConfigError(f"{key}={getattr(self, key)}: a finite number >= 0 is needed")
+        check_not_negative(self, "layer_norm_eps", "initializer_range")
 
 
 class BertConfig(EncoderConfig):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import modeling_heads as heads
-from ..config_values import check_choice, check_positive, check_probability
+from ..config_values import check_choice, check_not_negative, check_positive, check_probability
 from ..configuration_utils import PreTrainedConfig
 from ..errors import ConfigError
 from ..modeling_utils import PreTrainedModel
@@ -52,6 +52,7 @@ class DistilBertConfig(PreTrainedConfig):
         super().validate()
         check_positive(self, "vocab_size", "max_position_embeddings", "n_layers", "n_heads", "dim", "hidden_dim")
         check_probability(self, "dropout", "attention_dropout", "qa_dropout", "seq_classif_dropout")
+        check_not_negative(self, "initializer_range")
         check_choice("activation", self.activation, ACTIVATIONS)
         if self.dim % self.n_heads:
             raise ConfigError(f"dim={self.dim} is not a multiple of n_heads={self.n_heads}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import modeling_heads as heads
-from ..config_values import check_choice, check_positive, check_probability
+from ..config_values import check_choice, check_not_negative, check_positive, check_probability
 from ..configuration_utils import PreTrainedConfig
 from ..errors import ConfigError
 from ..modeling_utils import PreTrainedModel
@@ -68,6 +68,7 @@ class EuroBertConfig(PreTrainedConfig):
         super().validate()
         check_positive(self, "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
         check_probability(self, "attention_dropout")
+        check_not_negative(self, "rms_norm_eps", "initializer_range")
         check_choice("hidden_act", self.hidden_act, ACTIVATIONS)
         check_choice("classifier_pooling", self.classifier_pooling, ("bos", "late", "mean"))
         if self.hidden_size % self.num_attention_heads:
@@ -77,6 +78,9 @@ class EuroBertConfig(PreTrainedConfig):
             )
         if self.num_hidden_layers > MAX_LAYERS:
             raise ConfigError(f"num_hidden_layers={self.num_hidden_layers}: at most {MAX_LAYERS} are supported")
+        groups = self.num_key_value_heads
+        if groups is not None and (groups < 1 or self.num_attention_heads % groups):
+            raise ConfigError(f"num_key_value_heads={groups} is no divisor of num_attention_heads={self.num_attention_heads}")
 
 
 TENSORS: TensorTable = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import modeling_heads as heads
-from ..config_values import check_choice, check_positive, check_probability
+from ..config_values import check_choice, check_not_negative, check_positive, check_probability
 from ..configuration_utils import PreTrainedConfig
 from ..errors import ConfigError
 from ..modeling_utils import PreTrainedModel
@@ -72,9 +72,13 @@ class ModernBertConfig(PreTrainedConfig):
         thetas = {FULL: kwargs.pop("global_rope_theta", 160000.0), WINDOW: kwargs.pop("local_rope_theta", 10000.0)}
         super().__init__(**kwargs)
         given = self.rope_parameters or {}
+        for kind in given:
+            check_choice("rope_parameters", kind, thetas)
         self.rope_parameters = {kind: rope_parameters(given.get(kind), scaling, theta) for kind, theta in thetas.items()}
         if self.layer_types is None:
             every = kwargs.get("global_attn_every_n_layers", 3)
+            if not isinstance(every, int) or every < 1:
+                raise ConfigError(f"global_attn_every_n_layers={every!r:.200}: an integer of at least 1 is needed")
             self.layer_types = [WINDOW if i % every else FULL for i in range(self.num_hidden_layers)]
 
     def validate(self) -> None:
@@ -82,6 +86,7 @@ class ModernBertConfig(PreTrainedConfig):
         super().validate()
         check_positive(self, "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
         check_positive(self, "local_attention")
+        check_not_negative(self, "norm_eps", "initializer_range")
         check_probability(self, "attention_dropout", "embedding_dropout", "mlp_dropout", "classifier_dropout")
         check_choice("hidden_activation", self.hidden_activation, ACTIVATIONS)
         check_choice("classifier_activation", self.classifier_activation, ACTIVATIONS)

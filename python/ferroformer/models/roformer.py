@@ -17,7 +17,7 @@ from .bert import (
     EMBEDDINGS,
     LAYERS,
     PREDICTIONS,
-    BertConfig,
+    EncoderConfig,
     encoder_blueprint,
     refuse_variants,
 )
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 
-class RoFormerConfig(BertConfig):
+class RoFormerConfig(EncoderConfig):
     """The settings of a RoFormer model; names and defaults are those of transformers."""
 
     model_type = "roformer"
@@ -41,7 +41,11 @@ class RoFormerConfig(BertConfig):
     vocab_size: int = 50000
     embedding_size: int | None = None
     max_position_embeddings: int = 1536
+    type_vocab_size: int = 2
     rotary_value: bool = False
+    use_cache: bool = True
+    is_decoder: bool = False
+    add_cross_attention: bool = False
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -51,6 +55,7 @@ class RoFormerConfig(BertConfig):
     def validate(self) -> None:
         """As EncoderConfig."""
         super().validate()
+        check_positive(self, "type_vocab_size")
         if self.embedding_size is not None:
             check_positive(self, "embedding_size")
 
@@ -85,6 +90,10 @@ class RoFormerPreTrainedModel(PreTrainedModel):
         parts["attention"]["rotary"] = [{"table": sines, "interleaved": True}]
         return parts | {"layers": [{"rotary": 0}] * config.num_hidden_layers}
 
+    def dropout_rates(self) -> tuple[float, float, float, float]:
+        hidden, attention = self.config.hidden_dropout_prob, self.config.attention_probs_dropout_prob
+        return hidden, attention, hidden, hidden
+
 
 class RoFormerModel(heads.WithoutPooler, RoFormerPreTrainedModel):
     """RoFormer without a head: token ids in, hidden states out, a BaseModelOutput."""
@@ -95,10 +104,6 @@ class RoFormerForSequenceClassification(heads.SequenceClassification, RoFormerPr
 
     def pooler_spec(self, config: Any) -> dict[str, Any]:
         return {"activation": ACTIVATIONS[config.hidden_act], "dropout": True}
-
-    def dropout_rates(self) -> tuple[float, float, float, float]:
-        hidden, attention, *_ = super().dropout_rates()
-        return hidden, attention, hidden, hidden
 
 
 class RoFormerForTokenClassification(heads.TokenClassification, RoFormerPreTrainedModel):

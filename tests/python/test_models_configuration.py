@@ -1,0 +1,206 @@
+"""The configuration of every architecture beside transformers' own, and what is refused by name."""
+
+import json
+
+import pytest
+
+import ferroformer
+from ferroformer import AutoConfig, AutoModel
+from ferroformer.errors import ConfigError
+from ferroformer.models.auto import MODELS, load_class
+
+from . import recorded
+
+# keys that transformers has as attributes, and writes only if they are set
+EXTRA = {"nomic_bert": {"tie_word_embeddings": True}}
+# the old names of ModernBERT's settings, and settings that decide others
+SETTINGS = [
+    ("albert", {"num_hidden_groups": 3, "hidden_size": 128}),
+    ("distilbert", {"hidden_size": 24, "num_attention_heads": 2, "num_hidden_layers": 3}),
+    ("electra", {"summary_use_proj": False}),
+    ("ernie", {"use_task_id": True, "task_type_vocab_size": 7}),
+    ("eurobert", {"rope_theta": 250000}),
+    ("eurobert", {"num_key_value_heads": 4, "head_dim": 32, "clf_pooling": "mean"}),
+    ("eurobert", {"rope_parameters": {"rope_type": "linear", "factor": 2.0}}),
+    ("modernbert", {"global_rope_theta": 1e5, "local_rope_theta": 500.0}),
+    ("modernbert", {"local_rope_theta": 160000.0, "num_hidden_layers": 3}),
+    ("modernbert", {"global_attn_every_n_layers": 2, "num_hidden_layers": 5}),
+    ("modernbert", {"layer_types": ["full_attention"], "num_hidden_layers": 1}),
+    ("modernbert", {"num_hidden_layers": 2, "rope_parameters": {"full_attention": {"rope_theta": 5.0}}}),
+    ("nomic_bert", {"rope_theta": 10.0, "head_dim": 8}),
+    ("roberta", {"num_labels": 3, "position_embedding_type": "absolute"}),
+    ("roformer", {"hidden_size": 24, "num_attention_heads": 2}),
+    ("roformer", {"embedding_size": 8}),
+]
+
+
+def configs(model_type):
+    """Our class and transformers'."""
+    transformers = pytest.importorskip("transformers")
+    ours = load_class(MODELS[model_type].config)
+    return ours, getattr(transformers, ours.__name__)
+
+
+def said(text, model_type):
+    """What a config.json says."""
+    return EXTRA.get(model_type, {}) | json.loads(text)
+
+
+@pytest.mark.parametrize("model_type", MODELS)
+def test_defaults_and_names(model_type):
+    ours, theirs = configs(model_type)
+    assert ours.model_type == theirs.model_type and ours.attribute_map == theirs.attribute_map
+    for use_diff in (True, False):
+        assert said(ours().to_json_string(use_diff), model_type) == said(theirs().to_json_string(use_diff), model_type)
+    attributes = {key for key in vars(theirs()) if not key.startswith("_")} - {"generation_config"}
+    assert all(getattr(ours(), key) == getattr(theirs(), key) for key in attributes - {"transformers_version"})
+
+
+@pytest.mark.parametrize("model_type, settings", SETTINGS)
+def test_settings(model_type, settings, tmp_path):
+    ours, theirs = configs(model_type)
+    expected = theirs(**json.loads(json.dumps(settings)))
+    config = ours(**settings)
+    assert said(config.to_json_string(), model_type) == said(expected.to_json_string(), model_type)
+    config.save_pretrained(tmp_path)
+    again = theirs.from_pretrained(tmp_path)
+    assert said(again.to_json_string(), model_type) == said(expected.to_json_string(), model_type)
+    assert ours.from_pretrained(tmp_path).to_dict() == config.to_dict() | {"_name_or_path": ""}
+
+
+@pytest.mark.parametrize("name", recorded.NAMES)
+def test_recorded_files(name, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    model_type = recorded.model_type(name)
+    ours = AutoConfig.from_pretrained(recorded.MODELS_DIR / name)
+    theirs = transformers.AutoConfig.from_pretrained(recorded.MODELS_DIR / name)
+    assert type(ours).__name__ == type(theirs).__name__
+    assert said(ours.to_json_string(), model_type) == said(theirs.to_json_string(), model_type)
+    ours.save_pretrained(tmp_path)
+    again = transformers.AutoConfig.from_pretrained(tmp_path)
+    assert said(again.to_json_string(), model_type) == said(theirs.to_json_string(), model_type)
+    assert AutoConfig.from_pretrained(tmp_path) == ours
+
+
+SMALL = {
+    "vocab_size": 50,
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 20,
+    "max_position_embeddings": 16,
+    "num_hidden_groups": 1,
+    "embedding_size": 8,
+}
+ROTARY = ["eurobert", "modernbert", "nomic_bert"]
+
+
+def refusal(model_type, settings, task=None):
+    """The message of the ConfigError that a configuration, or else its model, raises."""
+    with pytest.raises(ConfigError) as caught:
+        config = AutoConfig.for_model(model_type, **SMALL | settings)
+        getattr(ferroformer, f"AutoModelFor{task}" if task else "AutoModel").from_config(config)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("model_type", MODELS)
+def test_sizes_that_cannot_be(model_type):
+    for key in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"):
+        name = load_class(MODELS[model_type].config).attribute_map.get(key, key)
+        for value in (0, -3):
+            assert f"{name}={value}: at least 1 is needed" in refusal(model_type, {key: value})
+        assert name in refusal(model_type, {key: "12"})
+        assert name in refusal(model_type, {key: 1.5})
+    assert "at most 1024" in refusal(model_type, {"num_hidden_layers": 10**9})
+    assert "multiple" in refusal(model_type, {"num_attention_heads": 5})
+    assert "initializer_range=nan" in refusal(model_type, {"initializer_range": float("nan")})
+
+
+REFUSED = [
+    ("albert", {"inner_group_num": 2}, "inner_group_num=2: only 1"),
+    ("albert", {"num_hidden_groups": 3}, "num_hidden_groups=3 is more than num_hidden_layers=2"),
+    ("albert", {"num_hidden_groups": 0}, "num_hidden_groups=0: at least 1"),
+    ("albert", {"embedding_size": 0}, "embedding_size=0: at least 1"),
+    ("albert", {"position_embedding_type": "relative_key"}, "position_embedding_type='relative_key'"),
+    ("camembert", {"pad_token_id": None}, "pad_token_id=None: positions are counted from it"),
+    ("distilbert", {"activation": "geluu"}, "activation='geluu' is not supported.*did you mean 'gelu'"),
+    ("electra", {"embedding_size": -1}, "embedding_size=-1: at least 1"),
+    ("electra", {"position_embedding_type": "relative_key_query"}, "relative_key_query"),
+    ("ernie", {"task_type_vocab_size": 0}, "task_type_vocab_size=0: at least 1"),
+    ("ernie", {"is_decoder": True}, "is_decoder=true"),
+    ("eurobert", {"num_key_value_heads": 0}, "num_key_value_heads=0 is no divisor of num_attention_heads=2"),
+    ("eurobert", {"num_key_value_heads": 3}, "num_key_value_heads=3 is no divisor of num_attention_heads=2"),
+    ("eurobert", {"classifier_pooling": "cls"}, "classifier_pooling='cls' is not supported; supported: bos, late, mean"),
+    ("eurobert", {"rms_norm_eps": float("nan")}, "rms_norm_eps=nan: a finite number"),
+    ("modernbert", {"classifier_pooling": "bos"}, "classifier_pooling='bos' is not supported; supported: cls, mean"),
+    ("modernbert", {"layer_types": ["full_attention"]}, "layer_types has 1 entries, num_hidden_layers is 2"),
+    ("modernbert", {"layer_types": ["full_attention", "causal"]}, "layer_types='causal' is not supported"),
+    ("modernbert", {"local_attention": 0}, "local_attention=0: at least 1"),
+    ("modernbert", {"global_attn_every_n_layers": 0}, "global_attn_every_n_layers=0: an integer of at least 1"),
+    ("modernbert", {"rope_parameters": {"rope_theta": 3.0}}, "rope_parameters='rope_theta' is not supported"),
+    ("modernbert", {"rope_parameters": {"full_attention": 3}}, "rope_parameters=3: expected a dict"),
+    ("modernbert", {"norm_eps": -1.0}, "norm_eps=-1.0: a finite number"),
+    ("mpnet", {"relative_attention_num_buckets": 6}, "relative_attention_num_buckets=6: a multiple of 4"),
+    ("mpnet", {"relative_attention_num_buckets": 0}, "relative_attention_num_buckets=0: at least 1"),
+    ("nomic_bert", {"n_inner": 3072}, "n_inner=3072: a configuration of older code"),
+    ("nomic_bert", {"activation_function": "swiglu"}, "activation_function='swiglu': a configuration of older code"),
+    ("roberta", {"pad_token_id": None}, "pad_token_id=None: positions are counted from it"),
+    ("roberta", {"pad_token_id": -1}, "pad_token_id=-1: positions are counted from it"),
+    ("roberta", {"add_cross_attention": True}, "add_cross_attention=true"),
+    ("roformer", {"rotary_value": True}, "rotary_value=true is not supported"),
+    ("roformer", {"num_attention_heads": 8}, "3 channels of a head are no pairs"),
+    ("xlm-roberta", {"pad_token_id": None}, "pad_token_id=None: positions are counted from it"),
+]
+
+
+@pytest.mark.parametrize("model_type, settings, message", REFUSED)
+def test_refused_by_name(model_type, settings, message):
+    import re
+
+    assert re.search(message, refusal(model_type, settings))
+
+
+@pytest.mark.parametrize("settings", [{"summary_type": "mean"}, {"summary_use_proj": False}, {"summary_activation": None}])
+def test_other_summaries_are_refused(settings):
+    assert next(iter(settings)) in refusal("electra", settings, "MultipleChoice")
+    AutoModel.from_config(AutoConfig.for_model("electra", **SMALL | settings))
+
+
+@pytest.mark.parametrize("model_type", ROTARY)
+@pytest.mark.parametrize(
+    "rope, message",
+    [
+        ({"rope_type": "yarn", "factor": 2.0}, "rope_type='yarn' is not supported; supported: default, linear, llama3"),
+        ({"rope_type": "dynamic", "factor": 2.0}, "rope_type='dynamic' is not supported"),
+        ({"rope_type": "linear"}, "factor=None: a finite number > 0"),
+        ({"rope_type": "linear", "factor": 0}, "factor=0: a finite number > 0"),
+        ({"rope_type": "linear", "factor": "2"}, "factor='2': a finite number > 0"),
+        ({"rope_type": "llama3", "factor": 8.0}, "low_freq_factor=None: a finite number > 0"),
+        ({"rope_theta": -1.0}, "rope_theta=-1.0: a finite number > 0"),
+        ({"rope_theta": float("inf")}, "rope_theta=inf: a finite number > 0"),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor=0.5 is not supported"),
+    ],
+)
+def test_rotations_that_are_not_computed(model_type, rope, message):
+    rope = {"rope_type": "default"} | rope
+    given = {"full_attention": rope} if model_type == "modernbert" else rope
+    assert message in refusal(model_type, {"rope_parameters": given})
+    assert "rope_scaling=[3]: expected a dict or None, got list" in refusal(model_type, {"rope_scaling": [3]})
+
+
+def test_heads_that_cannot_be_turned():
+    for head_dim in (0, -2, 7, 10**12):
+        for model_type in ("eurobert", "nomic_bert"):
+            assert f"a head of {head_dim} channels cannot be turned" in refusal(model_type, {"head_dim": head_dim})
+    assert "cannot be turned" in refusal("modernbert", {"hidden_size": 2 * 10**12})
+
+
+@pytest.mark.parametrize("model_type", MODELS)
+def test_code_of_its_own(model_type):
+    """Refused but where the code that checkpoints carry is of before transformers knew the architecture, and computes the same."""
+    settings = {"auto_map": {"AutoModel": "someone/code--modeling.Model"}}
+    if load_class(MODELS[model_type].config).code_is_known:
+        assert model_type in ("eurobert", "nomic_bert")
+        AutoModel.from_config(AutoConfig.for_model(model_type, **SMALL | settings))
+    else:
+        assert "auto_map=" in refusal(model_type, settings)
