@@ -1,0 +1,266 @@
+"""Settings that no recorded model has, each against the same thing said otherwise: in numpy, or as another model."""
+
+import math
+
+import numpy as np
+import pytest
+
+import ferroformer
+from ferroformer import AutoConfig, AutoModel, BertConfig, BertModel
+from ferroformer.errors import InputError
+from ferroformer.models.auto import MODELS, load_class
+
+from . import recorded
+
+pytestmark = pytest.mark.numbers
+
+SMALL = {
+    "vocab_size": 50,
+    "hidden_size": 24,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 2,
+    "intermediate_size": 20,
+    "max_position_embeddings": 40,
+    "pad_token_id": 1,
+}
+IDS = np.random.default_rng(0).integers(2, 50, (3, 9))
+MASK = (np.arange(9) < np.array([[9], [4], [6]])).astype(int)
+WITH_EMBEDDING_SIZE = ["albert", "electra", "roformer"]
+
+
+def build(model_type, task=None, spread=0.2, **settings):
+    """A small model of random weights, biases and norms too; not what angles are computed from."""
+    auto = getattr(ferroformer, f"AutoModelFor{task}") if task else AutoModel
+    model = auto.from_config(AutoConfig.for_model(model_type, **SMALL | settings), seed=1)
+    dice = np.random.default_rng(3)
+    noise = {name: spread * dice.normal(size=w.shape) for name, w in model.state_dict().items()}
+    angles = {name for name in noise if "embed_positions" in name}
+    model.load_state_dict({name: w + noise[name] * (name not in angles) for name, w in model.state_dict().items()})
+    return model
+
+
+def close(ours, theirs, tolerance=2e-6):
+    assert ours.shape == theirs.shape
+    assert np.abs(ours - theirs).max() <= tolerance * max(1, np.abs(theirs).max())
+
+
+def gelu(x):
+    return 0.5 * x * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
+
+
+def dense(x, state, name):
+    return x.astype(np.float64) @ state[f"{name}.weight"].T + state.get(f"{name}.bias", 0)
+
+
+def pooled(hidden, mask, how):
+    """The first token's vector or the mean of all tokens', (B, H)."""
+    return hidden[:, 0] if how != "mean" else (hidden * mask[:, :, None]).sum(1) / mask.sum(1, keepdims=True)
+
+
+def test_albert_in_two_groups_is_a_bert_with_layers_alike():
+    albert = build("albert", num_hidden_layers=5, num_hidden_groups=2, embedding_size=24, hidden_act="gelu")
+    state = albert.state_dict()
+    state["encoder.embedding_hidden_mapping_in.weight"] = np.eye(24)
+    state["encoder.embedding_hidden_mapping_in.bias"] = np.zeros(24)
+    albert.load_state_dict(state)
+    bert = BertModel(BertConfig(**SMALL | {"num_hidden_layers": 5}))
+    names = {
+        "attention.self.query": "attention.query",
+        "attention.self.key": "attention.key",
+        "attention.self.value": "attention.value",
+        "attention.output.dense": "attention.dense",
+        "attention.output.LayerNorm": "attention.LayerNorm",
+        "intermediate.dense": "ffn",
+        "output.dense": "ffn_output",
+        "output.LayerNorm": "full_layer_layer_norm",
+    }
+    copied = {name: array for name, array in state.items() if name.startswith("embeddings")}
+    for kind in ("weight", "bias"):
+        copied[f"pooler.dense.{kind}"] = state[f"pooler.{kind}"]
+        # layer i is of group int(i / (5 / 2))
+        for layer, group in enumerate((0, 0, 0, 1, 1)):
+            for theirs, ours in names.items():
+                source = f"encoder.albert_layer_groups.{group}.albert_layers.0.{ours}.{kind}"
+                copied[f"encoder.layer.{layer}.{theirs}.{kind}"] = state[source]
+    bert.load_state_dict(copied)
+    for ours, theirs in zip(albert(IDS, MASK).to_tuple(), bert(IDS, MASK).to_tuple(), strict=True):
+        close(ours, theirs)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_eurobert_with_fewer_heads_of_keys_is_one_with_heads_alike(groups):
+    few, many = build("eurobert", num_key_value_heads=groups), build("eurobert")
+    state = few.state_dict()
+    assert state["layers.0.self_attn.k_proj.weight"].shape == (6 * groups, 24)
+    for name in [name for name in state if "k_proj" in name or "v_proj" in name]:
+        # query head h reads head h // (4 / groups)
+        state[name] = np.repeat(state[name].reshape(groups, 6, 24), 4 // groups, axis=0).reshape(24, 24)
+    many.load_state_dict(state)
+    close(few(IDS, MASK)[0], many(IDS, MASK)[0])
+
+
+@pytest.mark.parametrize("how", ["bos", "mean"])
+def test_eurobert_classifies_what_is_pooled(how):
+    model = build("eurobert", "SequenceClassification", classifier_pooling=how, num_labels=3)
+    state, base = model.state_dict(), build("eurobert")
+    base.load_state_dict({name.removeprefix("model."): w for name, w in state.items() if name.startswith("model.")})
+    vectors = pooled(base(IDS, MASK)[0].astype(np.float64), MASK, how)
+    close(model(IDS, MASK).logits, dense(gelu(dense(vectors, state, "dense")), state, "classifier"))
+
+
+def test_eurobert_judges_each_token_and_takes_the_mean():
+    model = build("eurobert", "SequenceClassification", num_labels=3)
+    state, base = model.state_dict(), build("eurobert")
+    base.load_state_dict({name.removeprefix("model."): w for name, w in state.items() if name.startswith("model.")})
+    judged = dense(gelu(dense(base(IDS, MASK)[0], state, "dense")), state, "classifier")
+    close(model(IDS, MASK).logits, pooled(judged, MASK, "mean"))
+
+
+@pytest.mark.parametrize("how", ["cls", "mean"])
+@pytest.mark.parametrize("bias", [False, True])
+def test_modernbert_classifies_what_is_pooled(how, bias):
+    settings = {"classifier_bias": bias, "norm_bias": bias, "attention_bias": bias, "mlp_bias": bias}
+    model = build("modernbert", "SequenceClassification", classifier_pooling=how, num_labels=3, **settings)
+    state, base = model.state_dict(), build("modernbert", **settings)
+    assert ("head.dense.bias" in state) == ("model.layers.0.mlp.Wi.bias" in state) == bias
+    base.load_state_dict({name.removeprefix("model."): w for name, w in state.items() if name.startswith("model.")})
+    x = gelu(dense(pooled(base(IDS, MASK)[0].astype(np.float64), MASK, how), state, "head.dense"))
+    x = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-5)
+    x = x * state["head.norm.weight"] + state.get("head.norm.bias", 0)
+    close(model(IDS, MASK).logits, dense(x, state, "classifier"))
+
+
+def test_electra_without_a_projection_is_bert_without_a_pooler():
+    electra, bert = build("electra", embedding_size=24), BertModel(BertConfig(**SMALL), add_pooling_layer=False)
+    assert electra.state_dict().keys() == bert.state_dict().keys()
+    bert.load_state_dict(electra.state_dict())
+    assert np.array_equal(electra(IDS, MASK)[0], bert(IDS, MASK)[0])
+
+
+def test_roformer_has_a_projection_only_if_it_needs_one():
+    assert not [name for name in build("roformer").state_dict() if "project" in name]
+    assert [name for name in build("roformer", embedding_size=8).state_dict() if "project" in name]
+
+
+@pytest.mark.parametrize("model_type", [name for name, entry in MODELS.items() if "MaskedLM" in entry.heads])
+def test_a_decoder_of_its_own(model_type):
+    """Of twice the weights of the words: logits without their bias are twice what they are where the words are shared."""
+    tied = build(model_type, "MaskedLM", tie_word_embeddings=True)
+    untied = build(model_type, "MaskedLM", tie_word_embeddings=False)
+    state = tied.state_dict()
+    (words,) = (name for name in state if "word_embeddings" in name or "tok_embed" in name or "embed_tokens" in name)
+    (decoder,) = untied.state_dict().keys() - state.keys()
+    assert decoder in tied.tied_tensors and untied.state_dict()[decoder].shape == state[words].shape
+    untied.load_state_dict(state | {decoder: 2 * state[words]})
+    biases = [name for name in state if name not in untied.state_dict()]
+    assert not biases
+    bias = next((w for name, w in state.items() if w.shape == (50,)), np.zeros(50))
+    real = MASK == 1
+    close(untied(IDS, MASK).logits[real], (2 * (tied(IDS, MASK).logits - bias) + bias)[real], 5e-6)
+
+
+def test_ernie_without_tasks_is_bert():
+    ernie, bert = build("ernie", use_task_id=False), BertModel(BertConfig(**SMALL))
+    bert.load_state_dict(ernie.state_dict())
+    for ours, theirs in zip(ernie(IDS, MASK).to_tuple(), bert(IDS, MASK).to_tuple(), strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+def test_ernie_adds_a_vector_for_the_task():
+    """As a BERT with a token type for each pair of type and task."""
+    ernie, bert = build("ernie", use_task_id=True), BertModel(BertConfig(**SMALL | {"type_vocab_size": 6}))
+    state = ernie.state_dict()
+    types = state["embeddings.token_type_embeddings.weight"]
+    tasks = state.pop("embeddings.task_type_embeddings.weight")
+    state["embeddings.token_type_embeddings.weight"] = (types[:, None] + tasks).reshape(6, 24)
+    bert.load_state_dict(state)
+    dice = np.random.default_rng(5)
+    type_ids, task_ids = dice.integers(0, 2, IDS.shape), dice.integers(0, 3, IDS.shape)
+    close(
+        ernie(IDS, MASK, token_type_ids=type_ids, task_type_ids=task_ids)[0],
+        bert(IDS, MASK, token_type_ids=3 * type_ids + task_ids)[0],
+    )
+    close(ernie(IDS, MASK)[0], bert(IDS, MASK)[0])
+    with pytest.raises(IndexError, match="task_type_ids"):
+        ernie(IDS, task_type_ids=np.full(IDS.shape, 3))
+
+
+@pytest.mark.parametrize("model_type", ["roberta", "xlm-roberta", "camembert", "mpnet"])
+def test_positions_are_counted_over_words_that_are_no_padding(model_type):
+    """Left-padded rows, and ids of padding inside a text: as with positions that are given."""
+    model = build(model_type)
+    ids = IDS.copy()
+    ids[0, 3] = ids[1, [2, 5]] = 1
+    ids[2, :4] = 1
+    mask = np.ones_like(ids)
+    mask[2, :4] = 0
+    words = ids != 1
+    positions = np.cumsum(words, axis=1) * words + 1
+    for ours, theirs in zip(model(ids, mask).to_tuple(), model(ids, mask, position_ids=positions).to_tuple(), strict=True):
+        assert np.array_equal(ours, theirs)
+    # a row that is padded on the left is the same row without padding
+    assert np.array_equal(model(ids, mask)[0][2, 4:], model(ids[2:, 4:])[0][0])
+    assert np.array_equal(model(ids[:, :3])[0], model(ids[:, :3], position_ids=[[2, 3, 4]])[0]) == words[:, :3].all()
+
+
+@pytest.mark.parametrize("model_type", ["eurobert", "modernbert", "nomic_bert", "roformer"])
+def test_a_rotation_knows_distances_alone(model_type):
+    """Padded on the left, a row has other positions and the same distances."""
+    model = build(model_type)
+    mask = np.array([[0, 0, 0, 1, 1, 1, 1, 1, 1]])
+    close(model(IDS[:1], mask)[0][0, 3:], model(IDS[:1, 3:])[0][0], 1e-5)
+    if "position_ids" in model.input_names:
+        positions = np.arange(9)[None]
+        assert np.array_equal(model(IDS, MASK, position_ids=positions)[0], model(IDS, MASK)[0])
+        assert not np.allclose(model(IDS, position_ids=2 * positions)[0], model(IDS)[0], atol=1e-3)
+
+
+@pytest.mark.parametrize("model_type", ["eurobert", "nomic_bert"])
+def test_a_gap_between_tokens_leaves_their_positions(model_type):
+    model = build(model_type)
+    mask, kept = np.array([[1, 1, 0, 0, 1, 1, 1, 0, 1]]), [0, 1, 4, 5, 6, 8]
+    ours = model(IDS[:1], mask)[0][0]
+    assert np.array_equal(ours[kept], model(IDS[:1, kept], position_ids=[kept])[0][0])
+    assert not ours[[2, 3, 7]].any()
+
+
+@pytest.mark.parametrize("model_type", ["mpnet", "modernbert"])
+def test_a_gap_is_an_error_where_distances_are_counted(model_type):
+    model = build(model_type)
+    gap = MASK.copy()
+    gap[2, 2] = 0
+    with pytest.raises(InputError, match="attention_mask has zeros between the ones of row 2"):
+        model(IDS, gap)
+    model(IDS, MASK)
+    model(IDS, MASK[:, ::-1])
+    head = build(model_type, "QuestionAnswering")
+    with pytest.raises(InputError, match="padding at one side, and on the right where a loss is of padding too"):
+        head(IDS, MASK[:, ::-1], start_positions=[0, 8, 8], end_positions=[1, 8, 8])
+
+
+@pytest.mark.parametrize("model_type", MODELS)
+def test_vectors_instead_of_words(model_type):
+    settings = {"embedding_size": 8} if model_type in WITH_EMBEDDING_SIZE else {}
+    model = build(model_type, **settings)
+    state = model.state_dict()
+    (words,) = (w for name, w in state.items() if "word_embeddings" in name or "tok_embed" in name or "embed_tokens" in name)
+    size = settings.get("embedding_size", 24)
+    assert words.shape == (50, size)
+    for ours, theirs in zip(
+        model(inputs_embeds=words[IDS], attention_mask=MASK).to_tuple(), model(IDS, MASK).to_tuple(), strict=True
+    ):
+        if ours is not None:
+            assert np.array_equal(ours, theirs)
+    with pytest.raises(InputError, match=rf"inputs_embeds must have the shape \(batch, length, {size}\)"):
+        model(inputs_embeds=np.zeros((1, 2, size + 1), np.float32))
+
+
+@pytest.mark.parametrize("name", recorded.names(None))
+def test_arguments_that_an_architecture_has_not(name):
+    model = recorded.load(name)
+    for argument in {"token_type_ids", "position_ids", "task_type_ids", "past_key_values"} - set(model.input_names):
+        with pytest.raises(TypeError, match=f"{type(model).__name__}.forward has no argument '{argument}'"):
+            model([[5, 6]], **{argument: [[0, 0]]})
+    with pytest.raises(TypeError, match="has no argument 'labels'"):
+        model([[5, 6]], labels=[0])
+    assert load_class(MODELS[recorded.model_type(name)].config) is type(model.config)
