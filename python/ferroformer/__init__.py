@@ -46,6 +46,13 @@ if TYPE_CHECKING:
     from .models.camembert import CamembertForSequenceClassification as CamembertForSequenceClassification
     from .models.camembert import CamembertForTokenClassification as CamembertForTokenClassification
     from .models.camembert import CamembertModel as CamembertModel
+    from .models.deberta_v2 import DebertaV2Config as DebertaV2Config
+    from .models.deberta_v2 import DebertaV2ForMaskedLM as DebertaV2ForMaskedLM
+    from .models.deberta_v2 import DebertaV2ForMultipleChoice as DebertaV2ForMultipleChoice
+    from .models.deberta_v2 import DebertaV2ForQuestionAnswering as DebertaV2ForQuestionAnswering
+    from .models.deberta_v2 import DebertaV2ForSequenceClassification as DebertaV2ForSequenceClassification
+    from .models.deberta_v2 import DebertaV2ForTokenClassification as DebertaV2ForTokenClassification
+    from .models.deberta_v2 import DebertaV2Model as DebertaV2Model
     from .models.distilbert import DistilBertConfig as DistilBertConfig
     from .models.distilbert import DistilBertForMaskedLM as DistilBertForMaskedLM
     from .models.distilbert import DistilBertForMultipleChoice as DistilBertForMultipleChoice
@@ -179,6 +186,13 @@ _MODULES = {
     "CamembertForSequenceClassification": "models.camembert",
     "CamembertForTokenClassification": "models.camembert",
     "CamembertModel": "models.camembert",
+    "DebertaV2Config": "models.deberta_v2",
+    "DebertaV2ForMaskedLM": "models.deberta_v2",
+    "DebertaV2ForMultipleChoice": "models.deberta_v2",
+    "DebertaV2ForQuestionAnswering": "models.deberta_v2",
+    "DebertaV2ForSequenceClassification": "models.deberta_v2",
+    "DebertaV2ForTokenClassification": "models.deberta_v2",
+    "DebertaV2Model": "models.deberta_v2",
     "DistilBertConfig": "models.distilbert",
     "DistilBertForMaskedLM": "models.distilbert",
     "DistilBertForMultipleChoice": "models.distilbert",
