@@ -32,13 +32,13 @@ BY_WORDS = (AggregationStrategy.FIRST, AggregationStrategy.AVERAGE, AggregationS
 
 
 class Token(NamedTuple):
-    """A token that is not special. `index` is its place in the row, start and end are characters of the text, scores (labels,)."""
+    """A token that is not special. `place` is its index in the row, start and end are characters of the text, scores (labels,)."""
 
     word: str
     scores: NDArray[np.float32]
     start: int
     end: int
-    index: int
+    place: int
     is_subword: bool = False
 
 
@@ -50,7 +50,7 @@ def entities_of(
         return _grouped([_word(word, strategy, labels, join) for word in _words(tokens)], join)
     entities = [
         _labelled(token.scores, labels)
-        | {"index": token.index, "word": token.word, "start": token.start, "end": token.end}
+        | {"index": token.place, "word": token.word, "start": token.start, "end": token.end}
         for token in tokens
     ]
     return entities if strategy is AggregationStrategy.NONE else _grouped(entities, join)

@@ -12,11 +12,12 @@ from .scores import softmax
 __all__ = ["AggregationStrategy", "NerPipeline", "TokenClassificationPipeline"]
 
 
-class _Text(NamedTuple):
+class _Text:
     """A text, or its words, with the caller's own offsets."""
 
-    text: Any
-    offsets: Any
+    def __init__(self, text: Any, offsets: Any) -> None:
+        self.text = text
+        self.offsets = offsets
 
 
 class _Window(NamedTuple):
@@ -89,10 +90,8 @@ class TokenClassificationPipeline(Pipeline):
         self, item: Any, is_split_into_words: bool = False, stride: int | None = None, delimiter: str = " "
     ) -> list[Row]:
         """A row for each window."""
-        given, own_offsets = item if isinstance(item, _Text) else (item, None)
-        if not isinstance(given, list if is_split_into_words else str):
-            needed = "a list of tokens" if is_split_into_words else "an untokenized string"
-            raise ValueError(f"When `is_split_into_words={is_split_into_words}`, `sentence` must be {needed}.")
+        given, own_offsets = _unpacked(item)
+        _check_text(given, is_split_into_words)
         encoded = self.tokenizer(
             given,
             truncation=self.tokenizer.model_max_length > 0,
@@ -180,7 +179,17 @@ def _with_offsets(inputs: Any, offsets: Any) -> Any:
     if not isinstance(texts, (list, tuple)) or len(offsets) != len(texts):
         raise ValueError("offset_mapping should have the same batch size as the input")
     pairs = [_Text(text, own) for text, own in zip(texts, offsets)]
-    return pairs
+    return pairs[0] if isinstance(inputs, str) else pairs
+
+
+def _check_text(given: Any, words: bool) -> None:
+    if not isinstance(given, list if words else str):
+        needed = "a list of tokens" if words else "an untokenized string"
+        raise ValueError(f"When `is_split_into_words={words}`, `sentence` must be {needed}.")
+
+
+def _unpacked(item: Any) -> tuple[Any, Any]:
+    return (item.text, item.offsets) if isinstance(item, _Text) else (item, None)
 
 
 def _starts(words: list[str], gap: int) -> list[int]:

@@ -36,7 +36,9 @@ class ZeroShotClassificationPipeline(Pipeline):
         labels = self.model.config.label2id or {}
         return next((index for label, index in labels.items() if label.lower().startswith("entail")), -1)
 
-    def __call__(self, sequences: Any, candidate_labels: Any = None, **kwargs: Any) -> Any:
+    def __call__(  # type: ignore[override]  # transformers' name of the inputs
+        self, sequences: Any, candidate_labels: Any = None, **kwargs: Any
+    ) -> Any:
         if candidate_labels is not None:
             kwargs["candidate_labels"] = candidate_labels
         return super().__call__(sequences, **kwargs)
