@@ -96,15 +96,28 @@ class ZeroShotClassificationPipeline(Pipeline):
         logits, entailment = np.stack(kept), self.entailment_id
         if multi_label or len(rows) == 1:
             contradiction = -1 if entailment == 0 else 0
-            scores = softmax(logits[:, [contradiction, entailment]])[:, 1]
+            scores = _shares(logits[:, [contradiction, entailment]])[:, 1]
         else:
-            scores = softmax(logits[:, entailment])
+            scores = _shares(logits[:, entailment])
         order = scores.argsort()[::-1]
         return {
             "sequence": rows[0].notes[0],
             "labels": [rows[i].notes[1] for i in order],
             "scores": scores[order].tolist(),
         }
+
+
+def _shares(logits: Any) -> Any:
+    """The softmax to transformers' last digit, which decides the order of labels that are all but certain.
+
+    The maximum is not subtracted there.
+    """
+    import numpy as np
+
+    if np.abs(logits).max() > 80:
+        return softmax(logits)
+    powers = np.exp(logits)
+    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def _labels(labels: Any) -> list[Any]:
