@@ -72,6 +72,7 @@ def test_forms_of_a_call(answer):
     assert one != other and one.keys() == {"score", "start", "end", "answer"}
     assert one == answer(QUESTION, CONTEXT) == answer(example) == answer([example]) == answer(data=example)
     assert one == answer(answer.create_sample(QUESTION, CONTEXT)) == answer(X=[example])
+    assert [one, one] == answer(answer.create_sample([QUESTION, QUESTION], [CONTEXT, CONTEXT]))
     assert [one, other] == answer(question=[QUESTION, "Where?"], context=CONTEXT)
     assert [one, other] == answer(question=[QUESTION, "Where?"], context=[CONTEXT, CONTEXT])
     assert [one, one] == answer([example, example]) == answer(example, example)

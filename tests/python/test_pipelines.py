@@ -80,6 +80,15 @@ def test_saved(real, tmp_path):
     assert pipeline(task, tmp_path, **arguments)(inputs) == pipe(inputs) == pipe.predict(inputs)
 
 
+@pytest.mark.parametrize("name", ["BertForMultipleChoice", "BertForNextSentencePrediction"])
+def test_no_task_is_that_of_other_models(name, tmp_path):
+    model = getattr(ferroformer, name)(BertConfig(**SIZES))
+    model.save_pretrained(tmp_path)
+    for given in (model, tmp_path):
+        with pytest.raises(RuntimeError, match=f"the task cannot be told from {name}"):
+            pipeline(model=given, tokenizer=TOKENIZER)
+
+
 def test_generators_are_read_as_results_are_asked_for():
     asked = []
 
@@ -167,6 +176,7 @@ def test_arguments_of_the_constructor_are_defaults_of_the_call():
         ({"task": "translation_en_to_de"}, NotImplementedError, "task 'translation_en_to_de': not supported"),
         ({"task": None, "model": None, "tokenizer": None}, RuntimeError, "neither a task nor a model is given"),
         ({"model": None}, RuntimeError, "a tokenizer is given without a model"),
+        ({"trust_remote_code": True}, NotImplementedError, "never runs code from a checkpoint"),
         ({"image_processor": "x"}, NotImplementedError, "image_processor: only tasks of text"),
         ({"task": "sentence-similarity"}, TypeError, "needs a SentenceTransformer, not a GivenFor"),
         ({"task": "zero-shot-classification", "nonsense": 1}, TypeError, "nonsense"),

@@ -51,6 +51,25 @@ class _Item:
         self.kept: list[Any] = []
 
 
+class _Batch:
+    """Rows that are computed together, each with its item."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[_Item, Row]] = []
+        self.longest = 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def tokens_with(self, row: Row) -> int:
+        """How many tokens it would have with one row more, padded."""
+        return (len(self) + 1) * max(self.longest, _length(row))
+
+    def add(self, item: _Item, row: Row) -> None:
+        self.rows.append((item, row))
+        self.longest = max(self.longest, _length(row))
+
+
 class Results(Iterator[Any]):
     """Results as they are asked for, in the order of the inputs; as long as these, if they have a length."""
 
@@ -144,7 +163,7 @@ class Pipeline:
         """The result of an input, a list of those of a list, an iterator over those of another iterable."""
         size = check_batch_size(batch_size) or self._batch_size
         options = tuple(old | new for old, new in zip(self._defaults, self.parameters(**parameters)))
-        one = isinstance(inputs, (str, Mapping)) or not isinstance(inputs, Iterable)
+        one = isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable)
         # a result of a stream without length may be waited for before there is a next input
         ahead = size is not None or hasattr(inputs, "__len__")
         results = self.stream([inputs] if one else inputs, size or ROWS, ahead, *options)
@@ -171,20 +190,19 @@ class Pipeline:
     ) -> Iterator[Any]:
         """The results of inputs, which are read as far as a batch needs, but no further than the next result unless `ahead`."""
         waiting: deque[_Item] = deque()
-        batch: list[tuple[_Item, Row]] = []
+        batch = _Batch()
+        most = _NUMBERS // self.numbers_per_token()
         for value in inputs:
             item = _Item(list(self.preprocess(value, **preprocess)))
             waiting.append(item)
             for row in item.rows:
-                if batch and not self._has_room(batch, row):
-                    self._compute(batch)
-                batch.append((item, row))
-                if len(batch) == batch_size:
-                    self._compute(batch)
-            if not ahead:
-                self._compute(batch)
+                if len(batch) == batch_size or (batch and batch.tokens_with(row) > most):
+                    batch = self._computed(batch)
+                batch.add(item, row)
+            if not ahead or len(batch) == batch_size:
+                batch = self._computed(batch)
             yield from self._finished(waiting, postprocess)
-        self._compute(batch)
+        self._computed(batch)
         yield from self._finished(waiting, postprocess)
 
     def _finished(self, waiting: deque[_Item], options: dict[str, Any]) -> Iterator[Any]:
@@ -192,18 +210,13 @@ class Pipeline:
             item = waiting.popleft()
             yield self.postprocess(item.rows, item.kept, **options)
 
-    def _has_room(self, batch: list[tuple[_Item, Row]], row: Row) -> bool:
-        longest = max(_length(other) for _, other in [*batch, (None, row)])
-        return (len(batch) + 1) * longest * self.numbers_per_token() <= _NUMBERS
-
-    def _compute(self, batch: list[tuple[_Item, Row]]) -> None:
-        """Run the model on the rows of a batch, and empty it."""
-        if not batch:
-            return
-        outputs = self.model(**self._padded([row.inputs for _, row in batch]), return_dict=True)
-        for index, (item, row) in enumerate(batch):
-            item.kept.append(self.keep(outputs, index, row))
-        batch.clear()
+    def _computed(self, batch: _Batch) -> _Batch:
+        """Run the model on the rows of a batch; returns an empty one."""
+        if batch:
+            outputs = self.model(**self._padded([row.inputs for _, row in batch.rows]), return_dict=True)
+            for index, (item, row) in enumerate(batch.rows):
+                item.kept.append(self.keep(outputs, index, row))
+        return _Batch()
 
     def _padded(self, rows: list[dict[str, list[int]]]) -> dict[str, NDArray[np.int64]]:
         """Columns (B, T); an attention mask is among them."""

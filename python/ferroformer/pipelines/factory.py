@@ -109,10 +109,9 @@ def pipeline(
     Raises KeyError for an unknown task, NotImplementedError for those of transformers that are not supported.
     """
     check_device(device)
-    for name, value in (("feature_extractor", feature_extractor), ("image_processor", image_processor),
-                        ("processor", processor)):  # fmt: skip
-        if value is not None:
-            raise NotImplementedError(f"{name}: only tasks of text are supported")
+    others = {"feature_extractor": feature_extractor, "image_processor": image_processor, "processor": processor}
+    for name in (name for name, value in others.items() if value is not None):
+        raise NotImplementedError(f"{name}: only tasks of text are supported")
     if model is None and (task is None or tokenizer is not None):
         missing = "a tokenizer is" if task is not None else "neither a task nor a model is"
         raise RuntimeError(f"Impossible to instantiate a pipeline: {missing} given without a model")
@@ -125,8 +124,10 @@ def pipeline(
     entry = TASKS[_checked(task)]
     if model is None:
         model, where = _default_model(entry, where)
-    arguments = where | {"trust_remote_code": trust_remote_code, "dtype": _dtype(dtype, torch_dtype)}
-    arguments |= {"device_map": device_map, "config": config}
+    dtype = torch_dtype if dtype is None else dtype
+    arguments = where | {"dtype": dtype, "device_map": device_map, "config": config}
+    if trust_remote_code:
+        raise NotImplementedError("trust_remote_code=True: ferroformer never runs code from a checkpoint")
     source = model if isinstance(model, (str, os.PathLike)) else None
     if source is not None:
         model = _load_model(entry.auto_class, source, arguments | (model_kwargs or {}), where)
@@ -162,7 +163,8 @@ def _task_of(model: Any, config: Any, where: dict[str, Any]) -> str:
         names = list(config.architectures or [])
     for name in names:
         for end, task in _TASK_OF_CLASS.items():
-            if name.endswith(end):
+            # a model with a head of another kind is none for feature-extraction
+            if name.endswith(end) and name != "PreTrainedModel" and "Head" not in name:
                 return task
     raise RuntimeError(f"the task cannot be told from {', '.join(names[:3]) or 'a configuration without architectures'}")
 
@@ -178,10 +180,6 @@ def _default_model(entry: Task, where: dict[str, Any]) -> tuple[str, dict[str, A
         name, where["revision"], name,
     )  # fmt: skip
     return name, where
-
-
-def _dtype(dtype: Any, torch_dtype: Any) -> Any:
-    return torch_dtype if dtype is None else dtype
 
 
 def _load_model(auto_class: str, source: Any, arguments: dict[str, Any], where: dict[str, Any]) -> Any:

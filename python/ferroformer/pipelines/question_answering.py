@@ -45,7 +45,12 @@ class QuestionAnsweringPipeline(Pipeline):
 
     head = "QuestionAnswering"
 
-    create_sample = SquadExample
+    @staticmethod
+    def create_sample(question: Any, context: Any) -> Any:
+        """An example, or of two lists as many."""
+        if isinstance(question, list):
+            return [SquadExample(*pair) for pair in zip(question, context)]
+        return SquadExample(question, context)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         inputs = _inputs(args, kwargs)
