@@ -12,7 +12,7 @@ __all__ = ["TASKS", "get_supported_tasks", "pipeline"]
 
 
 class Task(NamedTuple):
-    """"module:class" beneath this package, the auto class of its models, and the model where none is named, with its revision."""
+    """Its class as "module:name", the auto class of its models; where none is named, the model and its revision."""
 
     place: str
     auto_class: str
@@ -166,7 +166,8 @@ def _task_of(model: Any, config: Any, where: dict[str, Any]) -> str:
             # a model with a head of another kind is none for feature-extraction
             if name.endswith(end) and name != "PreTrainedModel" and "Head" not in name:
                 return task
-    raise RuntimeError(f"the task cannot be told from {', '.join(names[:3]) or 'a configuration without architectures'}")
+    found = ", ".join(names[:3]) or "a configuration without architectures"
+    raise RuntimeError(f"the task cannot be told from {found}")
 
 
 def _default_model(entry: Task, where: dict[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -82,8 +82,8 @@ class TokenClassificationPipeline(Pipeline):
             )
         if strategy is AggregationStrategy.NONE:
             raise ValueError(
-                '`stride` was provided to process all the text but `aggregation_strategy="none"`, please select another '
-                "one instead."
+                '`stride` was provided to process all the text but `aggregation_strategy="none"`, please select '
+                "another one instead."
             )
 
     def preprocess(

@@ -69,8 +69,8 @@ class ZeroShotClassificationPipeline(Pipeline):
             raise ValueError("You must include at least one label and at least one sequence.")
         if hypothesis_template.format(candidate_labels[0]) == hypothesis_template:
             raise ValueError(
-                f'The provided hypothesis_template "{hypothesis_template}" was not able to be formatted with the target '
-                "labels. Make sure the passed template includes formatting syntax such as {} where the label should go."
+                f'The provided hypothesis_template "{hypothesis_template}" was not able to be formatted with the '
+                "target labels. Make sure the passed template includes formatting syntax such as {} where the label should go."
             )
         names = self.tokenizer.model_input_names
         return [
