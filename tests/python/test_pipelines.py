@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from ferroformer.pipelines import (
     KeyDataset,
     KeyPairDataset,
     PipelineException,
+    factory,
     get_supported_tasks,
 )
 
@@ -71,8 +73,8 @@ def test_the_size_of_a_batch_changes_nothing(real, dtype):
 
 def test_the_task_is_that_of_the_model(real):
     task, directory, inputs, arguments = real
-    if task == "zero-shot-classification":
-        pytest.skip("its models are those of text-classification")
+    if task == "zero-shot-classification":  # the models are the same
+        task, inputs, arguments = "text-classification", TEXTS, {}
     pipe = pipeline(model=directory, **arguments)
     assert (pipe.task, pipe.device, pipe.dtype) == (task, "cpu", np.float32)
     assert type(pipeline(model=pipe.model, tokenizer=TOKENIZER)) is type(pipe)
@@ -84,6 +86,26 @@ def test_saved(real, tmp_path):
     pipe = pipeline(task, directory, **arguments)
     pipe.save_pretrained(tmp_path)
     assert pipeline(task, tmp_path, **arguments)(inputs) == pipe(inputs) == pipe.predict(inputs)
+
+
+def test_what_is_loaded(real, tmp_path, monkeypatch, caplog, no_network):
+    task, directory, inputs, arguments = real
+    expected = pipeline(task, directory)(inputs, **arguments)
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(directory / name, tmp_path)
+    for tokenizer in (directory, str(directory), TOKENIZER, (directory, {"padding_side": "right"})):
+        assert pipeline(task, tmp_path, tokenizer=tokenizer)(inputs, **arguments) == expected
+    config = BertConfig.from_pretrained(tmp_path)
+    pipe = pipeline(task, tmp_path, config=config, tokenizer=TOKENIZER, model_kwargs={}, token=None, use_fast=False)
+    assert pipe(inputs, **arguments) == expected
+    assert pipeline(task, tmp_path, tokenizer=TOKENIZER, torch_dtype="bfloat16").dtype == "bfloat16"
+    with pytest.raises(FileNotFoundError, match="no tokenizer|no vocab"):
+        pipeline(task, tmp_path)
+    with pytest.raises(ValueError, match="device_map"):
+        pipeline(task, tmp_path, tokenizer=TOKENIZER, device_map="cuda")
+    monkeypatch.setitem(factory.TASKS, task, factory.TASKS[task]._replace(default=(str(directory), "abc")))
+    assert pipeline(task)(inputs, **arguments) == expected
+    assert f"No model was supplied, defaulted to {directory} and revision abc" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["BertForMultipleChoice", "BertForNextSentencePrediction"])
