@@ -51,8 +51,8 @@ def test_spans_are_the_best_of_all():
         spans = best_spans(*logits, allowed, count, longest)
         start, end = (np.exp(row) * allowed / (np.exp(row) * allowed).sum() for row in logits)
         every = {
-            (s, e): (s > 0) * start[s] * end[e]
-            for s in range(length)
+            (s, e): start[s] * end[e]
+            for s in range(1, length)
             for e in range(s, min(length, s + longest))
             if allowed[s] and allowed[e]
         }
@@ -63,6 +63,25 @@ def test_spans_are_the_best_of_all():
         found = [every[s, e] for s, e in zip(spans.starts, spans.ends)]
         np.testing.assert_allclose(spans.scores, found, rtol=1e-4, atol=1e-12)
         np.testing.assert_allclose(spans.null_score, start[0] * end[0], rtol=1e-4)
+
+
+def test_no_span_has_a_score(answer, monkeypatch):
+    """All that is likely is that there is no answer; of the others, not even float32 can say how unlikely they are."""
+
+    def sure(padded):
+        padded[:] = -200
+        padded[:, 0] = 200
+        return {"start_logits": padded[..., 0], "end_logits": padded[..., 1]}
+
+    monkeypatch.setattr(answer.model, "answer", sure)
+    nothing = {"score": 0.0, "start": 0, "end": 0, "answer": ""}
+    assert answer(QUESTION, CONTEXT) == answer(QUESTION, CONTEXT, top_k=3) == nothing
+    assert answer(QUESTION, CONTEXT, handle_impossible_answer=True) == nothing | {"score": 1.0}
+
+
+def test_no_token_is_allowed():
+    spans = best_spans(np.zeros(5, np.float32), np.zeros(5, np.float32), np.zeros(5, bool), 3, 3)
+    assert spans.starts.size == spans.ends.size == spans.scores.size == 0
 
 
 def test_forms_of_a_call(answer):

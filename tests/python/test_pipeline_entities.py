@@ -26,16 +26,20 @@ WORDS = ["Ada", "Lovelace-King", "don't", "unbelievably", "北京", "x", "\u2603
 @cache
 def tokenizers(name):
     """Ours and theirs."""
-    if name != "bpe":
+    if name not in ("bpe", "unigram"):
         directory = DATA / "tokenizers" / name
         return AutoTokenizer.from_pretrained(directory), transformers.AutoTokenizer.from_pretrained(directory)
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-    trained = Tokenizer(models.BPE())
-    trained.pre_tokenizer = pre_tokenizers.ByteLevel()
-    trained.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trained.train_from_iterator([TEXT] * 3, trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet))
+    if name == "bpe":
+        trained = Tokenizer(models.BPE())
+        trained.pre_tokenizer, trained.decoder = pre_tokenizers.ByteLevel(), decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    else:
+        trained = Tokenizer(models.Unigram())
+        trained.pre_tokenizer, trained.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+        trainer = trainers.UnigramTrainer(vocab_size=60, unk_token="<unk>", special_tokens=["<unk>"], show_progress=False)
+    trained.train_from_iterator([TEXT] * 3, trainer)
     return tuple(
         cls(tokenizer_object=trained, unk_token="<unk>", pad_token="<pad>")
         for cls in (PreTrainedTokenizerFast, transformers.PreTrainedTokenizerFast)
@@ -80,7 +84,7 @@ def quietly(function, *args, **kwargs):
         return function(*args, **kwargs)
 
 
-@pytest.mark.parametrize("name", ["minilm", "bert-cased-vocab", "mbert-vocab", "bpe"])
+@pytest.mark.parametrize("name", ["minilm", "bert-cased-vocab", "mbert-vocab", "bpe", "unigram"])
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_one_text(name, strategy):
     ours, other = tokenizers(name)

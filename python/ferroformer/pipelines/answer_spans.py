@@ -32,8 +32,8 @@ def best_spans(
 ) -> Spans:
     """The `count` best spans of 1 to `longest` tokens that begin and end with an `allowed` one; all arrays are (T,).
 
-    A span's score is the product of two probabilities, of its begin and its end among the allowed tokens. Token 0 stands for
-    "no answer" and is in no span that has a score.
+    A span's score is the product of two probabilities, of its begin and its end among the allowed tokens. Those of score 0
+    are left out; so are those that begin or end with token 0, which stands for "no answer".
     """
     import numpy as np
 
@@ -47,9 +47,10 @@ def best_spans(
     ends = np.arange(length)[:, None] + np.arange(width)
     inside = ends < length
     ends = np.where(inside, ends, 0)
-    scores = np.where(inside & allowed[:, None] & allowed[ends], start[:, None] * end[ends], -1).ravel()
+    possible = inside & allowed[:, None] & allowed[ends]
+    scores = np.where(possible, start[:, None] * end[ends], np.float32(0)).ravel()
     best = largest(scores, count)
-    best = best[scores[best] >= 0]
+    best = best[scores[best] > 0]
     return Spans(best // width, ends.ravel()[best], scores[best], null_score)
 
 

@@ -149,8 +149,9 @@ class QuestionAnsweringPipeline(Pipeline):
                 begin, stop = characters(encoding, first, last, 1 if self._question_first() else 0, align_to_words)
                 _add(answers, context[begin:stop], begin, stop, score)
         found = list(answers.values())
-        if handle_impossible_answer:
-            found.append({"score": null_score, "start": 0, "end": 0, "answer": ""})
+        if handle_impossible_answer or not found:
+            score = null_score if handle_impossible_answer else 0.0
+            found.append({"score": score, "start": 0, "end": 0, "answer": ""})
         found = sorted(found, key=lambda answer: -answer["score"])[:top_k]
         return found[0] if len(found) == 1 else found
 
