@@ -434,6 +434,7 @@ def test_similarity_of_sentences(minilm):
     found = pipe(item)
     vectors = pipe.model.encode([item["source_sentence"], *sentences])
     assert found == pytest.approx(pipe.model.similarity(vectors[:1], vectors[1:])[0].tolist(), abs=1e-6)
+    assert (pipe.dtype, pipe.torch_dtype) == (np.float32, np.float32)
     assert pipe("A man is eating.", sentences) == found
     assert pipe([item, item | {"sentences": sentences[1:]}]) == [found, found[1:]]
     assert list(pipe(one for one in [item])) == [found]

@@ -96,7 +96,7 @@ class Pipeline:
     Of every call:
     batch_size: how many rows the model computes together; by default 32, and for iterables without a length those of one
         input. It never changes a result.
-    show_progress_bar: None shows one for a list, on a terminal, once the work has taken a second.
+    show_progress_bar: None shows one for a list of more than a batch, on a terminal, once the work has taken a second.
     num_workers: accepted, and changes nothing.
     """
 
@@ -170,7 +170,7 @@ class Pipeline:
         if one:
             return next(results)
         is_list = isinstance(inputs, (list, tuple))
-        if show_progress_bar or (is_list and show_progress_bar is None):
+        if show_progress_bar or (show_progress_bar is None and is_list and len(inputs) > (size or ROWS)):
             results = _with_bar(results, inputs, show_progress_bar)
         return list(results) if is_list else Results(results, inputs)
 
@@ -248,7 +248,10 @@ class Pipeline:
         """The model's."""
         return self.model.dtype
 
-    torch_dtype = dtype
+    @property
+    def torch_dtype(self) -> Any:
+        """The old name of `dtype`."""
+        return self.dtype
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(model={type(self.model).__name__}, task={self.task!r})"
