@@ -131,6 +131,16 @@ if TYPE_CHECKING:
     from .models.bert import BertModel as BertModel
     from .models.bert_tokenizer import BertTokenizer as BertTokenizer
     from .models.bert_tokenizer import BertTokenizerFast as BertTokenizerFast
+    from .pipelines import FeatureExtractionPipeline as FeatureExtractionPipeline
+    from .pipelines import FillMaskPipeline as FillMaskPipeline
+    from .pipelines import NerPipeline as NerPipeline
+    from .pipelines import Pipeline as Pipeline
+    from .pipelines import QuestionAnsweringPipeline as QuestionAnsweringPipeline
+    from .pipelines import SentenceSimilarityPipeline as SentenceSimilarityPipeline
+    from .pipelines import TextClassificationPipeline as TextClassificationPipeline
+    from .pipelines import TokenClassificationPipeline as TokenClassificationPipeline
+    from .pipelines import ZeroShotClassificationPipeline as ZeroShotClassificationPipeline
+    from .pipelines import pipeline as pipeline
     from .runtime import get_num_threads as get_num_threads
     from .runtime import set_num_threads as set_num_threads
     from .runtime import show_config as show_config
@@ -282,24 +292,34 @@ _MODULES = {
     "EarlyStoppingCallback": "trainer_callback",
     "EmbeddingSimilarityEvaluator": "sentence_evaluation",
     "EvalPrediction": "trainer_utils",
+    "FeatureExtractionPipeline": "pipelines",
+    "FillMaskPipeline": "pipelines",
     "InputExample": "sentence_fit",
     "IntervalStrategy": "trainer_utils",
     "MultipleNegativesRankingLoss": "sentence_losses",
+    "NerPipeline": "pipelines",
+    "Pipeline": "pipelines",
     "PreTrainedTokenizerFast": "tokenization_utils",
     "PrinterCallback": "trainer_reports",
     "ProgressCallback": "trainer_reports",
+    "QuestionAnsweringPipeline": "pipelines",
     "SchedulerType": "schedules",
+    "SentenceSimilarityPipeline": "pipelines",
     "SentenceTransformer": "sentence_transformer",
     "SentenceTransformerTrainer": "sentence_trainer",
     "SentenceTransformerTrainingArguments": "sentence_trainer",
     "SiameseDistanceMetric": "sentence_losses",
+    "TextClassificationPipeline": "pipelines",
+    "TokenClassificationPipeline": "pipelines",
     "Trainer": "trainer",
     "TrainerCallback": "trainer_callback",
     "TrainerControl": "trainer_callback",
     "TrainerState": "trainer_callback",
     "TrainingArguments": "training_args",
+    "ZeroShotClassificationPipeline": "pipelines",
     "default_data_collator": "data_collator",
     "get_num_threads": "runtime",
+    "pipeline": "pipelines",
     "set_num_threads": "runtime",
     "set_seed": "trainer_utils",
     "show_config": "runtime",
@@ -338,26 +358,36 @@ __all__ = [
     "EarlyStoppingCallback",
     "EmbeddingSimilarityEvaluator",
     "EvalPrediction",
+    "FeatureExtractionPipeline",
+    "FillMaskPipeline",
     "InputExample",
     "IntervalStrategy",
     "MultipleNegativesRankingLoss",
+    "NerPipeline",
+    "Pipeline",
     "PreTrainedTokenizerFast",
     "PrinterCallback",
     "ProgressCallback",
+    "QuestionAnsweringPipeline",
     "SchedulerType",
+    "SentenceSimilarityPipeline",
     "SentenceTransformer",
     "SentenceTransformerTrainer",
     "SentenceTransformerTrainingArguments",
     "SiameseDistanceMetric",
+    "TextClassificationPipeline",
+    "TokenClassificationPipeline",
     "Trainer",
     "TrainerCallback",
     "TrainerControl",
     "TrainerState",
     "TrainingArguments",
+    "ZeroShotClassificationPipeline",
     "__version__",
     "default_data_collator",
     "errors",
     "get_num_threads",
+    "pipeline",
     "set_num_threads",
     "set_seed",
     "show_config",
