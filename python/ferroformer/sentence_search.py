@@ -1,11 +1,12 @@
 """Search among embeddings, in memory that does not grow with their number: nearest neighbours, near duplicates, clusters.
 
 Exhaustive, as in sentence_transformers.util: every query is compared with the whole corpus, a piece of which is scored at a time. The
-pieces are at most as large as the `chunk_size`s say, and small enough for scores and a copy of the piece to take 16 MB each.
+pieces are at most as large as the `chunk_size`s say, and small enough for their numbers and their scores to take 16 MB each.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,6 @@ def _nearest(
     for name, size in (("query_chunk_size", query_chunk), ("corpus_chunk_size", corpus_chunk), ("top_k", top_k)):
         if size < 1:
             raise InputError(f"{name}={size}: at least 1 is needed")
-    # the corpus' norms are taken once for each piece of queries, as its scores are: a hundredth of the work
     cosine = score_function is cos_sim
     for start in range(0, len(queries), min(query_chunk, _PIECE)):
         piece = queries[start : start + min(query_chunk, _PIECE)]
@@ -66,9 +66,19 @@ def _nearest(
         step = max(1, min(corpus_chunk, _PIECE // max(len(piece), corpus.shape[-1])))
         for first in range(0, len(corpus), step):
             part = corpus[first : first + step]
-            scores = dot_score(piece, normalize_embeddings(part)) if cosine else score_function(piece, part)
-            best.add(scores, first)
+            best.add(_cosines(piece, part) if cosine else score_function(piece, part), first)
         yield start, *best.sorted()
+
+
+def _cosines(unit: Any, part: Any) -> Scores:
+    """(Q, C), of vectors of length 1 and others, without a copy of these."""
+    import numpy as np
+
+    rows = as_rows(part)
+    norms = np.sqrt(np.einsum("ch,ch->c", rows, rows))
+    scores = dot_score(unit, rows)
+    scores /= np.maximum(norms, rows.dtype.type(1e-12))
+    return scores
 
 
 class _Best:
@@ -89,7 +99,7 @@ class _Best:
         if self._scores.shape[1] < self._count:
             rows: Any = slice(None)
         else:  # most rows of most pieces have nothing better
-            rows = np.flatnonzero(scores.max(axis=1) > self._scores.min(axis=1))
+            rows = np.flatnonzero(~(scores.max(axis=1) <= self._scores.min(axis=1)))
             if not len(rows):
                 return
         columns, values = _largest(scores[rows], self._count)
@@ -114,11 +124,23 @@ def _largest(scores: Scores, count: int) -> tuple[NDArray[np.intp], Scores]:
     """The columns and values of the `count` largest of each row, in no order."""
     import numpy as np
 
-    if scores.shape[1] <= count:
-        columns = np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
-        return columns, scores
-    columns = np.argpartition(scores, -count, axis=1)[:, -count:]
-    return columns, np.take_along_axis(scores, columns, axis=1)
+    width = scores.shape[1]
+    if width <= count:
+        return np.broadcast_to(np.arange(width), scores.shape), scores
+    # Groups of columns G apart: the largest are in the groups with the largest maxima, which a pass at the speed of memory finds.
+    size = math.isqrt(width // count)
+    if size < 2:
+        columns = np.argpartition(scores, -count, axis=1)[:, -count:]
+        return columns, np.take_along_axis(scores, columns, axis=1)
+    groups = width // size
+    maxima = scores[:, : size * groups].reshape(len(scores), size, groups).max(axis=1)
+    best = np.argpartition(maxima, -count, axis=1)[:, -count:]
+    inside = (best[:, None] + groups * np.arange(size)[:, None]).reshape(len(scores), size * count)
+    rest = np.broadcast_to(np.arange(size * groups, width), (len(scores), width - size * groups))
+    candidates = np.concatenate([inside, rest], axis=1)
+    values = np.take_along_axis(scores, candidates, axis=1)
+    kept = np.argpartition(values, -count, axis=1)[:, -count:]
+    return np.take_along_axis(candidates, kept, axis=1), np.take_along_axis(values, kept, axis=1)
 
 
 # --- near duplicates ------------------------------------------------------------------------------
@@ -165,18 +187,21 @@ def paraphrase_mining_embeddings(
     vectors = _matrix(embeddings)
     if max_pairs < 1:
         raise InputError(f"max_pairs={max_pairs}: at least 1 is needed")
-    pairs = (np.empty(0, np.float32), np.empty(0, np.int64), np.empty(0, np.int64))
+    best, first, second = np.empty(0, np.float32), np.empty(0, np.int64), np.empty(0, np.int64)
     # a thousand queries at a time: the neighbours of more would take more memory than the pieces of scores
     chunk = min(query_chunk_size, 1000)
     for start, scores, ids in _nearest(vectors, vectors, top_k + 1, chunk, corpus_chunk_size, score_function):
         own = np.arange(start, start + len(ids))[:, None]
         others = ids != own
         others &= others.cumsum(axis=1) <= top_k
-        both = np.broadcast_to(own, ids.shape)[others], ids[others]
-        found = scores[others], np.minimum(*both), np.maximum(*both)
-        joined = [np.concatenate(columns) for columns in zip(pairs, found)]
-        pairs = _best_pairs(joined[0], joined[1], joined[2], max_pairs, len(vectors))
-    return [[score, i, j] for score, i, j in zip(*(column.tolist() for column in pairs))]
+        if len(best) == max_pairs:
+            others &= scores > best[-1]
+        one, other = np.broadcast_to(own, ids.shape)[others], ids[others]
+        best = np.concatenate([best, scores[others]])
+        first = np.concatenate([first, np.minimum(one, other)])
+        second = np.concatenate([second, np.maximum(one, other)])
+        best, first, second = _best_pairs(best, first, second, max_pairs, len(vectors))
+    return [[score, i, j] for score, i, j in zip(best.tolist(), first.tolist(), second.tolist())]
 
 
 def _best_pairs(scores: Scores, i: Ids, j: Ids, count: int, total: int) -> tuple[Scores, Ids, Ids]:
@@ -222,7 +247,7 @@ def community_detection(
                 if len(members) >= min_community_size:
                     members = members[np.argsort(-cosines[members], kind="stable")]
                     communities.append([int(center), *members[members != center].tolist()])
-                    free[members] = False
+                    free[members] = free[center] = False
     return sorted(communities, key=len, reverse=True)
 
 
