@@ -11,7 +11,7 @@ import os
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .activation_functions import Function, activation
+from .activation_functions import activation
 from .config_files import read_config_file, write_text
 from .errors import CorruptModelError, WeightMismatchError
 from .hub import find_file
@@ -20,6 +20,8 @@ from .weight_files import WEIGHTS_NAME, open_checkpoint
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from .activation_functions import Function
 
     Floats = NDArray[np.float32]
 
