@@ -62,13 +62,12 @@ class CrossEncoder(SentenceModel):
         labels = {} if num_labels is None else {"num_labels": num_labels}
         self._model, self.tokenizer = source.load(
             AutoModelForSequenceClassification,
-            transformer.folder,
+            transformer,
             model_kwargs,
             processor_kwargs or tokenizer_kwargs,
             {**(config_kwargs or {}), **labels},
             _one_label if "num_labels" not in {**(config_kwargs or {}), **labels} else None,
         )
-        self._do_lower_case = transformer.do_lower_case
         self._set_prompts((), settings, prompts, default_prompt_name)
         self.max_seq_length = _first(max_length, transformer.max_seq_length, self._longest())
         # from logits to scores
@@ -174,8 +173,6 @@ class CrossEncoder(SentenceModel):
     def _logits(self, pairs: list[tuple[str, str]], prompt: str) -> NDArray[np.float32]:
         """(B, L)."""
         firsts, seconds = [prompt + first for first, _ in pairs], [second for _, second in pairs]
-        if self._do_lower_case:
-            firsts, seconds = [text.lower() for text in firsts], [text.lower() for text in seconds]
         batch = self.tokenizer(
             firsts, seconds, padding=True, truncation=True, max_length=self.max_seq_length, return_tensors="np"
         )
@@ -195,10 +192,9 @@ class CrossEncoder(SentenceModel):
         self._model.save_pretrained(path, packed=packed)
         self.tokenizer.save_pretrained(path)
         settings = {"model_type": "CrossEncoder", "prompts": self.prompts, "default_prompt_name": self.default_prompt_name}
-        limits = {"max_seq_length": self.max_seq_length, "do_lower_case": self._do_lower_case}
         contents = {
             "config_sentence_transformers.json": {**settings, "activation_fn": name},
-            "sentence_bert_config.json": {"transformer_task": "sequence-classification", **limits},
+            "sentence_bert_config.json": {"transformer_task": "sequence-classification", "max_seq_length": self.max_seq_length},
         }
         write_modules(path, ["Transformer"], contents)
 

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from .errors import InputError
 from .hub import HUB_ARGUMENTS
+from .sentence_modules import Transformer
 
-__all__ = ["SentenceModel", "Source", "check_constructor", "check_call", "progress"]
+__all__ = ["SentenceModel", "Source", "check_call", "check_constructor", "progress"]
 
 # Bare names that are models of transformers' first years; all others belong to an organization on the hub.
 _BARE_NAMES = set(
@@ -49,19 +50,19 @@ class Source(NamedTuple):
     def load(
         self,
         auto_model: Any,
-        folder: str,
+        transformer: Transformer,
         model_kwargs: dict[str, Any] | None,
         processor_kwargs: dict[str, Any] | None,
         config_kwargs: dict[str, Any] | None,
         adjust: Any = None,
     ) -> tuple[Any, Any]:
-        """(model, tokenizer) of a folder; adjust(config) is called before the model is made."""
+        """(model, tokenizer); adjust(config) is called before the model is made."""
         import inspect
 
         from .models.auto import AutoConfig
         from .models.auto_tokenizer import AutoTokenizer
 
-        where = {**self.where, "subfolder": folder}
+        where = {**self.where, "subfolder": transformer.folder}
         config = AutoConfig.from_pretrained(self.path, **where, **(config_kwargs or {}))
         if adjust is not None:
             adjust(config)
@@ -71,6 +72,8 @@ class Source(NamedTuple):
         arguments = {**({"add_pooling_layer": False} if poolerless else {}), **(model_kwargs or {})}
         model = model_class.from_pretrained(self.path, config=config, **where, **arguments)
         tokenizer = AutoTokenizer.from_pretrained(self.path, config=model.config, **where, **(processor_kwargs or {}))
+        if transformer.do_lower_case:
+            _lower_case(tokenizer)
         return model, tokenizer
 
 
@@ -167,6 +170,20 @@ def progress(steps: range, wanted: bool | None) -> Any:
 
     how = {"delay": 0} if wanted else {"delay": 1, "disable": None}
     return tqdm(steps, desc="Batches", **how)
+
+
+def _lower_case(tokenizer: Any) -> None:
+    """Have it lower texts before all else, but for the special tokens in them."""
+    import json
+
+    from ._native import Tokenizer
+
+    description = json.loads(tokenizer.backend_tokenizer.to_json())
+    normalizer = description.get("normalizer") or {"type": "Sequence", "normalizers": []}
+    parts = normalizer["normalizers"] if normalizer["type"] == "Sequence" else [normalizer]
+    if not any(part["type"] == "Lowercase" or part.get("lowercase") for part in parts):
+        description["normalizer"] = {"type": "Sequence", "normalizers": [{"type": "Lowercase"}, *parts]}
+        tokenizer._tokenizer = Tokenizer(json.dumps(description))
 
 
 def _check_device(device: object) -> None:

@@ -80,9 +80,7 @@ class SentenceTransformer(SentenceModel, Fit):
         source = Source.of(model_name_or_path, "sentence-transformers", *hub)
         self._files = files = read_sentence_files(source.path, **source.where)
         processing = processor_kwargs or tokenizer_kwargs
-        self._model, self.tokenizer = source.load(
-            AutoModel, files.transformer.folder, model_kwargs, processing, config_kwargs
-        )
+        self._model, self.tokenizer = source.load(AutoModel, files.transformer, model_kwargs, processing, config_kwargs)
         self._later = self._read_later(source)
         # both names always exist, so that encode_query and encode_document never fall back to the default prompt
         self._set_prompts(("query", "document"), files.settings, prompts, default_prompt_name)
@@ -188,8 +186,6 @@ class SentenceTransformer(SentenceModel, Fit):
             yield rows, np.concatenate(pieces), lengths[rows], None if skip is None else np.full(len(rows), skip)
 
     def _encode_ids(self, texts: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        if self._files.transformer.do_lower_case:
-            texts = [text.lower() for text in texts]
         side = self.tokenizer.truncation_side
         ids, lengths = self.tokenizer.backend_tokenizer.encode_ids(texts, True, self.max_seq_length, side)
         return ids, lengths

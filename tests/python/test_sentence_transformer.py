@@ -325,9 +325,15 @@ def test_saved_and_loaded(make, tmp_path):
     assert [again[i] for i in (1, 2)] == [model[i] for i in (1, 2)] and len(again) == 3
 
 
-def test_lower_case(make):
-    model = make(limits={"do_lower_case": True})
-    assert np.array_equal(model.encode("A B"), model.encode("a b"))
+def test_lower_case(make, tmp_path):
+    """Words, not the special tokens in a text."""
+    cased = {"tokenizer_kwargs": {"do_lower_case": False}}
+    model, texts = make(limits={"do_lower_case": True}, **cased), ["A b [SEP] C", "Query : TWO"]
+    assert np.array_equal(model.encode(texts), make(**cased).encode(["a b [SEP] c", "query : two"]))
+    assert not np.array_equal(model.encode(texts), make(**cased).encode(texts))
+    assert np.array_equal(make(limits={"do_lower_case": True}).encode(texts), model.encode(texts))
+    model.save_pretrained(tmp_path / "saved")
+    assert np.array_equal(SentenceTransformer(tmp_path / "saved").encode(texts), model.encode(texts))
 
 
 @pytest.mark.parametrize(
