@@ -76,9 +76,6 @@ def read_dense(name_or_path: str | os.PathLike[str], folder: str, width: int, **
     source = find_file(name_or_path, "config.json", required=True, subfolder=folder, **where)
     assert source is not None  # it is required
     settings = read_config_file(source)
-    for key in ("module_input_name", "module_output_name"):
-        if settings.get(key) not in (None, "sentence_embedding"):
-            raise NotImplementedError(f"{source}: {key}={settings[key]!r:.200}: only 'sentence_embedding' is supported")
     inputs, outputs = (_size(settings.get(key), key, source) for key in ("in_features", "out_features"))
     if inputs != width:
         raise CorruptModelError(f"{source}: in_features={inputs}, but what comes before gives vectors of {width} numbers")

@@ -101,6 +101,8 @@ def read_sentence_files(name_or_path: str | os.PathLike[str], **where: Any) -> S
                 f"Transformer, Pooling and any of {', '.join(_LATER_KINDS)} are"
             )
         pooling = _pooling(_read(name_or_path, "config.json", modules[1][1], where))
+        for _, folder in modules[2:]:
+            _check_names(_read(name_or_path, "config.json", folder, where), f"{folder}/config.json of {str(name_or_path)!r}")
     return SentenceFiles(
         read_transformer(name_or_path, modules[0][1], "feature-extraction", **where),
         pooling,
@@ -190,6 +192,13 @@ def _kind(module: dict[str, Any], source: object) -> str:
 def _folder(path: object, source: object) -> str:
     """A folder inside the model's; the empty name is the model's own."""
     return "" if path == "" else plain_name(path, source)
+
+
+def _check_names(settings: dict[str, Any], source: str) -> None:
+    """What a module after the pooling reads and writes."""
+    for key in ("module_input_name", "module_output_name"):
+        if settings.get(key) not in (None, "sentence_embedding"):
+            raise NotImplementedError(f"{source}: {key}={settings[key]!r:.200}: only 'sentence_embedding' is supported")
 
 
 def _pooling(settings: dict[str, Any]) -> Pooling:

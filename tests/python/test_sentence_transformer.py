@@ -177,6 +177,12 @@ def test_settings_that_are_not_computed(make, file, content, text):
         make(**{file: content})
 
 
+def test_modules_of_token_vectors(make):
+    normalize = ("Normalize", {"module_input_name": "token_embeddings"})
+    with pytest.raises(NotImplementedError, match="2_Normalize.*token_embeddings"):
+        make(modules=("Transformer", "Pooling", normalize))
+
+
 def test_settings_of_version_6(make):
     text = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
     limits = {"transformer_task": "feature-extraction", "modality_config": text, "module_output_name": "token_embeddings"}
