@@ -1,4 +1,4 @@
-"""The code of docs/sentence-embeddings.md as it stands, from top to bottom, with small models in the places of MiniLM and a reranker."""
+"""The code of docs/sentence-embeddings.md as it stands, from top to bottom, with small models for MiniLM and the reranker."""
 
 import re
 

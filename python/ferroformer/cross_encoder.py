@@ -29,7 +29,8 @@ class CrossEncoder(SentenceModel):
     checkpoint says, else sigmoid for one label, and for several the logits as they are.
     Other arguments as those of `SentenceTransformer`. A prompt is put before the first text of each pair.
 
-    Raises what `AutoModelForSequenceClassification.from_pretrained` does, and NotImplementedError for modules after the transformer.
+    Raises what `AutoModelForSequenceClassification.from_pretrained` does, and NotImplementedError for modules after the
+    transformer, other backends and code from checkpoints.
     """
 
     def __init__(

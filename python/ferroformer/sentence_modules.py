@@ -1,7 +1,7 @@
 """The files beside a sentence-transformers model: modules.json and what each module's folder says.
 
-The types of modules have had three spellings ("sentence_transformers.models.Pooling", "….base.modules.Pooling", …); the last word
-is what counts. A model without modules.json is a transformer with mean pooling.
+The types of modules have had three spellings ("sentence_transformers.models.Pooling", "….base.modules.Pooling", …); the last
+word is what counts. A model without modules.json is a transformer with mean pooling.
 """
 
 from __future__ import annotations

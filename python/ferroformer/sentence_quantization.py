@@ -21,8 +21,8 @@ _FEW = 100
 def quantize_embeddings(embeddings: Any, precision: str, ranges: Any = None, calibration_embeddings: Any = None) -> Any:
     """Embeddings (N, H), or (H,), of floats in another precision.
 
-    "int8", "uint8" (N, H): 256 equal steps between the two `ranges` (2, H) of each dimension, its lowest and its highest value; what
-    lies outside is moved to the nearer end. Without ranges they are those of `calibration_embeddings` (M, H), or, without
+    "int8", "uint8" (N, H): 256 equal steps between the `ranges` (2, H) of each dimension, its lowest and its highest value;
+    what lies outside is moved to the nearer end. Without ranges they are those of `calibration_embeddings` (M, H), or, without
     these either, of the embeddings themselves, with a warning if they are fewer than 100: the numbers of one embedding
     then depend on the others. "binary" (int8), "ubinary" (uint8) (N, ceil(H / 8)): a bit for each number, 1 for > 0, eight to
     a byte, the first one highest; "binary" is that minus 128. "float32": (N, H).

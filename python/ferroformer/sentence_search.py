@@ -1,7 +1,8 @@
 """Search among embeddings, in memory that does not grow with their number: nearest neighbours, near duplicates, clusters.
 
-Exhaustive, as in sentence_transformers.util: every query is compared with the whole corpus, a piece of which is scored at a time. The
-pieces are at most as large as the `chunk_size`s say, and small enough for their numbers and their scores to take 16 MB each.
+Exhaustive, as in sentence_transformers.util: every query is compared with the whole corpus, a piece of which is scored at a
+time. The pieces are at most as large as the `chunk_size`s say, and small enough for their numbers and their scores to take
+16 MB each.
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ def semantic_search(
 ) -> list[list[dict[str, Any]]]:
     """For each query (N, H) the `top_k` nearest of the corpus (M, H): dicts of "corpus_id" and "score", the best first.
 
-    score_function: of (Q, H), (C, H) -> (Q, C), larger is nearer; it sees pieces of both, of whatever dtype they are. Of equal scores at
-    the end of a list, any may be in it; inside, the lower id comes first. A memory-mapped corpus is read piece by piece.
+    score_function: of (Q, H), (C, H) -> (Q, C), larger is nearer; it sees pieces of both, of whatever dtype they are. Of equal
+    scores at the end of a list, any may be in it; inside, the lower id comes first. A memory-mapped corpus is read piece by
+    piece.
     """
     queries, corpus = _matrix(query_embeddings), _matrix(corpus_embeddings)
     results: list[list[dict[str, Any]]] = []
@@ -223,8 +225,8 @@ def community_detection(
 ) -> list[list[int]]:
     """Groups of embeddings (N, H) that have a cosine of at least `threshold` to one of them, the largest group first.
 
-    Each group is a list of at least `min_community_size` ids: the central one, then the others by falling cosine. The central one with
-    most neighbours takes them all, the next one takes those that are left, and so on; no id is in two groups.
+    Each group is a list of at least `min_community_size` ids: the central one, then the others by falling cosine. The central
+    one with most neighbours takes them all, the next one takes those that are left, and so on; no id is in two groups.
     """
     import numpy as np
 

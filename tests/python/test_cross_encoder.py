@@ -93,7 +93,10 @@ def test_long_pairs_are_cut(make, tmp_path):
 
 @pytest.mark.parametrize(
     "config",
-    [{"sentence_transformers": {"activation_fn": IDENTITY, "version": "4.1.0"}}, {"sbert_ce_default_activation_function": IDENTITY}],
+    [
+        {"sentence_transformers": {"activation_fn": IDENTITY, "version": "4.1.0"}},
+        {"sbert_ce_default_activation_function": IDENTITY},
+    ],
 )
 def test_activation_of_the_checkpoint(make, tmp_path, config):
     assert np.array_equal(make(config=config).predict(PAIRS), logits_of(tmp_path, PAIRS)[:, 0])
