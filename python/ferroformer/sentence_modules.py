@@ -143,6 +143,9 @@ def read_settings(name_or_path: str | os.PathLike[str], model_type: str, **where
     found = settings.get("model_type", model_type)
     if found != model_type:
         raise NotImplementedError(f"{name} of {str(name_or_path)!r}: model_type {found!r:.200}; here it is {model_type!r}")
+    for key in ("default_prompt_name", "similarity_fn_name", "activation_fn"):
+        if not isinstance(settings.get(key), (str, type(None))):
+            raise CorruptModelError(f"{name} of {str(name_or_path)!r}: {key}={settings[key]!r:.200}: a string is needed")
     prompts = settings.get("prompts") or {}
     if not isinstance(prompts, dict) or not all(isinstance(text, (str, type(None))) for text in prompts.values()):
         raise CorruptModelError(f"{name} of {str(name_or_path)!r}: prompts={prompts!r:.200}: an object of texts is needed")

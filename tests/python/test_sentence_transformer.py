@@ -266,8 +266,15 @@ def test_similarity(make, name):
 
 def test_prompts_that_are_null(make):
     assert make(settings={"prompts": {"query": None, "other": None}}).prompts == {"query": "", "document": "", "other": ""}
-    with pytest.raises(CorruptModelError, match="prompts"):
-        make(settings={"prompts": {"query": 1}})
+
+
+MALFORMED = [("prompts", {"query": 1}), ("prompts", ["query"]), ("default_prompt_name", []), ("similarity_fn_name", 1)]
+
+
+@pytest.mark.parametrize("name, value", MALFORMED)
+def test_malformed_settings(make, name, value):
+    with pytest.raises(CorruptModelError, match=f"config_sentence_transformers.json.*{name}="):
+        make(settings={name: value})
 
 
 def test_document_prompt(make):
