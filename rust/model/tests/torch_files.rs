@@ -109,8 +109,8 @@ fn nothing_but_tensors_is_read() {
     let run = |function: &str| [format!("c{function}\n(").as_bytes(), &text("id"), b"tR"].concat();
     let deep = [b")".to_vec(), vec![0x85; 1 << 20]].concat();
     let cases = [
-        (dict_of(&run("posix\nsystem")), "it holds posix.system, which is not a tensor"),
-        (dict_of(&run("__builtin__\neval")), "it holds __builtin__.eval, which is not a tensor"),
+        (dict_of(&run("posix\nsystem")), "it holds posix.system, which is not a plain tensor"),
+        (dict_of(&run("__builtin__\neval")), "it holds __builtin__.eval, which is not a plain tensor"),
         (dict_of(b"ctorch._utils\n_rebuild_qtensor\n"), "it holds torch._utils._rebuild_qtensor, which"),
         (dict_of(b"ctorch\nQInt8Storage\n"), "it holds torch.QInt8Storage, which"),
         (dict_of(b"ctorch.storage\nFloatStorage\n"), "it holds torch.storage.FloatStorage, which"),
@@ -207,7 +207,7 @@ fn what_is_no_torch_file_says_what_it_is() {
         (vec![], "neither a zip archive nor a file of an older torch"),
         (b"version https://git-lfs.github.com/spec/v1\n".to_vec(), "git lfs pull"),
         (b"<!DOCTYPE html><html></html>".to_vec(), "web page"),
-        (b"\x80\x02}q\0.".to_vec(), "neither a zip archive"),
+        (b"\x80\x02}q\0.".to_vec(), "looks like a pickle"),
         (zip[..zip.len() - 1].to_vec(), "incomplete download"),
         (zip[..2000].to_vec(), "incomplete download"),
         (zip[..4].to_vec(), "incomplete download"),

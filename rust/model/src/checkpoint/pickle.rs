@@ -80,7 +80,11 @@ impl Global {
             ("torch", "CharStorage") => Dtype::I8,
             ("torch", "ByteStorage") => Dtype::U8,
             ("torch", "BoolStorage") => Dtype::BOOL,
-            _ => return bad(format!("it holds {module:.100}.{name:.100}, which is not a tensor and is not run")),
+            _ => {
+                return bad(format!(
+                    "it holds {module:.100}.{name:.100}, which is not a plain tensor; nothing in the file is run"
+                ));
+            }
         };
         Ok(Global::Storage(dtype))
     }

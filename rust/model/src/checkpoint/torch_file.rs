@@ -28,7 +28,10 @@ pub(super) fn open(path: &Path) -> Result<Contents> {
     } else if start == MAGIC {
         in_a_row(path, &file, size)?
     } else {
-        let hint = what_it_looks_like(&start).unwrap_or_default();
+        let hint = match start[..] {
+            [0x80, ..] => "; this looks like a pickle, but not one of torch.save with its default protocol",
+            _ => what_it_looks_like(&start).unwrap_or_default(),
+        };
         return Err(ModelError::corrupt(path, format!("neither a zip archive nor a file of an older torch{hint}")));
     };
     Ok(Contents { file, tensors, metadata: HashMap::new() })
@@ -38,7 +41,7 @@ fn zipped(path: &Path, file: &File, size: u64) -> Result<HashMap<String, Place>>
     let zip = Zip::open(path, file, size)?;
     let root = zip.names().find_map(|name| name.strip_suffix("/data.pkl").filter(|root| !root.contains('/')));
     let root = root.ok_or_else(|| zip.corrupt("a zip archive without data.pkl, so not of torch.save"))?;
-    if zip.find(&format!("{root}/constants.pkl"))?.is_some() {
+    if zip.names().any(|name| name.strip_prefix(root) == Some("/constants.pkl")) {
         return Err(zip.corrupt("it holds a TorchScript program, not tensors by name"));
     }
     let pickle = zip.bytes(&format!("{root}/data.pkl"), LONGEST_PICKLE)?.unwrap_or_default();
@@ -49,6 +52,7 @@ fn zipped(path: &Path, file: &File, size: u64) -> Result<HashMap<String, Place>>
         Some(other) => return Err(zip.corrupt(format!("its byteorder is {:?}", String::from_utf8_lossy(other)))),
     };
     let pickle = Pickle::read(&pickle).map_err(|problem| corrupt(path, problem))?;
+    let tensors = pickle.state_dict().map_err(|problem| zip.corrupt(problem))?;
     let start = |storage: &Storage| {
         let name = format!("{root}/data/{}", storage.key);
         let (start, size) = zip.find(&name)?.ok_or_else(|| zip.corrupt(format!("{name:?} is missing")))?;
@@ -61,7 +65,7 @@ fn zipped(path: &Path, file: &File, size: u64) -> Result<HashMap<String, Place>>
         }
     };
     let starts = pickle.storages.iter().map(start).collect::<Result<Vec<_>>>()?;
-    places(&pickle, &starts, big_endian).map_err(|problem| zip.corrupt(problem))
+    Ok(places(&pickle, &tensors, &starts, big_endian))
 }
 
 fn in_a_row(path: &Path, file: &File, size: u64) -> Result<HashMap<String, Place>> {
@@ -71,8 +75,9 @@ fn in_a_row(path: &Path, file: &File, size: u64) -> Result<HashMap<String, Place
         read_exact_at(file, &mut bytes, 0).map_err(|e| ModelError::io(path, e))?;
         match pickles(&bytes) {
             Ok((pickle, keys, end)) => {
+                let tensors = pickle.state_dict().map_err(|problem| ModelError::corrupt(path, problem))?;
                 let starts = starts(path, file, size, &pickle, &keys, end as u64)?;
-                return places(&pickle, &starts, false).map_err(|problem| ModelError::corrupt(path, problem));
+                return Ok(places(&pickle, &tensors, &starts, false));
             }
             Err(Problem::Short) if length < size && length < LONGEST_PICKLE => length *= 4,
             Err(problem) => return Err(corrupt(path, problem)),
@@ -116,14 +121,15 @@ fn starts(path: &Path, file: &File, size: u64, pickle: &Pickle, keys: &[&str], m
     pickle.storages.iter().map(start).collect()
 }
 
-fn places(pickle: &Pickle, starts: &[u64], big_endian: bool) -> std::result::Result<HashMap<String, Place>, String> {
-    let place = |(name, view): (&str, &View)| {
+/// Where tensors lie of which the storages begin there.
+fn places(pickle: &Pickle, tensors: &[(&str, &View)], starts: &[u64], big_endian: bool) -> HashMap<String, Place> {
+    let place = |(name, view): &(&str, &View)| {
         let dtype = pickle.storages[view.storage].dtype;
-        let start = starts[view.storage] + (view.first * dtype.bitsize() / 8) as u64;
+        let start = starts[view.storage] + (view.first * (dtype.bitsize() / 8)) as u64;
         let (shape, strides) = (view.shape.clone(), view.strides.clone());
-        (name.to_owned(), Place { dtype, shape, start, strides, big_endian })
+        ((*name).to_owned(), Place { dtype, shape, start, strides, big_endian })
     };
-    Ok(pickle.state_dict()?.into_iter().map(place).collect())
+    tensors.iter().map(place).collect()
 }
 
 fn bytes_of(storage: &Storage) -> Option<u64> {

@@ -18,6 +18,8 @@ const LONGEST_COMMENT: usize = 0xffff;
 struct Entry {
     header: u64,
     size: u64,
+    /// Neither compressed nor encrypted.
+    plain: bool,
 }
 
 pub(super) struct Zip<'a> {
@@ -47,7 +49,10 @@ impl<'a> Zip<'a> {
 
     /// Where the bytes of an entry lie and how many there are, all before the directory; `None` if there is no such entry.
     pub(super) fn find(&self, name: &str) -> Result<Option<(u64, u64)>> {
-        let Some(&Entry { header, size }) = self.entries.get(name) else { return Ok(None) };
+        let Some(&Entry { header, size, plain }) = self.entries.get(name) else { return Ok(None) };
+        if !plain {
+            return Err(self.corrupt(format!("{name:?} is compressed or encrypted, which torch's are not")));
+        }
         let fixed = self.read(header, 30)?;
         if !fixed.starts_with(b"PK\x03\x04") {
             return Err(self.corrupt(format!("{name:?} does not begin where the directory says")));
@@ -137,10 +142,8 @@ fn entry(bytes: &[u8]) -> std::result::Result<(&str, Entry, &[u8]), String> {
     let (_, rest) = rest.split_at_checked(comment).ok_or("is cut short")?;
     let name = std::str::from_utf8(name).map_err(|_| "has a name that is not UTF-8")?;
     let [stored, size, header] = numbers(fixed, extra).ok_or("lacks its sizes")?;
-    if u16_at(fixed, 10) != 0 || u16_at(fixed, 8) & 1 != 0 || stored != size {
-        return Err(format!("({name:?}) is compressed or encrypted, which torch's are not"));
-    }
-    Ok((name, Entry { header, size }, rest))
+    let plain = u16_at(fixed, 10) == 0 && u16_at(fixed, 8) & 1 == 0 && stored == size;
+    Ok((name, Entry { header, size, plain }, rest))
 }
 
 /// Bytes stored, bytes held, and first byte of an entry: in zip64's field where they have no room of their own.
