@@ -11,7 +11,7 @@ _STORAGES = {"<f8": "Double", "<f4": "Float", "<f2": "Half", "<u2": "BFloat16", 
 def write_torch(path, tensors, big_endian=False, compression=zipfile.ZIP_STORED, **entries):
     """Name -> array; arrays over one and the same base share a storage, as views do in torch.
 
-    entries: other contents of entries in the archive, by name.
+    entries: other contents of entries in the archive, by name; None leaves one out.
     """
     bases, items = [], []
     for name, array in tensors.items():
@@ -27,7 +27,8 @@ def write_torch(path, tensors, big_endian=False, compression=zipfile.ZIP_STORED,
         content[f"data/{number}"] = ordered.tobytes()
     with zipfile.ZipFile(path, "w", compression) as archive:
         for name, data in (content | entries).items():
-            archive.writestr(f"archive/{name}", data)
+            if data is not None:
+                archive.writestr(f"archive/{name}", data)
 
 
 def _tensor(array, base, number):

@@ -124,7 +124,7 @@ fn nothing_but_tensors_is_read() {
         (dict_of(&[b"}", &text("b")[..], &good, b"s"].concat()), "its \"a\" is a dict, which is not a tensor"),
         ([b"}K\x01", &good[..], b"s."].concat(), "one is an int"),
         (dict_of(&[b"(", &text("module")[..], b"NtQ"].concat()), "it holds a module, which is not read"),
-        (dict_of(&[b"(", &text("storage")[..], b"NtQ"].concat()), "it holds a storage, which is not read"),
+        (dict_of(&[b"(", &text("storage")[..], b"NtQ"].concat()), "a persistent id that is no storage"),
         (dict_of(b"NQ"), "where a tuple should be"),
         (dict_of(b"NNR"), "where a tuple should be"),
         (dict_of(b"N)R"), "calls None, a bool or a float"),
@@ -185,6 +185,24 @@ fn tensors_lie_inside_their_storages() {
     let mut cut = old(&pickle, &[("7", &[0.0; 6])]);
     cut.pop();
     assert!(read(&folder, &cut).unwrap_err().contains("incomplete download"));
+}
+
+#[test]
+fn storages_that_are_views_of_others() {
+    let folder = Folder::new("torch-storage-views");
+    let view = |offset, size| [b"(".to_vec(), text("8"), int(offset), int(size), b"t".to_vec()].concat();
+    let tensor = |view: &[u8]| {
+        let names = [text("storage"), b"ctorch\nFloatStorage\n".to_vec(), text("7"), text("cpu"), int(6)].concat();
+        let storage = [b"(", &names[..], view, b"tQ"].concat();
+        let arguments = [storage, int(1), ints(&[2]), ints(&[1])].concat();
+        dict_of(&[b"ctorch._utils\n_rebuild_tensor\n(", &arguments[..], b"tR"].concat())
+    };
+    let read = |view: &[u8]| read(&folder, &old(&tensor(view), &[("7", &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0])]));
+    assert_eq!(read(&view(2, 3)).unwrap()[0].2, [3.0, 4.0]);
+    assert!(read(&view(2, 2)).unwrap_err().contains("outside of its 2 elements"));
+    assert!(read(&view(4, 3)).unwrap_err().contains("a view of storage \"7\" lies outside of it"));
+    assert!(read(&view(i64::MAX, i64::MAX)).unwrap_err().contains("lies outside of it"));
+    assert!(read(&ints(&[1, 2])).unwrap_err().contains("a key, an offset and a size"));
 }
 
 #[test]
