@@ -19,8 +19,11 @@ fn recorded(name: &str) -> Vec<u8> {
     std::fs::read(Path::new(RECORDED).join(name)).unwrap()
 }
 
+/// Name, shape and values.
+type Read = (String, Vec<usize>, Vec<f32>);
+
 /// Writes, opens and reads all of a file: its tensors by name, or what is wrong.
-fn read(folder: &Folder, bytes: &[u8]) -> Result<Vec<(String, Vec<usize>, Vec<f32>)>, String> {
+fn read(folder: &Folder, bytes: &[u8]) -> Result<Vec<Read>, String> {
     let path = folder.0.join("pytorch_model.bin");
     std::fs::write(&path, bytes).unwrap();
     let checkpoint = Checkpoint::open(&[path], None).map_err(|e| e.to_string())?;
