@@ -198,7 +198,9 @@ impl<'a> Pickle<'a> {
             [Value::Text("storage"), Value::Global(Global::Storage(dtype)), Value::Text(key), _, numel, view] => {
                 (key, dtype, numel, view)
             }
-            [Value::Text(kind), ..] if kind != "storage" => return bad(format!("it holds a {kind:.100}, which is not read")),
+            [Value::Text(kind), ..] if kind != "storage" => {
+                return bad(format!("it holds a {kind:.100}, which is not read"));
+            }
             _ => return bad("the pickle has a persistent id that is no storage"),
         };
         let numel = number(numel)?;
