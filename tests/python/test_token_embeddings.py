@@ -8,7 +8,7 @@ import pytest
 from ferroformer import BertConfig, BertForMaskedLM, BertForSequenceClassification, BertModel
 from ferroformer.errors import InputError, TokenIdError
 
-from .conftest import TINY
+from .conftest import DATA, TINY
 from .test_loading import WORDS, same
 
 IDS = [[7, 3, 49], [1, 0, 2]]
@@ -64,6 +64,21 @@ def test_new_rows_as_in_a_new_model():
     )
     assert np.array_equal(first, again) and not np.array_equal(first, other)
     assert 0.018 < first.std() < 0.022 and abs(first.mean()) < 0.002
+
+
+def test_as_transformers_resizes():
+    """Recorded: new rows, and with these the logits of an input that has new words in it."""
+    directory = DATA / "models" / "bert-MaskedLM"
+    recorded = json.loads((directory / "resized.json").read_text())
+    model = BertForMaskedLM.from_pretrained(directory)
+    old = model.get_input_embeddings().weight
+    table = model.resize_token_embeddings(recorded["new_num_tokens"]).weight
+    for rows in (table[len(old) :], np.array(recorded["new_rows"])):
+        assert (np.abs(rows - old.mean(0)) < 6 * np.sqrt(1e-9) * old.std(0)).all()
+    table[len(old) :] = recorded["new_rows"]
+    model.set_input_embeddings(table)
+    logits = model(recorded["input_ids"]).logits
+    assert np.abs(logits - np.array(recorded["logits"])).max() <= 2e-5
 
 
 @pytest.mark.parametrize("size", [60, 40])
