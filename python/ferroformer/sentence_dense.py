@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Dense", "read_dense", "write_dense"]
 
-_DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
-
 
 class Dense(NamedTuple):
     """vectors (N, in) -> activation(vectors W^T + b) (N, out), plus the vectors, as they are or multiplied by `residual`."""
@@ -117,31 +115,10 @@ def _size(value: object, key: str, source: object) -> int:
 def _read_tensors(
     name_or_path: str | os.PathLike[str], shapes: dict[str, tuple[int, ...]], **where: Any
 ) -> dict[str, Floats]:
-    """These tensors, and no others, of model.safetensors, as float32."""
-    checkpoint = open_checkpoint(name_or_path, **where)  # which checks all that the header says
-    path = find_file(name_or_path, WEIGHTS_NAME, required=False, **where)
-    if path is None:
-        raise NotImplementedError(f"a Dense module of {str(name_or_path)!r} has no {WEIGHTS_NAME}: other files are not supported")
+    """These tensors, and no others, of a checkpoint."""
+    checkpoint = open_checkpoint(name_or_path, **where)
     found = {name: tuple(checkpoint.shape(name)) for name in checkpoint.names()}
     if found != shapes:
-        raise WeightMismatchError(f"{path}: it holds tensors of the shapes {found!r:.500}; config.json there asks for {shapes}")
-    return {name: _read_tensor(path, name, checkpoint.dtype(name)) for name in shapes}
-
-
-def _read_tensor(path: str, name: str, dtype: str) -> Floats:
-    import numpy as np
-
-    with open(path, "rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        entry = json.loads(file.read(length))[name]
-        first, last = entry["data_offsets"]
-        file.seek(8 + length + first)
-        data = file.read(last - first)
-    if dtype == "BF16":
-        values = (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
-    elif dtype in _DTYPES:
-        values = np.frombuffer(data, _DTYPES[dtype]).astype(np.float32)
-    else:
-        raise WeightMismatchError(f"{path}: tensor {name!r} has dtype {dtype}; expected F32, F16, BF16 or F64")
-    tensor: Floats = values.reshape(entry["shape"])
-    return tensor
+        place = f"the Dense module {where.get('subfolder')!r} of {str(name_or_path)!r}"
+        raise WeightMismatchError(f"{place} holds tensors of the shapes {found!r:.500}; its config.json asks for {shapes}")
+    return {name: checkpoint.read(name) for name in shapes}

@@ -11,6 +11,7 @@ from ferroformer.activation_functions import activation, softmax
 from ferroformer.errors import CorruptModelError, WeightMismatchError
 
 from .sentence_models import write_dense_weights, write_sentence_model
+from .torch_writer import write_torch
 
 pytestmark = pytest.mark.numbers
 
@@ -122,6 +123,13 @@ def test_stored_dtypes(make, pooled, tmp_path, dtype):
     assert np.abs(vectors - np.tanh(pooled @ read.T.astype(np.float64))).max() <= 1e-5
 
 
+def test_weights_of_torch(make, tmp_path):
+    model, (tensors,) = make({})
+    (tmp_path / "2_Dense" / "model.safetensors").unlink()
+    write_torch(tmp_path / "2_Dense" / "pytorch_model.bin", tensors)
+    assert np.array_equal(SentenceTransformer(tmp_path).encode(TEXTS), model.encode(TEXTS))
+
+
 def test_saved_and_loaded(make, tmp_path):
     model, _ = make({"use_residual": True}, {"in_features": OUT, "bias": False}, later=["Normalize"])
     model.save_pretrained(tmp_path / "saved")
@@ -158,7 +166,7 @@ def test_refused_configurations(make, tmp_path, config, error, text):
 def test_refused_tensors(make, tmp_path):
     make({})
     write_dense_weights(tmp_path / "2_Dense", {"in_features": WIDTH, "out_features": 3})
-    with pytest.raises(WeightMismatchError, match=r"linear.weight.*\(3, 12\)"):
+    with pytest.raises(WeightMismatchError, match=r"2_Dense.*linear.weight.*\(3, 12\)"):
         SentenceTransformer(tmp_path)
     (tmp_path / "2_Dense" / "model.safetensors").write_bytes(b"nonsense" * 9)
     with pytest.raises(CorruptModelError, match="model.safetensors"):
