@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import errors as errors
+    from . import util as util
     from .batch_encoding import BatchEncoding as BatchEncoding
+    from .cross_encoder import CrossEncoder as CrossEncoder
     from .data_collator import DataCollatorForLanguageModeling as DataCollatorForLanguageModeling
     from .data_collator import DataCollatorForTokenClassification as DataCollatorForTokenClassification
     from .data_collator import DataCollatorWithPadding as DataCollatorWithPadding
@@ -283,6 +285,7 @@ _MODULES = {
     "BertTokenizerFast": "models.bert_tokenizer",
     "ContrastiveLoss": "sentence_losses",
     "CosineSimilarityLoss": "sentence_losses",
+    "CrossEncoder": "cross_encoder",
     "DataCollatorForLanguageModeling": "data_collator",
     "DataCollatorForTokenClassification": "data_collator",
     "DataCollatorWithPadding": "data_collator",
@@ -349,6 +352,7 @@ __all__ = [
     "BertTokenizerFast",
     "ContrastiveLoss",
     "CosineSimilarityLoss",
+    "CrossEncoder",
     "DataCollatorForLanguageModeling",
     "DataCollatorForTokenClassification",
     "DataCollatorWithPadding",
@@ -391,12 +395,13 @@ __all__ = [
     "set_num_threads",
     "set_seed",
     "show_config",
+    "util",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "errors":
-        return importlib.import_module(".errors", __name__)
+    if name in ("errors", "util"):
+        return importlib.import_module(f".{name}", __name__)
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)

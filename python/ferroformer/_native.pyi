@@ -41,8 +41,9 @@ def _panic(tasks: int) -> None:
 # --- weights ---------------------------------------------------------------------------------
 @final
 class Checkpoint:
-    """The headers of one or more safetensors files; tensors are read when a model asks for them.
+    """What one or more files of tensors hold; the tensors are read when a model asks for them.
 
+    Files that end with .bin, .pt or .pth are read as torch's (dicts of tensors; nothing in them is run), others as safetensors.
     `files` are paths; a tensor that stands in two of them is an error. `weight_map`, from a sharded index,
     says which file (an index into `files`) must hold which tensor."""
 
@@ -51,6 +52,8 @@ class Checkpoint:
     def shape(self, name: str) -> list[int]: ...
     def dtype(self, name: str) -> str:
         """The stored dtype in safetensors' spelling: "F32", "BF16", "I64", ..."""
+    def read(self, name: str) -> NDArray[np.float32]:
+        """A copy of one tensor, which must be of floats."""
     def metadata(self) -> dict[str, str]: ...
 
 # --- models ----------------------------------------------------------------------------------
