@@ -43,7 +43,7 @@ def _panic(tasks: int) -> None:
 class Checkpoint:
     """What one or more files of tensors hold; the tensors are read when a model asks for them.
 
-    Files that end with .bin, .pt or .pth are read as torch's (dicts of tensors; nothing in them is run), others as safetensors.
+    Files that end with .bin, .pt or .pth are torch's (dicts of tensors; nothing in them is run), others safetensors.
     `files` are paths; a tensor that stands in two of them is an error. `weight_map`, from a sharded index,
     says which file (an index into `files`) must hold which tensor."""
 

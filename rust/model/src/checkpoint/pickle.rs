@@ -275,7 +275,7 @@ struct Machine<'a> {
     stack: Vec<Value<'a>>,
     /// Heights of the stack.
     marks: Vec<usize>,
-    memo: HashMap<u32, Value<'a>>,
+    memo: HashMap<usize, Value<'a>>,
     made: Pickle<'a>,
 }
 
@@ -283,6 +283,7 @@ impl<'a> Machine<'a> {
     /// One opcode; true at the end.
     fn step(&mut self) -> Parsed<bool> {
         let [opcode] = self.take_array()?;
+        let (number, from) = (self.operand(opcode)?, self.start(opcode)?);
         match opcode {
             b'.' => return Ok(true),
             0x80 => self.protocol()?,
@@ -292,69 +293,43 @@ impl<'a> Machine<'a> {
             b'K' => self.int(1, false)?,
             b'M' => self.int(2, false)?,
             b'J' => self.int(4, true)?,
-            0x8a => {
-                let [size] = self.take_array()?;
-                self.int(size.into(), true)?;
-            }
-            b'X' | b'T' => {
-                let size = u32::from_le_bytes(self.take_array()?);
-                self.text(size as usize)?;
-            }
-            b'U' => {
-                let [size] = self.take_array()?;
-                self.text(size.into())?;
-            }
-            b'c' => {
-                let (module, name) = (self.line()?, self.line()?);
-                self.stack.push(Value::Global(Global::named(module, name)?));
-            }
-            b'q' => {
-                let [key] = self.take_array()?;
-                self.put(key.into())?;
-            }
-            b'r' => {
-                let key = u32::from_le_bytes(self.take_array()?);
-                self.put(key)?;
-            }
-            b'h' => {
-                let [key] = self.take_array()?;
-                self.get(key.into())?;
-            }
-            b'j' => {
-                let key = u32::from_le_bytes(self.take_array()?);
-                self.get(key)?;
-            }
-            b')' => self.tuple(self.stack.len())?,
-            0x85..=0x87 => self.tuple(self.stack.len().wrapping_sub(usize::from(opcode - 0x84)))?,
-            b't' => {
-                let mark = self.mark()?;
-                self.tuple(mark)?;
-            }
-            b']' => {
-                self.made.lists.push(vec![]);
-                self.stack.push(Value::List(self.made.lists.len() - 1));
-            }
+            0x8a => self.int(number, true)?,
+            b'U' | b'X' | b'T' => self.text(number)?,
+            b'c' => self.global()?,
+            b'q' | b'r' => self.put(number)?,
+            b'h' | b'j' => self.get(number)?,
+            b')' | 0x85..=0x87 | b't' => self.tuple(from)?,
+            b']' => self.list(),
             b'}' => self.dict(),
-            b'a' => self.append(self.stack.len().wrapping_sub(1))?,
-            b'e' => {
-                let mark = self.mark()?;
-                self.append(mark)?;
-            }
-            b's' => self.set_items(self.stack.len().wrapping_sub(2))?,
-            b'u' => {
-                let mark = self.mark()?;
-                self.set_items(mark)?;
-            }
-            b'Q' => {
-                let id = self.pop()?;
-                self.made.storages.push(self.made.storage(id)?);
-                self.stack.push(Value::Storage(self.made.storages.len() - 1));
-            }
+            b'a' | b'e' => self.append(from)?,
+            b's' | b'u' => self.set_items(from)?,
+            b'Q' => self.storage()?,
             b'R' => self.reduce()?,
             b'b' => self.build()?,
             other => return bad(format!("the pickle has the opcode 0x{other:02x}, which no dict of tensors needs")),
         }
         Ok(false)
+    }
+
+    /// The size or key that follows an opcode.
+    fn operand(&mut self, opcode: u8) -> Parsed<usize> {
+        Ok(match opcode {
+            b'U' | b'q' | b'h' | 0x8a => u8::from_le_bytes(self.take_array()?).into(),
+            b'X' | b'T' | b'r' | b'j' => u32::from_le_bytes(self.take_array()?) as usize,
+            _ => 0,
+        })
+    }
+
+    /// The height of the stack from which on an opcode takes what is there; beyond the stack if that is too little.
+    fn start(&mut self, opcode: u8) -> Parsed<usize> {
+        let count = match opcode {
+            b't' | b'e' | b'u' => return self.mark(),
+            0x85..=0x87 => usize::from(opcode - 0x84),
+            b'a' => 1,
+            b's' => 2,
+            _ => 0,
+        };
+        Ok(self.stack.len().checked_sub(count).unwrap_or(usize::MAX))
     }
 
     fn protocol(&mut self) -> Parsed<()> {
@@ -392,6 +367,17 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
+    fn global(&mut self) -> Parsed<()> {
+        let (module, name) = (self.line()?, self.line()?);
+        self.stack.push(Value::Global(Global::named(module, name)?));
+        Ok(())
+    }
+
+    fn list(&mut self) {
+        self.made.lists.push(vec![]);
+        self.stack.push(Value::List(self.made.lists.len() - 1));
+    }
+
     fn dict(&mut self) {
         self.made.dicts.push(vec![]);
         self.stack.push(Value::Dict(self.made.dicts.len() - 1));
@@ -414,6 +400,13 @@ impl<'a> Machine<'a> {
         };
         self.made.dicts[dict].extend(pairs.iter().map(|[key, value]| (*key, *value)));
         self.stack.truncate(from);
+        Ok(())
+    }
+
+    fn storage(&mut self) -> Parsed<()> {
+        let id = self.pop()?;
+        self.made.storages.push(self.made.storage(id)?);
+        self.stack.push(Value::Storage(self.made.storages.len() - 1));
         Ok(())
     }
 
@@ -445,13 +438,13 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn put(&mut self, key: u32) -> Parsed<()> {
+    fn put(&mut self, key: usize) -> Parsed<()> {
         let top = self.below(self.stack.len())?;
         self.memo.insert(key, top);
         Ok(())
     }
 
-    fn get(&mut self, key: u32) -> Parsed<()> {
+    fn get(&mut self, key: usize) -> Parsed<()> {
         let Some(value) = self.memo.get(&key) else {
             return bad(format!("the pickle asks for value {key}, which it has not kept"));
         };
