@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import errors as errors
+    from .added_token import AddedToken as AddedToken
     from .batch_encoding import BatchEncoding as BatchEncoding
     from .data_collator import DataCollatorForLanguageModeling as DataCollatorForLanguageModeling
     from .data_collator import DataCollatorForTokenClassification as DataCollatorForTokenClassification
@@ -42,6 +43,30 @@ if TYPE_CHECKING:
     from .models.bert import BertModel as BertModel
     from .models.bert_tokenizer import BertTokenizer as BertTokenizer
     from .models.bert_tokenizer import BertTokenizerFast as BertTokenizerFast
+    from .models.bert_tokenizer import ConvBertTokenizer as ConvBertTokenizer
+    from .models.bert_tokenizer import DistilBertTokenizer as DistilBertTokenizer
+    from .models.bert_tokenizer import DistilBertTokenizerFast as DistilBertTokenizerFast
+    from .models.bert_tokenizer import ElectraTokenizer as ElectraTokenizer
+    from .models.bert_tokenizer import ElectraTokenizerFast as ElectraTokenizerFast
+    from .models.bert_tokenizer import MPNetTokenizer as MPNetTokenizer
+    from .models.byte_level_tokenizers import BartTokenizer as BartTokenizer
+    from .models.byte_level_tokenizers import BartTokenizerFast as BartTokenizerFast
+    from .models.byte_level_tokenizers import DebertaTokenizer as DebertaTokenizer
+    from .models.byte_level_tokenizers import DebertaTokenizerFast as DebertaTokenizerFast
+    from .models.byte_level_tokenizers import GPT2Tokenizer as GPT2Tokenizer
+    from .models.byte_level_tokenizers import GPT2TokenizerFast as GPT2TokenizerFast
+    from .models.byte_level_tokenizers import RobertaTokenizer as RobertaTokenizer
+    from .models.byte_level_tokenizers import RobertaTokenizerFast as RobertaTokenizerFast
+    from .models.sentence_piece_tokenizers import AlbertTokenizer as AlbertTokenizer
+    from .models.sentence_piece_tokenizers import AlbertTokenizerFast as AlbertTokenizerFast
+    from .models.sentence_piece_tokenizers import CamembertTokenizer as CamembertTokenizer
+    from .models.sentence_piece_tokenizers import CamembertTokenizerFast as CamembertTokenizerFast
+    from .models.sentence_piece_tokenizers import DebertaV2Tokenizer as DebertaV2Tokenizer
+    from .models.sentence_piece_tokenizers import DebertaV2TokenizerFast as DebertaV2TokenizerFast
+    from .models.sentence_piece_tokenizers import T5Tokenizer as T5Tokenizer
+    from .models.sentence_piece_tokenizers import T5TokenizerFast as T5TokenizerFast
+    from .models.sentence_piece_tokenizers import XLMRobertaTokenizer as XLMRobertaTokenizer
+    from .models.sentence_piece_tokenizers import XLMRobertaTokenizerFast as XLMRobertaTokenizerFast
     from .runtime import get_num_threads as get_num_threads
     from .runtime import set_num_threads as set_num_threads
     from .runtime import show_config as show_config
@@ -73,6 +98,9 @@ if TYPE_CHECKING:
     __version__: str
 
 _MODULES = {
+    "AddedToken": "added_token",
+    "AlbertTokenizer": "models.sentence_piece_tokenizers",
+    "AlbertTokenizerFast": "models.sentence_piece_tokenizers",
     "AutoConfig": "models.auto",
     "AutoModel": "models.auto",
     "AutoModelForMaskedLM": "models.auto",
@@ -82,6 +110,8 @@ _MODULES = {
     "AutoModelForSequenceClassification": "models.auto",
     "AutoModelForTokenClassification": "models.auto",
     "AutoTokenizer": "models.auto_tokenizer",
+    "BartTokenizer": "models.byte_level_tokenizers",
+    "BartTokenizerFast": "models.byte_level_tokenizers",
     "BatchEncoding": "batch_encoding",
     "BertConfig": "models.bert",
     "BertForMaskedLM": "models.bert",
@@ -93,33 +123,53 @@ _MODULES = {
     "BertModel": "models.bert",
     "BertTokenizer": "models.bert_tokenizer",
     "BertTokenizerFast": "models.bert_tokenizer",
+    "CamembertTokenizer": "models.sentence_piece_tokenizers",
+    "CamembertTokenizerFast": "models.sentence_piece_tokenizers",
     "ContrastiveLoss": "sentence_losses",
+    "ConvBertTokenizer": "models.bert_tokenizer",
     "CosineSimilarityLoss": "sentence_losses",
     "DataCollatorForLanguageModeling": "data_collator",
     "DataCollatorForTokenClassification": "data_collator",
     "DataCollatorWithPadding": "data_collator",
     "DataLoader": "sentence_fit",
+    "DebertaTokenizer": "models.byte_level_tokenizers",
+    "DebertaTokenizerFast": "models.byte_level_tokenizers",
+    "DebertaV2Tokenizer": "models.sentence_piece_tokenizers",
+    "DebertaV2TokenizerFast": "models.sentence_piece_tokenizers",
     "DefaultDataCollator": "data_collator",
     "DefaultFlowCallback": "trainer_callback",
+    "DistilBertTokenizer": "models.bert_tokenizer",
+    "DistilBertTokenizerFast": "models.bert_tokenizer",
     "EarlyStoppingCallback": "trainer_callback",
+    "ElectraTokenizer": "models.bert_tokenizer",
+    "ElectraTokenizerFast": "models.bert_tokenizer",
     "EmbeddingSimilarityEvaluator": "sentence_evaluation",
     "EvalPrediction": "trainer_utils",
+    "GPT2Tokenizer": "models.byte_level_tokenizers",
+    "GPT2TokenizerFast": "models.byte_level_tokenizers",
     "InputExample": "sentence_fit",
     "IntervalStrategy": "trainer_utils",
+    "MPNetTokenizer": "models.bert_tokenizer",
     "MultipleNegativesRankingLoss": "sentence_losses",
     "PreTrainedTokenizerFast": "tokenization_utils",
     "PrinterCallback": "trainer_reports",
     "ProgressCallback": "trainer_reports",
+    "RobertaTokenizer": "models.byte_level_tokenizers",
+    "RobertaTokenizerFast": "models.byte_level_tokenizers",
     "SchedulerType": "schedules",
     "SentenceTransformer": "sentence_transformer",
     "SentenceTransformerTrainer": "sentence_trainer",
     "SentenceTransformerTrainingArguments": "sentence_trainer",
     "SiameseDistanceMetric": "sentence_losses",
+    "T5Tokenizer": "models.sentence_piece_tokenizers",
+    "T5TokenizerFast": "models.sentence_piece_tokenizers",
     "Trainer": "trainer",
     "TrainerCallback": "trainer_callback",
     "TrainerControl": "trainer_callback",
     "TrainerState": "trainer_callback",
     "TrainingArguments": "training_args",
+    "XLMRobertaTokenizer": "models.sentence_piece_tokenizers",
+    "XLMRobertaTokenizerFast": "models.sentence_piece_tokenizers",
     "default_data_collator": "data_collator",
     "get_num_threads": "runtime",
     "set_num_threads": "runtime",
@@ -129,6 +179,9 @@ _MODULES = {
 }
 
 __all__ = [
+    "AddedToken",
+    "AlbertTokenizer",
+    "AlbertTokenizerFast",
     "AutoConfig",
     "AutoModel",
     "AutoModelForMaskedLM",
@@ -138,6 +191,8 @@ __all__ = [
     "AutoModelForSequenceClassification",
     "AutoModelForTokenClassification",
     "AutoTokenizer",
+    "BartTokenizer",
+    "BartTokenizerFast",
     "BatchEncoding",
     "BertConfig",
     "BertForMaskedLM",
@@ -149,33 +204,53 @@ __all__ = [
     "BertModel",
     "BertTokenizer",
     "BertTokenizerFast",
+    "CamembertTokenizer",
+    "CamembertTokenizerFast",
     "ContrastiveLoss",
+    "ConvBertTokenizer",
     "CosineSimilarityLoss",
     "DataCollatorForLanguageModeling",
     "DataCollatorForTokenClassification",
     "DataCollatorWithPadding",
     "DataLoader",
+    "DebertaTokenizer",
+    "DebertaTokenizerFast",
+    "DebertaV2Tokenizer",
+    "DebertaV2TokenizerFast",
     "DefaultDataCollator",
     "DefaultFlowCallback",
+    "DistilBertTokenizer",
+    "DistilBertTokenizerFast",
     "EarlyStoppingCallback",
+    "ElectraTokenizer",
+    "ElectraTokenizerFast",
     "EmbeddingSimilarityEvaluator",
     "EvalPrediction",
+    "GPT2Tokenizer",
+    "GPT2TokenizerFast",
     "InputExample",
     "IntervalStrategy",
+    "MPNetTokenizer",
     "MultipleNegativesRankingLoss",
     "PreTrainedTokenizerFast",
     "PrinterCallback",
     "ProgressCallback",
+    "RobertaTokenizer",
+    "RobertaTokenizerFast",
     "SchedulerType",
     "SentenceTransformer",
     "SentenceTransformerTrainer",
     "SentenceTransformerTrainingArguments",
     "SiameseDistanceMetric",
+    "T5Tokenizer",
+    "T5TokenizerFast",
     "Trainer",
     "TrainerCallback",
     "TrainerControl",
     "TrainerState",
     "TrainingArguments",
+    "XLMRobertaTokenizer",
+    "XLMRobertaTokenizerFast",
     "__version__",
     "default_data_collator",
     "errors",

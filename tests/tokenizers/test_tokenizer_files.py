@@ -98,7 +98,7 @@ def test_class_choice(tiny, data):
 
 def test_an_unknown_family_needs_a_tokenizer_json(tiny, data):
     path = tiny(tokenizer_config={"tokenizer_class": "UnheardOfTokenizer"})
-    with pytest.raises(ValueError, match="'UnheardOfTokenizer' cannot be read yet without a tokenizer.json"):
+    with pytest.raises(ValueError, match="'UnheardOfTokenizer' .* cannot be read without a tokenizer.json"):
         AutoTokenizer.from_pretrained(path)
     (path / "tokenizer.json").write_bytes((data / "minilm" / "tokenizer.json").read_bytes())
     loaded = AutoTokenizer.from_pretrained(path)

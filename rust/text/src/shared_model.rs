@@ -40,6 +40,12 @@ impl From<WordPiece> for SharedModel {
     }
 }
 
+impl From<ModelWrapper> for SharedModel {
+    fn from(model: ModelWrapper) -> Self {
+        Self(Arc::new(AnyModel::Other(model)))
+    }
+}
+
 impl Model for SharedModel {
     type Trainer = TrainerWrapper;
 
