@@ -101,6 +101,10 @@ class Description:
         return {_id(token.get("id") if isinstance(token, dict) else None): _added_token(token) for token in tokens}
 
     @property
+    def pad_token(self) -> str | None:
+        return (self.sections["padding"] or {}).get("pad_token")
+
+    @property
     def charsmap(self) -> str | None:
         """The first compiled map of characters of the normalizer, in base64."""
         normalizer = self.sections["normalizer"] or {}
@@ -109,16 +113,15 @@ class Description:
         return maps[0] if maps else None
 
     @property
-    def defaults(self) -> dict[str, Any]:
-        """Attributes that the padding and truncation sections stand for; the rest of them is ignored, since a call
-        says how it wants to pad and truncate."""
+    def sides(self) -> dict[str, str]:
+        """The ends at which the padding and truncation sections work; the rest of them is ignored, since a call says
+        how it wants to pad and truncate."""
         padding, truncation = self.sections["padding"] or {}, self.sections["truncation"] or {}
-        defaults = {
-            "pad_token": padding.get("pad_token"),
+        sides = {
             "padding_side": padding.get("direction", "").lower(),
             "truncation_side": truncation.get("direction", "").lower(),
         }
-        return {name: value for name, value in defaults.items() if value}
+        return {name: value for name, value in sides.items() if value}
 
 
 def _read_arguments(
@@ -148,9 +151,11 @@ def _read_arguments(
     special = {str(arguments[k]) for k in SpecialTokens.SPECIAL_TOKENS_ATTRIBUTES if arguments.get(k)}
     special.update(str(token) for token in arguments.get("extra_special_tokens") or [])
     found = read(ADDED_TOKENS_FILE)
-    _rename_extra(arguments)
     arguments = _revive_added_tokens(arguments)
-    arguments[ADDED_TOKENS_FILE] = {_id(id): AddedToken(token, special=token in special) for token, id in found.items()}
+    arguments[ADDED_TOKENS_FILE] = {
+        _id(id): AddedToken(token, normalized=token not in special, special=token in special)
+        for token, id in found.items()
+    }
     return arguments, None
 
 

@@ -351,7 +351,7 @@ class PreTrainedTokenizerFast(PreTrainedTokenizerBase):
         else:
             raise ValueError("a tokenizer_file or a tokenizer_object is needed")
         has_post_processor = description.sections["post_processor"] is not None
-        defaults = {**description.defaults, **kwargs}
+        defaults = {"pad_token": description.pad_token, **description.sides, **kwargs}
         super().__init__(Tokenizer(description.text), has_post_processor=has_post_processor, **defaults)
 
     @classmethod

@@ -59,7 +59,7 @@ class VocabularyTokenizer(PreTrainedTokenizerBase):
     def _from_files(cls, files: TokenizerFiles) -> Self:
         arguments: dict[str, Any] = {"vocab": files.vocab, **files.arguments}
         if files.description is not None:
-            arguments = {**files.description.defaults, **files.arguments, "vocab": files.description}
+            arguments = {**files.description.sides, **files.arguments, "vocab": files.description}
         elif files.merges is not None:
             arguments["merges"] = files.merges
         elif cls.vocab_files_names["vocab_file"].endswith(".model"):

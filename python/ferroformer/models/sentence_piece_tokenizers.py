@@ -45,7 +45,7 @@ class UnigramTokenizer(VocabularyTokenizer):
             vocab,
             {"type": "Unigram", **unk},
             {
-                "normalizer": normalizers(*normalizer) if normalizer else None,
+                "normalizer": normalizers(*normalizer) if len(normalizer) > 1 else next(iter(normalizer), None),
                 "pre_tokenizer": pre_tokenizers(*filter(None, [words]), spaces),
                 "decoder": spaces,
             },
