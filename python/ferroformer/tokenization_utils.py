@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ._native import Tokenizer
 from .added_token import AddedToken
 from .batch_encoding import BatchEncoding
-from .tokenization_call import CallableTokenizer
+from .tokenization_chat import ChatTokenizer
 from .tokenization_files import (
     Description,
     TokenizerFiles,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class PreTrainedTokenizerBase(CallableTokenizer):
+class PreTrainedTokenizerBase(ChatTokenizer):
     """What all tokenizers can do. A tokenizer may be used from several threads at once; see `SpecialTokens` about
     adding tokens meanwhile.
 

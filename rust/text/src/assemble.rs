@@ -1,17 +1,15 @@
 //! Tokenizers made from a vocabulary, in whichever file it is kept, and a description of everything else.
 
-use std::collections::HashMap;
-
-use ahash::RandomState;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokenizers::models::bpe::BpeBuilder;
-use tokenizers::models::unigram::Unigram;
-use tokenizers::{DecoderWrapper, ModelWrapper, NormalizerWrapper, PreTokenizerWrapper};
+use serde_json::value::RawValue;
+use tokenizers::{DecoderWrapper, NormalizerWrapper, PreTokenizerWrapper};
 
+use crate::bpe_model::{Bpe, BpeOptions, split};
 use crate::sentence_piece::SentencePiece;
 use crate::shared_model::SharedModel;
 use crate::tokens::Tokens;
+use crate::unigram_model::{Pieces, Unigram};
 use crate::word_piece_model::WordPiece;
 use crate::{TextError, Tokenizer, tokenizer::Pipeline};
 
@@ -35,13 +33,7 @@ enum Options {
     WordPiece {
         unk_token: String,
     },
-    BPE {
-        unk_token: Option<String>,
-        #[serde(default)]
-        fuse_unk: bool,
-        #[serde(default)]
-        byte_fallback: bool,
-    },
+    BPE(BpeOptions),
     Unigram {
         /// Where there is a token of this name (and score), it is the unknown one; else `unk_id` is.
         unk_token: Option<String>,
@@ -60,10 +52,6 @@ struct Sections {
     decoder: Option<DecoderWrapper>,
 }
 
-type Ids = HashMap<String, u32, RandomState>;
-type Scores = Vec<(String, f64)>;
-type Merges = Vec<(String, String)>;
-
 impl Tokenizer {
     /// `options` and `sections` are JSON. No added tokens, no post-processor.
     pub fn assemble(vocabulary: &Vocabulary<'_>, options: &str, sections: &str) -> Result<Self, TextError> {
@@ -81,25 +69,14 @@ impl Tokenizer {
 
 impl Options {
     fn model(self, vocabulary: &Vocabulary<'_>) -> Result<SharedModel, TextError> {
-        let describe = |e: tokenizers::Error| TextError::Description(e.to_string());
         Ok(match self {
             Self::WordPiece { unk_token } => WordPiece::new(vocabulary.tokens()?, unk_token).into(),
-            Self::BPE { unk_token, fuse_unk, byte_fallback } => {
-                let (vocab, merges) = vocabulary.merges()?;
-                let mut builder =
-                    BpeBuilder::new().vocab_and_merges(vocab, merges).fuse_unk(fuse_unk).byte_fallback(byte_fallback);
-                if let Some(unk_token) = unk_token {
-                    builder = builder.unk_token(unk_token);
-                }
-                ModelWrapper::BPE(builder.build().map_err(describe)?).into()
-            }
+            Self::BPE(options) => vocabulary.merged(options)?.into(),
             Self::Unigram { unk_token, unk_score, unk_id, byte_fallback } => {
-                let scores = vocabulary.scores()?;
-                let is_unk = |(token, score): &(String, f64)| {
-                    Some(token) == unk_token.as_ref() && unk_score.is_none_or(|unk_score| unk_score == *score)
-                };
-                let unk_id = scores.iter().position(is_unk).or(unk_id);
-                ModelWrapper::Unigram(Unigram::from(scores, unk_id, byte_fallback).map_err(describe)?).into()
+                let pieces = vocabulary.pieces()?;
+                let named = unk_token.and_then(|token| pieces.first(&token, unk_score));
+                let model = Unigram::new(pieces, named.or(unk_id), byte_fallback);
+                model.map_err(TextError::Description)?.into()
             }
         })
     }
@@ -118,47 +95,43 @@ impl Vocabulary<'_> {
         }
     }
 
-    fn merges(&self) -> Result<(Ids, Merges), TextError> {
-        #[derive(Deserialize)]
-        struct Model {
-            vocab: Ids,
-            #[serde(default)]
-            merges: MergeList,
-        }
-        match self {
+    fn merged(&self, options: BpeOptions) -> Result<Bpe, TextError> {
+        let model = match self {
             Self::Merges { vocab, merges } => {
                 let vocab = read_json(utf8("vocab.json", vocab)?)?;
                 let lines = utf8("merges.txt", merges)?.lines().filter(|line| !line.starts_with("#version"));
-                Ok((vocab, split_all(lines)?))
+                let pairs = lines.enumerate().map(|(index, line)| {
+                    let bad = || TextError::Description(format!("merge {index} is {line:?}, not two tokens"));
+                    split(line).ok_or_else(bad)
+                });
+                Bpe::new(vocab, pairs.collect::<Result<Vec<_>, _>>()?.into_iter(), options)
             }
             Self::Description(json) => {
-                let Model { vocab, merges } = described(json, "tokens and ids, with merges")?;
-                let merges = match merges {
-                    MergeList::Pairs(pairs) => pairs,
-                    MergeList::Lines(lines) => split_all(lines.iter().map(String::as_str))?,
-                };
-                Ok((vocab, merges))
+                let json: &RawValue = described(json, "tokens and ids, with merges")?;
+                Bpe::from_json(json.get(), options).map_err(|e| e.to_string())
             }
             Self::Pieces { model, .. } => {
                 let model = SentencePiece::read(model)?;
-                let vocab = model.pieces.iter().map(|piece| piece.text.to_owned()).zip(0..).collect();
-                Ok((vocab, model.merges()))
+                let vocab = Tokens::new(model.pieces.iter().map(|piece| piece.text).zip(0..));
+                Bpe::new(vocab, model.merges().into_iter(), options)
             }
-            Self::Lines(_) => Err(self.unfit("BPE")),
-        }
+            Self::Lines(_) => return Err(self.unfit("BPE")),
+        };
+        model.map_err(TextError::Description)
     }
 
-    fn scores(&self) -> Result<Scores, TextError> {
+    fn pieces(&self) -> Result<Pieces, TextError> {
         #[derive(Deserialize)]
         struct Model {
-            vocab: Scores,
+            vocab: Pieces,
         }
         match self {
             Self::Description(json) => described(json, "tokens with scores").map(|model: Model| model.vocab),
             Self::Pieces { model, before, skip, after } => {
                 let model = SentencePiece::read(model)?;
-                let pieces = model.pieces.iter().skip(*skip).map(|piece| (piece.text.to_owned(), piece.score));
-                Ok(before.iter().cloned().chain(pieces).chain(after.iter().cloned()).collect())
+                let pieces = model.pieces.iter().skip(*skip).map(|piece| (piece.text, piece.score));
+                Pieces::new(before.iter().map(scored).chain(pieces).chain(after.iter().map(scored)))
+                    .map_err(TextError::Description)
             }
             _ => Err(self.unfit("Unigram")),
         }
@@ -169,30 +142,12 @@ impl Vocabulary<'_> {
     }
 }
 
-/// Pairs as they are written today, or with a space between them.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum MergeList {
-    Pairs(Merges),
-    Lines(Vec<String>),
-}
-
-impl Default for MergeList {
-    fn default() -> Self {
-        Self::Pairs(Vec::new())
-    }
-}
-
-fn split_all<'a>(lines: impl Iterator<Item = &'a str>) -> Result<Merges, TextError> {
-    let split = |(index, line): (usize, &str)| match line.split_once(' ') {
-        Some((left, right)) if !right.contains(' ') => Ok((left.to_owned(), right.to_owned())),
-        _ => Err(TextError::Description(format!("merge {} is {line:?}, not two tokens", index + 1))),
-    };
-    lines.enumerate().map(split).collect()
+fn scored((token, score): &(String, f64)) -> (&str, f64) {
+    (token, *score)
 }
 
 /// The model of a `tokenizer.json`.
-fn described<M: DeserializeOwned>(json: &str, what: &str) -> Result<M, TextError> {
+fn described<'a, M: Deserialize<'a>>(json: &'a str, what: &str) -> Result<M, TextError> {
     #[derive(Deserialize)]
     struct Description<M> {
         model: M,

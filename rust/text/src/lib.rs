@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod assemble;
+mod bpe_model;
 mod description;
 mod error;
 mod input;
@@ -18,6 +19,7 @@ mod shared_model;
 mod tokenizer;
 mod tokens;
 mod truncate;
+mod unigram_model;
 mod word_piece_model;
 
 pub use assemble::Vocabulary;
