@@ -56,6 +56,9 @@ class PreTrainedTokenizerBase(ChatTokenizer):
         self.truncation_side = check_side(kwargs.pop("truncation_side", self.truncation_side), "Truncation")
         self.model_input_names = list(kwargs.pop("model_input_names", self.model_input_names))
         self.clean_up_tokenization_spaces: bool = kwargs.pop("clean_up_tokenization_spaces", False)
+        self.clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output: bool = kwargs.pop(
+            "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output", False
+        )
         self.split_special_tokens: bool = kwargs.pop("split_special_tokens", False)
         self.chat_template = _chat_template(kwargs.pop("chat_template", None))
         self._warned: set[str] = set()
@@ -301,7 +304,8 @@ class PreTrainedTokenizerBase(ChatTokenizer):
         text = self._tokenizer.decode(token_ids, skip_special_tokens)
         if not (self.clean_up_tokenization_spaces if clean_up is None else clean_up):
             return text
-        if self._tokenizer.model_kind == "BPE":
+        asked = self.clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output
+        if self._tokenizer.model_kind == "BPE" and not asked:
             if self._first_time("clean up"):
                 import logging
 

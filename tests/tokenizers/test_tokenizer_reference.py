@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from ferroformer import AutoTokenizer
+from ferroformer import AddedToken, AutoTokenizer
 
 from .conftest import DATA
 
@@ -15,6 +15,15 @@ FAMILIES = ["minilm", "bert-cased-vocab", "bert-chinese-vocab", "roberta-vocab",
 SENTENCE_PIECE = ["t5-spm", *sorted(path.name for path in DATA.glob("tiny-*"))]
 CHARACTERS = "abc xyzÉéñß中文字،ש\u0301\u200b\u00a0\t\n.,!?'\"-_##[]<>0123😀Σς▁ﬁ½"  # noqa: RUF001
 WORDS = ["Hello", "York", "##x", "中文", "", "a b", "[MASK]", "naïve", "!!", "antidisestablishmentarianism", "</s> <mask>"]
+ADDED = [
+    {"content": "<left>", "lstrip": True},
+    {"content": "<right>", "rstrip": True, "normalized": False},
+    {"content": "<both>", "lstrip": True, "rstrip": True, "special": True},
+    {"content": "whole", "single_word": True},
+    {"content": "ÉCole", "normalized": True},
+    {"content": "12", "normalized": False},
+]
+WORDS += ["<left>", "<right>", "<both>", "whole", "wholes", "école", "ÉCole", "12", "<special>", "<own>"]
 CHOICES = {
     "padding": [True, "longest", "max_length", False],
     "truncation": [True, "longest_first", "only_first", "only_second", False],
@@ -69,16 +78,24 @@ def cuts_a_text_to_nothing(result):
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("added", [False, True])
 @pytest.mark.parametrize("family", FAMILIES + SENTENCE_PIECE)
-def test_random_calls(family, tmp_path):
+def test_random_calls(family, added, tmp_path):
     ours = AutoTokenizer.from_pretrained(DATA / family)
     source = DATA / family
     if family in SENTENCE_PIECE:
         ours.save_pretrained(tmp_path)
         source = tmp_path
     theirs = transformers.AutoTokenizer.from_pretrained(source)
+    if added:
+        assert ours.add_tokens([AddedToken(**token) for token in ADDED]) == theirs.add_tokens(
+            [transformers.AddedToken(**token) for token in ADDED]
+        )
+        special = {"extra_special_tokens": ["<special>"], "cls_token": "<own>"}
+        assert ours.add_special_tokens(special) == theirs.add_special_tokens(special)
+        assert ours.added_tokens_encoder == theirs.added_tokens_encoder
     rng = random.Random(family)
-    for _ in range(300):
+    for _ in range(150):
         call = random_call(rng)
         expected = outcome(theirs, *call)
         if call[2].get("padding") and cuts_a_text_to_nothing(expected):

@@ -33,7 +33,8 @@ enum Options {
     WordPiece {
         unk_token: String,
     },
-    BPE(BpeOptions),
+    #[serde(rename = "BPE")]
+    Bpe(BpeOptions),
     Unigram {
         /// Where there is a token of this name (and score), it is the unknown one; else `unk_id` is.
         unk_token: Option<String>,
@@ -71,7 +72,7 @@ impl Options {
     fn model(self, vocabulary: &Vocabulary<'_>) -> Result<SharedModel, TextError> {
         Ok(match self {
             Self::WordPiece { unk_token } => WordPiece::new(vocabulary.tokens()?, unk_token).into(),
-            Self::BPE(options) => vocabulary.merged(options)?.into(),
+            Self::Bpe(options) => vocabulary.merged(options)?.into(),
             Self::Unigram { unk_token, unk_score, unk_id, byte_fallback } => {
                 let pieces = vocabulary.pieces()?;
                 let named = unk_token.and_then(|token| pieces.first(&token, unk_score));

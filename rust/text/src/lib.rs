@@ -18,6 +18,7 @@ mod sentence_piece;
 mod shared_model;
 mod tokenizer;
 mod tokens;
+mod trie;
 mod truncate;
 mod unigram_model;
 mod word_piece_model;

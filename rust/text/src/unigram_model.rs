@@ -10,6 +10,8 @@ use serde::ser::SerializeSeq;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokenizers::{Result, Token};
 
+use crate::trie::Trie;
+
 /// An unknown character costs this much more than the worst piece.
 const UNKNOWN_PENALTY: f64 = 10.0;
 const MISSING_UNKNOWN: &str = "Encountered an unknown token but `unk_id` is missing";
@@ -32,10 +34,7 @@ pub(crate) struct Pieces {
     text: String,
     ends: Vec<u32>,
     scores: Vec<f64>,
-    /// Ids in the order of their pieces' bytes.
-    sorted: Vec<u32>,
-    /// Where in `sorted` the pieces begin that start with a byte.
-    heads: Vec<u32>,
+    ids: Trie,
 }
 
 /// The best way to cut a text that ends here: its score, its last piece and where that starts.
@@ -106,10 +105,10 @@ impl Unigram {
                 false
             };
             let mut known = false;
-            self.vocab.prefixes_of(&text.as_bytes()[start..], |length, id| {
+            for (length, id) in self.vocab.ids.prefixes(&text.as_bytes()[start..]) {
                 offer(length, id, self.vocab.scores[id as usize]);
                 known |= length == char.len_utf8();
-            });
+            }
             if !known
                 && offer(char.len_utf8(), self.unk_id.unwrap_or_default(), self.unk_score)
                 && self.unk_id.is_none()
@@ -129,7 +128,7 @@ impl Unigram {
     }
 
     pub(crate) fn token_to_id(&self, token: &str) -> Option<u32> {
-        self.vocab.find(token)
+        self.vocab.ids.get(token)
     }
 
     pub(crate) fn id_to_token(&self, id: u32) -> Option<String> {
@@ -137,7 +136,7 @@ impl Unigram {
     }
 
     pub(crate) fn get_vocab(&self) -> HashMap<String, u32> {
-        self.vocab.sorted.iter().map(|&id| (self.vocab.piece(id).to_owned(), id)).collect()
+        (0..self.vocab.len() as u32).map(|id| (self.vocab.piece(id).to_owned(), id)).collect()
     }
 
     pub(crate) fn get_vocab_size(&self) -> usize {
@@ -147,41 +146,11 @@ impl Unigram {
 
 impl Pieces {
     pub(crate) fn new<'a>(pieces: impl Iterator<Item = (&'a str, f64)>) -> std::result::Result<Self, String> {
-        let mut all = Self::empty();
+        let mut list = PieceList::default();
         for (piece, score) in pieces {
-            all.push(piece, score)?;
+            list.push(piece, score);
         }
-        Ok(all.finished())
-    }
-
-    fn empty() -> Self {
-        Self { text: String::new(), ends: Vec::new(), scores: Vec::new(), sorted: Vec::new(), heads: Vec::new() }
-    }
-
-    fn push(&mut self, piece: &str, score: f64) -> std::result::Result<(), String> {
-        self.text.push_str(piece);
-        self.ends.push(u32::try_from(self.text.len()).map_err(|_| "more than 4 GB of pieces")?);
-        self.scores.push(score);
-        Ok(())
-    }
-
-    fn finished(mut self) -> Self {
-        self.text.shrink_to_fit();
-        self.ends.shrink_to_fit();
-        self.scores.shrink_to_fit();
-        let mut sorted: Vec<u32> = (0..self.len() as u32).collect();
-        // of equal pieces the last is the first here, and the one that is kept
-        sorted.sort_unstable_by(|&a, &b| self.piece(a).cmp(self.piece(b)).then(b.cmp(&a)));
-        sorted.dedup_by(|later, kept| self.piece(*later) == self.piece(*kept));
-        let before = |byte: usize| sorted.partition_point(|&id| self.head(id) < byte + 1) as u32;
-        self.heads = (0..=256).map(before).collect();
-        self.sorted = sorted;
-        self
-    }
-
-    /// The first byte of a piece, plus one; 0 for an empty one.
-    fn head(&self, id: u32) -> usize {
-        self.piece(id).as_bytes().first().map_or(0, |&byte| usize::from(byte) + 1)
+        list.finished()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -199,31 +168,34 @@ impl Pieces {
         let is_it = |id: &usize| self.piece(*id as u32) == token && score.is_none_or(|score| score == self.scores[*id]);
         (0..self.len()).find(is_it)
     }
+}
 
-    fn find(&self, text: &str) -> Option<u32> {
-        self.sorted.binary_search_by(|&id| self.piece(id).cmp(text)).ok().map(|place| self.sorted[place])
+/// Pieces that are not looked for yet.
+#[derive(Default)]
+struct PieceList {
+    text: String,
+    ends: Vec<usize>,
+    scores: Vec<f64>,
+}
+
+impl PieceList {
+    fn push(&mut self, piece: &str, score: f64) {
+        self.text.push_str(piece);
+        self.ends.push(self.text.len());
+        self.scores.push(score);
     }
 
-    /// All pieces that a text begins with, by rising length. The pieces that share a beginning lie together: each byte
-    /// of the text leaves fewer of them.
-    fn prefixes_of(&self, text: &[u8], mut found: impl FnMut(usize, u32)) {
-        let head = usize::from(text[0]);
-        let mut left = &self.sorted[self.heads[head] as usize..self.heads[head + 1] as usize];
-        let byte = |id: u32, at: usize| self.piece(id).as_bytes()[at];
-        for length in 1.. {
-            if let Some((&first, others)) = left.split_first()
-                && self.piece(first).len() == length
-            {
-                found(length, first);
-                left = others;
-            }
-            let Some(&next) = text.get(length) else { return };
-            let start = left.partition_point(|&id| byte(id, length) < next);
-            left = &left[start..];
-            left = &left[..left.partition_point(|&id| byte(id, length) == next)];
-            if left.is_empty() {
-                return;
-            }
+    fn finished(self) -> std::result::Result<Pieces, String> {
+        let Self { mut text, ends, mut scores } = self;
+        text.shrink_to_fit();
+        scores.shrink_to_fit();
+        let starts = std::iter::once(&0).chain(&ends);
+        let pieces = starts.zip(&ends).map(|(&start, &end)| &text[start..end]);
+        let ids = Trie::new(pieces.zip(0..));
+        let ends = ends.iter().map(|&end| u32::try_from(end)).collect::<std::result::Result<_, _>>();
+        match (ids, ends) {
+            (Some(ids), Ok(ends)) => Ok(Pieces { text, ends, scores, ids }),
+            _ => Err("more than 4 GB of pieces".to_owned()),
         }
     }
 }
@@ -254,11 +226,11 @@ impl<'de> Visitor<'de> for Scored {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Pieces, A::Error> {
-        let mut pieces = Pieces::empty();
+        let mut pieces = PieceList::default();
         while let Some((piece, score)) = list.next_element::<(Cow<'_, str>, f64)>()? {
-            pieces.push(&piece, score).map_err(A::Error::custom)?;
+            pieces.push(&piece, score);
         }
-        Ok(pieces.finished())
+        pieces.finished().map_err(A::Error::custom)
     }
 }
 
