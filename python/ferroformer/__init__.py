@@ -49,12 +49,20 @@ if TYPE_CHECKING:
     from .models.bert_tokenizer import ElectraTokenizer as ElectraTokenizer
     from .models.bert_tokenizer import ElectraTokenizerFast as ElectraTokenizerFast
     from .models.bert_tokenizer import MPNetTokenizer as MPNetTokenizer
+    from .models.byte_fallback_tokenizers import GemmaTokenizer as GemmaTokenizer
+    from .models.byte_fallback_tokenizers import GemmaTokenizerFast as GemmaTokenizerFast
+    from .models.byte_fallback_tokenizers import LlamaTokenizer as LlamaTokenizer
+    from .models.byte_fallback_tokenizers import LlamaTokenizerFast as LlamaTokenizerFast
     from .models.byte_level_tokenizers import BartTokenizer as BartTokenizer
     from .models.byte_level_tokenizers import BartTokenizerFast as BartTokenizerFast
     from .models.byte_level_tokenizers import DebertaTokenizer as DebertaTokenizer
     from .models.byte_level_tokenizers import DebertaTokenizerFast as DebertaTokenizerFast
     from .models.byte_level_tokenizers import GPT2Tokenizer as GPT2Tokenizer
     from .models.byte_level_tokenizers import GPT2TokenizerFast as GPT2TokenizerFast
+    from .models.byte_level_tokenizers import GPTNeoXTokenizer as GPTNeoXTokenizer
+    from .models.byte_level_tokenizers import GPTNeoXTokenizerFast as GPTNeoXTokenizerFast
+    from .models.byte_level_tokenizers import Qwen2Tokenizer as Qwen2Tokenizer
+    from .models.byte_level_tokenizers import Qwen2TokenizerFast as Qwen2TokenizerFast
     from .models.byte_level_tokenizers import RobertaTokenizer as RobertaTokenizer
     from .models.byte_level_tokenizers import RobertaTokenizerFast as RobertaTokenizerFast
     from .models.sentence_piece_tokenizers import AlbertTokenizer as AlbertTokenizer
@@ -147,13 +155,21 @@ _MODULES = {
     "EvalPrediction": "trainer_utils",
     "GPT2Tokenizer": "models.byte_level_tokenizers",
     "GPT2TokenizerFast": "models.byte_level_tokenizers",
+    "GPTNeoXTokenizer": "models.byte_level_tokenizers",
+    "GPTNeoXTokenizerFast": "models.byte_level_tokenizers",
+    "GemmaTokenizer": "models.byte_fallback_tokenizers",
+    "GemmaTokenizerFast": "models.byte_fallback_tokenizers",
     "InputExample": "sentence_fit",
     "IntervalStrategy": "trainer_utils",
+    "LlamaTokenizer": "models.byte_fallback_tokenizers",
+    "LlamaTokenizerFast": "models.byte_fallback_tokenizers",
     "MPNetTokenizer": "models.bert_tokenizer",
     "MultipleNegativesRankingLoss": "sentence_losses",
     "PreTrainedTokenizerFast": "tokenization_utils",
     "PrinterCallback": "trainer_reports",
     "ProgressCallback": "trainer_reports",
+    "Qwen2Tokenizer": "models.byte_level_tokenizers",
+    "Qwen2TokenizerFast": "models.byte_level_tokenizers",
     "RobertaTokenizer": "models.byte_level_tokenizers",
     "RobertaTokenizerFast": "models.byte_level_tokenizers",
     "SchedulerType": "schedules",
@@ -228,13 +244,21 @@ __all__ = [
     "EvalPrediction",
     "GPT2Tokenizer",
     "GPT2TokenizerFast",
+    "GPTNeoXTokenizer",
+    "GPTNeoXTokenizerFast",
+    "GemmaTokenizer",
+    "GemmaTokenizerFast",
     "InputExample",
     "IntervalStrategy",
+    "LlamaTokenizer",
+    "LlamaTokenizerFast",
     "MPNetTokenizer",
     "MultipleNegativesRankingLoss",
     "PreTrainedTokenizerFast",
     "PrinterCallback",
     "ProgressCallback",
+    "Qwen2Tokenizer",
+    "Qwen2TokenizerFast",
     "RobertaTokenizer",
     "RobertaTokenizerFast",
     "SchedulerType",

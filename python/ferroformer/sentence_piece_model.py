@@ -8,7 +8,7 @@ from typing import Any
 
 from ._native import Tokenizer, sentence_piece_outline
 from .added_token import AddedToken
-from .tokenization_sections import decoders, normalizers, precompiled, replace
+from .tokenization_sections import decoders, normalizers, precompiled, replace, unmark_spaces
 
 # (the file, tokens before its pieces, how many pieces those replace, tokens after them), each token with its score
 ArrangedPieces = tuple[bytes, list[tuple[str, float]], int, list[tuple[str, float]]]
@@ -63,11 +63,10 @@ def as_it_stands(
         options = {"type": "Unigram", "unk_id": said["unk_id"], **fallback}
     else:
         options = {"type": "BPE", "unk_token": said["unk_piece"], "fuse_unk": True, **fallback}
-    parts = [{"type": "ByteFallback"}, {"type": "Fuse"}] if said["byte_fallback"] else []
     sections = {
         "normalizer": normalizers(*precompiled(model.charsmap), replace(" ", "▁")),
         "pre_tokenizer": None,
-        "decoder": decoders(replace("▁", " "), *parts),
+        "decoder": decoders(*unmark_spaces(said["byte_fallback"])),
     }
     backend = Tokenizer.assemble(model.arranged(), json.dumps(options), json.dumps(sections))
     for id, token in added_tokens.items():

@@ -48,14 +48,21 @@ def precompiled(charsmap: str | None) -> list[Section]:
     return [{"type": "Precompiled", "precompiled_charsmap": charsmap}] if charsmap else []
 
 
-def byte_level(add_prefix_space: bool = True) -> Section:
+def byte_level(add_prefix_space: bool = True, trim_offsets: bool = True, use_regex: bool = True) -> Section:
     """A pre-tokenizer and a decoder."""
-    return {"type": "ByteLevel", "add_prefix_space": add_prefix_space, "trim_offsets": True, "use_regex": True}
+    options = {"add_prefix_space": add_prefix_space, "trim_offsets": trim_offsets, "use_regex": use_regex}
+    return {"type": "ByteLevel", **options}
 
 
-def metaspace(prepend_scheme: str) -> Section:
+def metaspace(prepend_scheme: str, split: bool = True) -> Section:
     """A pre-tokenizer and a decoder. `prepend_scheme` is "always", "first" or "never"."""
-    return {"type": "Metaspace", "replacement": "▁", "prepend_scheme": prepend_scheme, "split": True}
+    return {"type": "Metaspace", "replacement": "▁", "prepend_scheme": prepend_scheme, "split": split}
+
+
+def unmark_spaces(byte_fallback: bool) -> list[Section]:
+    """The decoders of pieces in which "▁" is a space, and "<0x0A>" may be a byte."""
+    bytes = [{"type": "ByteFallback"}, {"type": "Fuse"}] if byte_fallback else []
+    return [replace("▁", " "), *bytes]
 
 
 def roberta_processing(

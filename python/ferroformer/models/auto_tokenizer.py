@@ -12,7 +12,8 @@ from ..tokenization_files import TOKENIZER_CONFIG_FILE, TOKENIZER_FILE
 from ..tokenization_utils import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from .tokenizer_names import CLASS_OF_MODEL_TYPE, KNOWN_CLASSES, MISNAMED
 
-_BERT, _BYTES, _PIECES = "bert_tokenizer", "byte_level_tokenizers", "sentence_piece_tokenizers"
+_BERT, _BYTES = "bert_tokenizer", "byte_level_tokenizers"
+_PIECES, _FALLBACK = "sentence_piece_tokenizers", "byte_fallback_tokenizers"
 
 # The module of a class, and its name there if it is another
 _CLASSES = {
@@ -26,13 +27,17 @@ _CLASSES = {
     "DistilBertTokenizer": (_BERT,),
     "ElectraTokenizer": (_BERT,),
     "GPT2Tokenizer": (_BYTES,),
+    "GPTNeoXTokenizer": (_BYTES,),
+    "GemmaTokenizer": (_FALLBACK,),
     "LEDTokenizer": (_BYTES, "RobertaTokenizer"),
     "LayoutLMTokenizer": (_BERT, "BertTokenizer"),
+    "LlamaTokenizer": (_FALLBACK,),
     "LongformerTokenizer": (_BYTES, "RobertaTokenizer"),
     "LxmertTokenizer": (_BERT, "BertTokenizer"),
     "MPNetTokenizer": (_BERT,),
     "MobileBertTokenizer": (_BERT, "BertTokenizer"),
     "MvpTokenizer": (_BYTES, "RobertaTokenizer"),
+    "Qwen2Tokenizer": (_BYTES,),
     "RobertaTokenizer": (_BYTES,),
     "SqueezeBertTokenizer": (_BERT, "BertTokenizer"),
     "T5Tokenizer": (_PIECES,),

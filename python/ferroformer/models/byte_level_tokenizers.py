@@ -8,7 +8,7 @@ from typing import Any
 
 from ..added_token import AddedToken
 from ..config_files import write_text
-from ..tokenization_sections import byte_level, roberta_processing
+from ..tokenization_sections import Section, byte_level, pre_tokenizers, roberta_processing
 from ..tokenization_vocabulary import Merges, Vocab, VocabularyTokenizer
 
 
@@ -21,12 +21,22 @@ class ByteLevelTokenizer(VocabularyTokenizer):
     vocab_files_names = {"vocab_file": "vocab.json", "merges_file": "merges.txt", "tokenizer_file": "tokenizer.json"}
     model_input_names = ["input_ids", "attention_mask"]
 
-    def __init__(self, vocab: Vocab, merges: Merges | None, *, add_prefix_space: bool, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        vocab: Vocab,
+        merges: Merges | None,
+        *,
+        add_prefix_space: bool,
+        normalizer: Section | None = None,
+        pre_tokenizer: Section | None = None,
+        **kwargs: Any,
+    ) -> None:
         self.add_prefix_space = add_prefix_space
+        words = pre_tokenizer or byte_level(add_prefix_space)
         super().__init__(
             vocab,
             {"type": "BPE"},
-            {"normalizer": None, "pre_tokenizer": byte_level(add_prefix_space), "decoder": byte_level()},
+            {"normalizer": normalizer, "pre_tokenizer": words, "decoder": byte_level()},
             merges=merges,
             add_prefix_space=add_prefix_space,
             **kwargs,
@@ -152,7 +162,80 @@ class DebertaTokenizer(ByteLevelTokenizer):
         self._set_template([cls, "$A", sep], [cls, "$A", sep, sep, "$B", sep])
 
 
+class GPTNeoXTokenizer(ByteLevelTokenizer):
+    """Puts nothing around a text, whatever a `tokenizer.json` says, unless `add_bos_token` or `add_eos_token` is set."""
+
+    def __init__(
+        self,
+        vocab: Vocab | None = None,
+        merges: Merges | None = None,
+        errors: str = "replace",
+        unk_token: str | AddedToken = "<|endoftext|>",
+        bos_token: str | AddedToken = "<|endoftext|>",
+        eos_token: str | AddedToken = "<|endoftext|>",
+        pad_token: str | AddedToken = "<|padding|>",
+        add_prefix_space: bool = False,
+        trim_offsets: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        self.trim_offsets = trim_offsets
+        super().__init__(
+            {str(unk_token): 0, str(pad_token): 1} if vocab is None else vocab,
+            merges,
+            normalizer={"type": "NFC"},
+            pre_tokenizer=byte_level(add_prefix_space, trim_offsets),
+            errors=errors,
+            unk_token=unk_token,
+            bos_token=bos_token,
+            eos_token=eos_token,
+            pad_token=pad_token,
+            add_prefix_space=add_prefix_space,
+            trim_offsets=trim_offsets,
+            **kwargs,
+        )
+        self._put_around()
+
+
+# Contractions; a word with one sign before it; a digit; other signs with the line ends behind them; white space
+_QWEN2_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+class Qwen2Tokenizer(ByteLevelTokenizer):
+    """Splits words as Qwen does, digit by digit."""
+
+    def __init__(
+        self,
+        vocab: Vocab | None = None,
+        merges: Merges | None = None,
+        unk_token: str | AddedToken | None = "<|endoftext|>",
+        bos_token: str | AddedToken | None = None,
+        eos_token: str | AddedToken | None = "<|endoftext|>",
+        pad_token: str | AddedToken | None = "<|endoftext|>",
+        add_prefix_space: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        split = {"type": "Split", "pattern": {"Regex": _QWEN2_WORDS}, "behavior": "Isolated", "invert": False}
+        add_prefix_space = bool(add_prefix_space)
+        super().__init__(
+            {"<|endoftext|>": 0} if vocab is None else vocab,
+            merges,
+            normalizer={"type": "NFC"},
+            pre_tokenizer=pre_tokenizers(split, byte_level(add_prefix_space, use_regex=False)),
+            unk_token=unk_token,
+            bos_token=bos_token,
+            eos_token=eos_token,
+            pad_token=pad_token,
+            add_prefix_space=add_prefix_space,
+            **kwargs,
+        )
+        self.add_tokens([AddedToken(token, special=True) for token in self.all_special_tokens])
+
+
 GPT2TokenizerFast = GPT2Tokenizer
+GPTNeoXTokenizerFast = GPTNeoXTokenizer
+Qwen2TokenizerFast = Qwen2Tokenizer
 RobertaTokenizerFast = RobertaTokenizer
 BartTokenizer = BartTokenizerFast = RobertaTokenizer
 DebertaTokenizerFast = DebertaTokenizer
