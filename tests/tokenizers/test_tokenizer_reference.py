@@ -1,6 +1,8 @@
 """Random calls against transformers itself, where it is installed."""
 
+import json
 import random
+import shutil
 
 import pytest
 
@@ -77,25 +79,19 @@ def cuts_a_text_to_nothing(result):
     return len({len(row) for row in rows if isinstance(row, list)}) > 1
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("added", [False, True])
-@pytest.mark.parametrize("family", FAMILIES + SENTENCE_PIECE)
-def test_random_calls(family, added, tmp_path):
-    ours = AutoTokenizer.from_pretrained(DATA / family)
-    source = DATA / family
-    if family in SENTENCE_PIECE:
-        ours.save_pretrained(tmp_path)
-        source = tmp_path
-    theirs = transformers.AutoTokenizer.from_pretrained(source)
-    if added:
-        assert ours.add_tokens([AddedToken(**token) for token in ADDED]) == theirs.add_tokens(
-            [transformers.AddedToken(**token) for token in ADDED]
-        )
-        special = {"extra_special_tokens": ["<special>"], "cls_token": "<own>"}
-        assert ours.add_special_tokens(special) == theirs.add_special_tokens(special)
-        assert ours.added_tokens_encoder == theirs.added_tokens_encoder
-    rng = random.Random(family)
-    for _ in range(150):
+def both(path, tmp_path):
+    """The tokenizer of a directory, ours and transformers'."""
+    ours = AutoTokenizer.from_pretrained(path)
+    if list(path.glob("*.model")):
+        ours.save_pretrained(tmp_path / "saved")
+        shutil.copy(path / "config.json", tmp_path / "saved")
+        path = tmp_path / "saved"
+    return ours, transformers.AutoTokenizer.from_pretrained(path)
+
+
+def compare_random_calls(ours, theirs, seed, calls=150):
+    rng = random.Random(seed)
+    for _ in range(calls):
         call = random_call(rng)
         expected = outcome(theirs, *call)
         if call[2].get("padding") and cuts_a_text_to_nothing(expected):
@@ -104,6 +100,48 @@ def test_random_calls(family, added, tmp_path):
         ids = [rng.randrange(len(ours)) for _ in range(rng.randrange(8))]
         for how in ({}, {"skip_special_tokens": True, "clean_up_tokenization_spaces": True}):
             assert ours.decode(ids, **how) == theirs.decode(ids, **how), ids
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("added", [False, True])
+@pytest.mark.parametrize("family", FAMILIES + SENTENCE_PIECE)
+def test_random_calls(family, added, tmp_path):
+    ours, theirs = both(DATA / family, tmp_path)
+    if added:
+        assert ours.add_tokens([AddedToken(**token) for token in ADDED]) == theirs.add_tokens(
+            [transformers.AddedToken(**token) for token in ADDED]
+        )
+        special = {"extra_special_tokens": ["<special>"], "cls_token": "<own>"}
+        assert ours.add_special_tokens(special) == theirs.add_special_tokens(special)
+        assert ours.added_tokens_encoder == theirs.added_tokens_encoder
+    compare_random_calls(ours, theirs, family)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("family", "model_type", "options"),
+    [
+        ("bert-cased-vocab", "mpnet", {"do_lower_case": False}),
+        ("bert-cased-vocab", "electra", {"strip_accents": True, "tokenizer_class": "ElectraTokenizer"}),
+        ("bert-cased-vocab", "convbert", {"tokenizer_class": "ConvBertTokenizerFast"}),
+        ("gpt2-vocab", "deberta", {"add_prefix_space": True}),
+        ("gpt2-vocab", "gpt2", {"add_bos_token": True, "pad_token": "<pad>"}),
+        ("gpt2-vocab", "gpt_neox", {"add_eos_token": True}),
+        ("gpt2-vocab", "qwen3", {}),
+        ("minilm", "modernbert", {"tokenizer_class": "BertTokenizer"}),
+        ("roberta-vocab", "roberta", {"trim_offsets": False, "add_prefix_space": True}),
+        ("tiny-byte-fallback-bpe", "llama", {"tokenizer_class": "LlamaTokenizer", "legacy": True}),
+    ],
+)
+def test_random_calls_of_other_classes(family, model_type, options, tmp_path):
+    path = shutil.copytree(DATA / family, tmp_path / family)
+    (path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    (path / "tokenizer_config.json").write_text(json.dumps(options))
+    ours, theirs = both(path, tmp_path)
+    assert type(ours).__name__ == type(theirs).__name__.replace("TokenizersBackend", "PreTrainedTokenizerFast")
+    assert ours.added_tokens_encoder == theirs.added_tokens_encoder
+    assert ours.special_tokens_map == theirs.special_tokens_map
+    compare_random_calls(ours, theirs, model_type, 80)
 
 
 def test_the_class_is_the_one_that_transformers_chooses():

@@ -116,7 +116,7 @@ _MODEL_TYPES = {
 CLASS_OF_MODEL_TYPE = {model_type: name for name, types in _MODEL_TYPES.items() for model_type in types.split()}
 
 # Model types whose checkpoints are known to name a wrong class
-MISNAMED = {"qwen3_5_moe", "siglip2", "qwen2", "qwen3_5_moe_text", "qwen4_exp", "qwen3_5", "hyperclovax_vision_v2"}
+MISNAMED = {"hyperclovax_vision_v2", "qwen2", "qwen3_5", "qwen3_5_moe", "qwen3_5_moe_text", "qwen4_exp", "siglip2"}
 
 # The classes there are
 KNOWN_CLASSES = set(

@@ -3,9 +3,10 @@
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use tokenizers::{DecoderWrapper, NormalizerWrapper, PreTokenizerWrapper};
+use tokenizers::{DecoderWrapper, PreTokenizerWrapper};
 
 use crate::bpe_model::{Bpe, BpeOptions, split};
+use crate::checked_normalizer::CheckedNormalizer;
 use crate::sentence_piece::SentencePiece;
 use crate::shared_model::SharedModel;
 use crate::tokens::Tokens;
@@ -48,7 +49,7 @@ enum Options {
 /// The other sections of a `tokenizer.json` that are computed with.
 #[derive(Deserialize)]
 struct Sections {
-    normalizer: Option<NormalizerWrapper>,
+    normalizer: Option<CheckedNormalizer>,
     pre_tokenizer: Option<PreTokenizerWrapper>,
     decoder: Option<DecoderWrapper>,
 }

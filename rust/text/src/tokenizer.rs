@@ -3,15 +3,16 @@ use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
 use tokenizers::{
-    AddedToken, Decoder, DecoderWrapper, Encoding, InputSequence, NormalizerWrapper, PostProcessor,
-    PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl,
+    AddedToken, Decoder, DecoderWrapper, Encoding, InputSequence, PostProcessor, PostProcessorWrapper,
+    PreTokenizerWrapper, TokenizerImpl,
 };
 
+use crate::checked_normalizer::CheckedNormalizer;
 use crate::shared_model::SharedModel;
 use crate::{Input, Padding, Sequence, Side, Strategy, TextError, Truncation};
 
 pub(crate) type Pipeline =
-    TokenizerImpl<SharedModel, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
+    TokenizerImpl<SharedModel, CheckedNormalizer, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
 /// Options of one call.
 #[derive(Clone, Debug)]
