@@ -67,6 +67,7 @@ def read_tokenizer_files(
     if description is not None and saved is None:
         added.update(description.added_tokens)
     by_content = {str(token): token for token in added.values()}
+    _check_special(name_or_path, {k: v for k, v in arguments.items() if k not in overrides})
     for name in SpecialTokens.SPECIAL_TOKENS_ATTRIBUTES:
         token = arguments.get(name)
         arguments[name] = by_content.get(str(token), token)
@@ -76,6 +77,18 @@ def read_tokenizer_files(
     arguments["name_or_path"] = str(name_or_path)
     vocab, merges = (read_bytes(file) if file else None for file in (vocab_file, merges_file))
     return TokenizerFiles(vocab, merges, description, arguments)
+
+
+def _check_special(name_or_path: object, arguments: Mapping[str, Any]) -> None:
+    """What files say of special tokens is a token, or for `extra_special_tokens` a list of tokens or a dict of them."""
+    extra = arguments.get("extra_special_tokens") or []
+    several = list(extra.values()) if isinstance(extra, dict) else extra
+    if not isinstance(several, list):
+        raise TokenizerError(f"{str(name_or_path)!r}: extra_special_tokens is {extra!r}, not a list or a dict of tokens")
+    named = {name: arguments.get(name) for name in SpecialTokens.SPECIAL_TOKENS_ATTRIBUTES}
+    for name, token in [*named.items(), *(("extra_special_tokens", token) for token in several)]:
+        if not (token is None or isinstance(token, (str, AddedToken))):
+            raise TokenizerError(f"{str(name_or_path)!r}: {name} has {token!r}, which is no token")
 
 
 def _find_vocabulary(name_or_path: str | os.PathLike[str], names: Mapping[str, str], hub: dict[str, Any]) -> str:
@@ -108,8 +121,12 @@ class Description:
     def charsmap(self) -> str | None:
         """The first compiled map of characters of the normalizer, in base64."""
         normalizer = self.sections["normalizer"] or {}
-        parts = normalizer.get("normalizers", []) if normalizer.get("type") == "Sequence" else [normalizer]
-        maps = [part["precompiled_charsmap"] for part in parts if part.get("type") == "Precompiled"]
+        parts = normalizer.get("normalizers") if isinstance(normalizer, dict) else None
+        maps = [
+            part["precompiled_charsmap"]
+            for part in (parts if isinstance(parts, list) else [normalizer])
+            if isinstance(part, dict) and part.get("type") == "Precompiled" and "precompiled_charsmap" in part
+        ]
         return maps[0] if maps else None
 
     @property
@@ -190,9 +207,12 @@ def _added_token(value: Any) -> AddedToken:
     if isinstance(value, AddedToken):
         return value
     try:
-        return AddedToken(**{k: v for k, v in value.items() if k not in ("__type", "id")})
+        token = AddedToken(**{k: v for k, v in value.items() if k not in ("__type", "id")})
     except (AttributeError, TypeError):
-        raise TokenizerError(f"not the description of an added token: {value!r}") from None
+        token = None
+    if token is None or [type(v) for v in token.to_dict().values()] != [str, bool, bool, bool, bool, bool]:
+        raise TokenizerError(f"not the description of an added token: {value!r}")
+    return token
 
 
 def _revive_added_tokens(value: Any) -> Any:

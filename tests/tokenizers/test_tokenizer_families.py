@@ -105,6 +105,33 @@ def test_damaged_sentence_piece_models(copy):
             AutoTokenizer.from_pretrained(path)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mask_token": ["<mask>"]}, r"mask_token has \['<mask>'\], which is no token"),
+        ({"mask_token": {"content": "<mask>"}}, "mask_token has .*, which is no token"),
+        ({"mask_token": {"__type": "AddedToken", "content": True}}, "not the description of an added token"),
+        ({"extra_special_tokens": "<x>"}, "extra_special_tokens is '<x>', not a list"),
+        ({"extra_special_tokens": [1]}, "extra_special_tokens has 1, which is no token"),
+        ({"added_tokens_decoder": {"x": {"content": "<x>"}}}, "not the id of an added token: 'x'"),
+    ],
+)
+def test_damaged_special_tokens(copy, options, message):
+    with pytest.raises(ValueError, match=message):
+        AutoTokenizer.from_pretrained(copy("tiny-xlm-roberta", {"model_type": "xlm-roberta"}, **options))
+
+
+@pytest.mark.parametrize("charsmap", [None, 1, "", "AAAA", "CAAAAAAAAAA=", "?"])
+def test_damaged_maps_of_characters(charsmap, tmp_path):
+    AutoTokenizer.from_pretrained(DATA / "tiny-xlm-roberta").save_pretrained(tmp_path / "saved")
+    description = json.loads((tmp_path / "saved" / "tokenizer.json").read_text(encoding="utf-8"))
+    assert description["normalizer"]["type"] == "Precompiled"
+    description["normalizer"]["precompiled_charsmap"] = charsmap
+    (tmp_path / "tokenizer.json").write_text(json.dumps(description))
+    with pytest.raises(ValueError, match="precompiled_charsmap"):
+        PreTrainedTokenizerFast.from_pretrained(tmp_path)
+
+
 def test_what_is_put_around_a_text_may_be_set():
     tokenizer = GPT2Tokenizer.from_pretrained(DATA / "gpt2-vocab", add_bos_token=True, bos_token="<b>")
     bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id

@@ -136,7 +136,7 @@ def test_a_config_file_chooses_no_other_files(tiny):
         ("tokenizer.json", b"\xff", "not UTF-8"),
         ("vocab.txt", b"a\nb\n\xff\n", "line 3"),
         ("tokenizer_config.json", b"{", "not a valid JSON file"),
-        ("tokenizer_config.json", b'{"pad_token": 3}', "has to be either str or AddedToken"),
+        ("tokenizer_config.json", b'{"pad_token": 3}', "pad_token has 3, which is no token"),
     ],
 )
 def test_damaged_files(tiny, name, content, message):

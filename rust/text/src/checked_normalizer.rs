@@ -6,8 +6,9 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tokenizers::normalizers::Precompiled;
 use tokenizers::{NormalizedString, Normalizer, NormalizerWrapper, Result};
+
+use crate::charsmap;
 
 #[derive(Clone, Serialize)]
 #[serde(transparent)]
@@ -23,7 +24,7 @@ impl<'de> Deserialize<'de> for CheckedNormalizer {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         let json = <&RawValue>::deserialize(deserializer)?.get();
         let mut json = Cow::Borrowed(json);
-        if json.contains("precompiled_charsmap") {
+        if json.contains("recompiled") {
             let section = serde_json::from_str(&json).map_err(D::Error::custom)?;
             check_maps(&section).map_err(D::Error::custom)?;
             json = Cow::Owned(section.to_string()); // without escapes, which the crate does not read
@@ -32,30 +33,44 @@ impl<'de> Deserialize<'de> for CheckedNormalizer {
     }
 }
 
-/// Reads all maps of characters in a section: the crate asks for as much memory as they say, and panics at any damage.
+/// The crate asks for as much memory as a map of characters says, and panics at any damage.
 fn check_maps(section: &Value) -> std::result::Result<(), String> {
     match section {
-        Value::Object(fields) => match fields.get("precompiled_charsmap") {
-            Some(Value::String(map)) if !is_whole(map) => Err("a precompiled_charsmap is cut short".to_owned()),
-            Some(map) => {
-                let alone = serde_json::json!({"type": "Precompiled", "precompiled_charsmap": map}).to_string();
-                serde_json::from_str::<Precompiled>(&alone).map(drop).map_err(|e| e.to_string())
-            }
-            None => fields.values().try_for_each(check_maps),
-        },
+        Value::Object(fields) if fields.get("type").is_some_and(|kind| kind == "Precompiled") => {
+            let map = fields.get("precompiled_charsmap").and_then(Value::as_str);
+            let bytes = map.and_then(base64).ok_or("a Precompiled normalizer has no precompiled_charsmap in base64")?;
+            charsmap::check(&bytes).map_err(|damage| format!("a precompiled_charsmap is damaged: {damage}"))
+        }
+        Value::Object(fields) => fields.values().try_for_each(check_maps),
         Value::Array(parts) => parts.iter().try_for_each(check_maps),
         _ => Ok(()),
     }
 }
 
-/// In base64: the length of a trie in four bytes, the trie, and more. What is no base64 is not looked at.
-fn is_whole(map: &str) -> bool {
-    const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let digits = map.chars().take(6).map_while(|char| ALPHABET.find(char));
-    let bits = digits.fold(0, |bits, digit| bits << 6 | digit as u64);
-    let length = ((bits >> 4) as u32).swap_bytes() as usize;
-    let bytes = map.trim_end_matches('=').len() * 3 / 4;
-    bytes < 4 || length <= bytes - 4
+/// With its padding, as the crate wants it.
+fn base64(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    };
+    let digits = text.trim_end_matches('=');
+    if text.len() % 4 != 0 || text.len() - digits.len() > 2 {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    for group in digits.as_bytes().chunks(4) {
+        let bits = group.iter().try_fold(0, |bits, &byte| Some(bits << 6 | u32::from(digit(byte)?)))?;
+        let unused = 32 - 6 * group.len();
+        if bits.trailing_zeros() < (6 * group.len() % 8) as u32 {
+            return None; // more bits than the bytes have
+        }
+        bytes.extend(&(bits << unused).to_be_bytes()[..group.len() * 6 / 8]);
+    }
+    Some(bytes)
 }
 
 #[cfg(test)]
@@ -63,20 +78,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn maps_are_as_long_as_they_say() {
-        let read = |map: &str| {
-            let one = format!(r#"{{"type": "Precompiled", "precompiled_charsmap": "{map}"}}"#);
-            let json = format!(r#"{{"type": "Sequence", "normalizers": [{{"type": "NFC"}}, {one}]}}"#);
-            let [one, nested] =
-                [one, json].map(|json| serde_json::from_str::<CheckedNormalizer>(&json).map(drop).is_ok());
-            assert_eq!(one, nested, "{map}");
-            one
-        };
-        // 4, four bytes, "a"
-        assert!(read("BAAAAAAAAABhAA=="));
-        // 8, four bytes; 2^32 - 1, nothing; not base64; nothing
-        for map in ["CAAAAAAAAAA=", "/////w==", "/////2Fh", "????????", ""] {
-            assert!(!read(map), "{map}");
+    fn base64_is_read() {
+        assert_eq!(base64("").unwrap(), b"");
+        for (text, bytes) in
+            [("Zg==", &b"f"[..]), ("Zm8=", b"fo"), ("Zm9v", b"foo"), ("Zm9vYmE=", b"fooba"), ("w6n/", b"\xc3\xa9\xff")]
+        {
+            assert_eq!(base64(text).unwrap(), bytes, "{text}");
         }
+        for text in ["Zg", "Zg=", "Zg===", "Z===", "Zh==", "Zm9=", "????", "Zg==Zg=="] {
+            assert!(base64(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn damaged_maps_are_refused_wherever_they_are() {
+        for map in [r#""""#, r#""CAAAAAAAAAA=""#, r#""/////w==""#, r#""????????""#, "1", "null"] {
+            let one = format!(r#"{{"type": "Precompiled", "precompiled_charsmap": {map}}}"#);
+            let nested = format!(r#"{{"type": "Sequence", "normalizers": [{{"type": "NFC"}}, {one}]}}"#);
+            for json in [one, nested] {
+                assert!(serde_json::from_str::<CheckedNormalizer>(&json).is_err(), "{json}");
+            }
+        }
+        assert!(serde_json::from_str::<CheckedNormalizer>(r#"{"type": "Precompiled"}"#).is_err());
+        assert!(serde_json::from_str::<CheckedNormalizer>(r#"{"type": "NFC"}"#).is_ok());
     }
 }

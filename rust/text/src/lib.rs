@@ -8,6 +8,7 @@
 
 mod assemble;
 mod bpe_model;
+mod charsmap;
 mod checked_normalizer;
 mod description;
 mod error;
