@@ -1,5 +1,6 @@
 """One set of weights, and a workspace that does not grow with what has been."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -56,6 +57,46 @@ def test_a_tokenizer_is_a_few_megabytes():
         assert taken < 15e6, taken
     """
     run(code, str(Path(__file__).parent / "data" / "tokenizers" / "minilm"))
+
+
+def test_a_vocabulary_of_250000_pieces_is_less_than_100_megabytes(tmp_path):
+    syllables = [a + b for a in "bcdfghjklmnpqrstvwxz" for b in "aeiou"]
+    words = itertools.islice(itertools.product(syllables, repeat=3), 250_000)
+    vocab = [["<unk>", 0.0], *(["▁" + "".join(word), -12.0 - i / 1e5] for i, word in enumerate(words))]
+    description = {"version": "1.0", "model": {"type": "Unigram", "unk_id": 0, "vocab": vocab}}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(description, ensure_ascii=False))
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "XLMRobertaTokenizer"}')
+    code = """
+        import sys
+        from ferroformer import AutoTokenizer
+        before = status("VmHWM")
+        tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+        taken = status("VmHWM") - before
+        assert len(tokenizer) > 250_000
+        assert tokenizer.tokenize("bababa babebi") == ["▁bababa", "▁babebi"]
+        assert taken < 100e6, taken
+    """
+    run(code, str(tmp_path))
+
+
+@pytest.mark.parametrize("family", ["roberta-vocab", "tiny-xlm-roberta"])
+def test_words_that_were_seen_are_not_kept(family):
+    code = """
+        import sys
+        from ferroformer import AutoTokenizer
+        tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+
+        def calls(start, stop):
+            for i in range(start, stop):
+                tokenizer(" ".join(f"word{i}x{j}" for j in range(10)))
+
+        calls(0, 200)
+        before = status("VmRSS")
+        calls(200, 5000)
+        grown = status("VmRSS") - before
+        assert grown < 1e6, grown
+    """
+    run(code, str(Path(__file__).parent / "data" / "tokenizers" / family))
 
 
 SMALL = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}

@@ -17,7 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import errors as errors
+    from . import util as util
+    from .added_token import AddedToken as AddedToken
     from .batch_encoding import BatchEncoding as BatchEncoding
+    from .cross_encoder import CrossEncoder as CrossEncoder
     from .data_collator import DataCollatorForLanguageModeling as DataCollatorForLanguageModeling
     from .data_collator import DataCollatorForTokenClassification as DataCollatorForTokenClassification
     from .data_collator import DataCollatorWithPadding as DataCollatorWithPadding
@@ -46,6 +49,13 @@ if TYPE_CHECKING:
     from .models.camembert import CamembertForSequenceClassification as CamembertForSequenceClassification
     from .models.camembert import CamembertForTokenClassification as CamembertForTokenClassification
     from .models.camembert import CamembertModel as CamembertModel
+    from .models.deberta_v2 import DebertaV2Config as DebertaV2Config
+    from .models.deberta_v2 import DebertaV2ForMaskedLM as DebertaV2ForMaskedLM
+    from .models.deberta_v2 import DebertaV2ForMultipleChoice as DebertaV2ForMultipleChoice
+    from .models.deberta_v2 import DebertaV2ForQuestionAnswering as DebertaV2ForQuestionAnswering
+    from .models.deberta_v2 import DebertaV2ForSequenceClassification as DebertaV2ForSequenceClassification
+    from .models.deberta_v2 import DebertaV2ForTokenClassification as DebertaV2ForTokenClassification
+    from .models.deberta_v2 import DebertaV2Model as DebertaV2Model
     from .models.distilbert import DistilBertConfig as DistilBertConfig
     from .models.distilbert import DistilBertForMaskedLM as DistilBertForMaskedLM
     from .models.distilbert import DistilBertForMultipleChoice as DistilBertForMultipleChoice
@@ -124,6 +134,48 @@ if TYPE_CHECKING:
     from .models.bert import BertModel as BertModel
     from .models.bert_tokenizer import BertTokenizer as BertTokenizer
     from .models.bert_tokenizer import BertTokenizerFast as BertTokenizerFast
+    from .pipelines import FeatureExtractionPipeline as FeatureExtractionPipeline
+    from .pipelines import FillMaskPipeline as FillMaskPipeline
+    from .pipelines import NerPipeline as NerPipeline
+    from .pipelines import Pipeline as Pipeline
+    from .pipelines import QuestionAnsweringPipeline as QuestionAnsweringPipeline
+    from .pipelines import SentenceSimilarityPipeline as SentenceSimilarityPipeline
+    from .pipelines import TextClassificationPipeline as TextClassificationPipeline
+    from .pipelines import TokenClassificationPipeline as TokenClassificationPipeline
+    from .pipelines import ZeroShotClassificationPipeline as ZeroShotClassificationPipeline
+    from .pipelines import pipeline as pipeline
+    from .models.bert_tokenizer import ConvBertTokenizer as ConvBertTokenizer
+    from .models.bert_tokenizer import DistilBertTokenizer as DistilBertTokenizer
+    from .models.bert_tokenizer import DistilBertTokenizerFast as DistilBertTokenizerFast
+    from .models.bert_tokenizer import ElectraTokenizer as ElectraTokenizer
+    from .models.bert_tokenizer import ElectraTokenizerFast as ElectraTokenizerFast
+    from .models.bert_tokenizer import MPNetTokenizer as MPNetTokenizer
+    from .models.byte_fallback_tokenizers import GemmaTokenizer as GemmaTokenizer
+    from .models.byte_fallback_tokenizers import GemmaTokenizerFast as GemmaTokenizerFast
+    from .models.byte_fallback_tokenizers import LlamaTokenizer as LlamaTokenizer
+    from .models.byte_fallback_tokenizers import LlamaTokenizerFast as LlamaTokenizerFast
+    from .models.byte_level_tokenizers import BartTokenizer as BartTokenizer
+    from .models.byte_level_tokenizers import BartTokenizerFast as BartTokenizerFast
+    from .models.byte_level_tokenizers import DebertaTokenizer as DebertaTokenizer
+    from .models.byte_level_tokenizers import DebertaTokenizerFast as DebertaTokenizerFast
+    from .models.byte_level_tokenizers import GPT2Tokenizer as GPT2Tokenizer
+    from .models.byte_level_tokenizers import GPT2TokenizerFast as GPT2TokenizerFast
+    from .models.byte_level_tokenizers import GPTNeoXTokenizer as GPTNeoXTokenizer
+    from .models.byte_level_tokenizers import GPTNeoXTokenizerFast as GPTNeoXTokenizerFast
+    from .models.byte_level_tokenizers import Qwen2Tokenizer as Qwen2Tokenizer
+    from .models.byte_level_tokenizers import Qwen2TokenizerFast as Qwen2TokenizerFast
+    from .models.byte_level_tokenizers import RobertaTokenizer as RobertaTokenizer
+    from .models.byte_level_tokenizers import RobertaTokenizerFast as RobertaTokenizerFast
+    from .models.sentence_piece_tokenizers import AlbertTokenizer as AlbertTokenizer
+    from .models.sentence_piece_tokenizers import AlbertTokenizerFast as AlbertTokenizerFast
+    from .models.sentence_piece_tokenizers import CamembertTokenizer as CamembertTokenizer
+    from .models.sentence_piece_tokenizers import CamembertTokenizerFast as CamembertTokenizerFast
+    from .models.sentence_piece_tokenizers import DebertaV2Tokenizer as DebertaV2Tokenizer
+    from .models.sentence_piece_tokenizers import DebertaV2TokenizerFast as DebertaV2TokenizerFast
+    from .models.sentence_piece_tokenizers import T5Tokenizer as T5Tokenizer
+    from .models.sentence_piece_tokenizers import T5TokenizerFast as T5TokenizerFast
+    from .models.sentence_piece_tokenizers import XLMRobertaTokenizer as XLMRobertaTokenizer
+    from .models.sentence_piece_tokenizers import XLMRobertaTokenizerFast as XLMRobertaTokenizerFast
     from .runtime import get_num_threads as get_num_threads
     from .runtime import set_num_threads as set_num_threads
     from .runtime import show_config as show_config
@@ -155,6 +207,9 @@ if TYPE_CHECKING:
     __version__: str
 
 _MODULES = {
+    "AddedToken": "added_token",
+    "AlbertTokenizer": "models.sentence_piece_tokenizers",
+    "AlbertTokenizerFast": "models.sentence_piece_tokenizers",
     "AutoConfig": "models.auto",
     "AutoModel": "models.auto",
     "AutoModelForMaskedLM": "models.auto",
@@ -164,6 +219,8 @@ _MODULES = {
     "AutoModelForSequenceClassification": "models.auto",
     "AutoModelForTokenClassification": "models.auto",
     "AutoTokenizer": "models.auto_tokenizer",
+    "BartTokenizer": "models.byte_level_tokenizers",
+    "BartTokenizerFast": "models.byte_level_tokenizers",
     "BatchEncoding": "batch_encoding",
     "AlbertConfig": "models.albert",
     "AlbertForMaskedLM": "models.albert",
@@ -179,6 +236,13 @@ _MODULES = {
     "CamembertForSequenceClassification": "models.camembert",
     "CamembertForTokenClassification": "models.camembert",
     "CamembertModel": "models.camembert",
+    "DebertaV2Config": "models.deberta_v2",
+    "DebertaV2ForMaskedLM": "models.deberta_v2",
+    "DebertaV2ForMultipleChoice": "models.deberta_v2",
+    "DebertaV2ForQuestionAnswering": "models.deberta_v2",
+    "DebertaV2ForSequenceClassification": "models.deberta_v2",
+    "DebertaV2ForTokenClassification": "models.deberta_v2",
+    "DebertaV2Model": "models.deberta_v2",
     "DistilBertConfig": "models.distilbert",
     "DistilBertForMaskedLM": "models.distilbert",
     "DistilBertForMultipleChoice": "models.distilbert",
@@ -257,35 +321,74 @@ _MODULES = {
     "BertModel": "models.bert",
     "BertTokenizer": "models.bert_tokenizer",
     "BertTokenizerFast": "models.bert_tokenizer",
+    "CamembertTokenizer": "models.sentence_piece_tokenizers",
+    "CamembertTokenizerFast": "models.sentence_piece_tokenizers",
     "ContrastiveLoss": "sentence_losses",
+    "ConvBertTokenizer": "models.bert_tokenizer",
     "CosineSimilarityLoss": "sentence_losses",
+    "CrossEncoder": "cross_encoder",
     "DataCollatorForLanguageModeling": "data_collator",
     "DataCollatorForTokenClassification": "data_collator",
     "DataCollatorWithPadding": "data_collator",
     "DataLoader": "sentence_fit",
+    "DebertaTokenizer": "models.byte_level_tokenizers",
+    "DebertaTokenizerFast": "models.byte_level_tokenizers",
+    "DebertaV2Tokenizer": "models.sentence_piece_tokenizers",
+    "DebertaV2TokenizerFast": "models.sentence_piece_tokenizers",
     "DefaultDataCollator": "data_collator",
     "DefaultFlowCallback": "trainer_callback",
+    "DistilBertTokenizer": "models.bert_tokenizer",
+    "DistilBertTokenizerFast": "models.bert_tokenizer",
     "EarlyStoppingCallback": "trainer_callback",
+    "ElectraTokenizer": "models.bert_tokenizer",
+    "ElectraTokenizerFast": "models.bert_tokenizer",
     "EmbeddingSimilarityEvaluator": "sentence_evaluation",
     "EvalPrediction": "trainer_utils",
+    "FeatureExtractionPipeline": "pipelines",
+    "FillMaskPipeline": "pipelines",
+    "GPT2Tokenizer": "models.byte_level_tokenizers",
+    "GPT2TokenizerFast": "models.byte_level_tokenizers",
+    "GPTNeoXTokenizer": "models.byte_level_tokenizers",
+    "GPTNeoXTokenizerFast": "models.byte_level_tokenizers",
+    "GemmaTokenizer": "models.byte_fallback_tokenizers",
+    "GemmaTokenizerFast": "models.byte_fallback_tokenizers",
     "InputExample": "sentence_fit",
     "IntervalStrategy": "trainer_utils",
+    "LlamaTokenizer": "models.byte_fallback_tokenizers",
+    "LlamaTokenizerFast": "models.byte_fallback_tokenizers",
+    "MPNetTokenizer": "models.bert_tokenizer",
     "MultipleNegativesRankingLoss": "sentence_losses",
+    "NerPipeline": "pipelines",
+    "Pipeline": "pipelines",
     "PreTrainedTokenizerFast": "tokenization_utils",
     "PrinterCallback": "trainer_reports",
     "ProgressCallback": "trainer_reports",
+    "QuestionAnsweringPipeline": "pipelines",
+    "Qwen2Tokenizer": "models.byte_level_tokenizers",
+    "Qwen2TokenizerFast": "models.byte_level_tokenizers",
+    "RobertaTokenizer": "models.byte_level_tokenizers",
+    "RobertaTokenizerFast": "models.byte_level_tokenizers",
     "SchedulerType": "schedules",
+    "SentenceSimilarityPipeline": "pipelines",
     "SentenceTransformer": "sentence_transformer",
     "SentenceTransformerTrainer": "sentence_trainer",
     "SentenceTransformerTrainingArguments": "sentence_trainer",
     "SiameseDistanceMetric": "sentence_losses",
+    "TextClassificationPipeline": "pipelines",
+    "TokenClassificationPipeline": "pipelines",
+    "T5Tokenizer": "models.sentence_piece_tokenizers",
+    "T5TokenizerFast": "models.sentence_piece_tokenizers",
     "Trainer": "trainer",
     "TrainerCallback": "trainer_callback",
     "TrainerControl": "trainer_callback",
     "TrainerState": "trainer_callback",
     "TrainingArguments": "training_args",
+    "ZeroShotClassificationPipeline": "pipelines",
+    "XLMRobertaTokenizer": "models.sentence_piece_tokenizers",
+    "XLMRobertaTokenizerFast": "models.sentence_piece_tokenizers",
     "default_data_collator": "data_collator",
     "get_num_threads": "runtime",
+    "pipeline": "pipelines",
     "set_num_threads": "runtime",
     "set_seed": "trainer_utils",
     "show_config": "runtime",
@@ -293,15 +396,28 @@ _MODULES = {
 }
 
 __all__ = [
+    "AddedToken",
+    "AlbertConfig",
+    "AlbertForMaskedLM",
+    "AlbertForMultipleChoice",
+    "AlbertForQuestionAnswering",
+    "AlbertForSequenceClassification",
+    "AlbertForTokenClassification",
+    "AlbertModel",
+    "AlbertTokenizer",
+    "AlbertTokenizerFast",
     "AutoConfig",
     "AutoModel",
     "AutoModelForMaskedLM",
     "AutoModelForMultipleChoice",
     "AutoModelForNextSentencePrediction",
+    "AutoModelForPreTraining",
     "AutoModelForQuestionAnswering",
     "AutoModelForSequenceClassification",
     "AutoModelForTokenClassification",
     "AutoTokenizer",
+    "BartTokenizer",
+    "BartTokenizerFast",
     "BatchEncoding",
     "BertConfig",
     "BertForMaskedLM",
@@ -313,46 +429,167 @@ __all__ = [
     "BertModel",
     "BertTokenizer",
     "BertTokenizerFast",
+    "CamembertConfig",
+    "CamembertForMaskedLM",
+    "CamembertForMultipleChoice",
+    "CamembertForQuestionAnswering",
+    "CamembertForSequenceClassification",
+    "CamembertForTokenClassification",
+    "CamembertModel",
+    "CamembertTokenizer",
+    "CamembertTokenizerFast",
     "ContrastiveLoss",
+    "ConvBertTokenizer",
     "CosineSimilarityLoss",
+    "CrossEncoder",
     "DataCollatorForLanguageModeling",
     "DataCollatorForTokenClassification",
     "DataCollatorWithPadding",
     "DataLoader",
+    "DebertaTokenizer",
+    "DebertaTokenizerFast",
+    "DebertaV2Config",
+    "DebertaV2ForMaskedLM",
+    "DebertaV2ForMultipleChoice",
+    "DebertaV2ForQuestionAnswering",
+    "DebertaV2ForSequenceClassification",
+    "DebertaV2ForTokenClassification",
+    "DebertaV2Model",
+    "DebertaV2Tokenizer",
+    "DebertaV2TokenizerFast",
     "DefaultDataCollator",
     "DefaultFlowCallback",
+    "DistilBertConfig",
+    "DistilBertForMaskedLM",
+    "DistilBertForMultipleChoice",
+    "DistilBertForQuestionAnswering",
+    "DistilBertForSequenceClassification",
+    "DistilBertForTokenClassification",
+    "DistilBertModel",
+    "DistilBertTokenizer",
+    "DistilBertTokenizerFast",
     "EarlyStoppingCallback",
+    "ElectraConfig",
+    "ElectraForMaskedLM",
+    "ElectraForMultipleChoice",
+    "ElectraForPreTraining",
+    "ElectraForQuestionAnswering",
+    "ElectraForSequenceClassification",
+    "ElectraForTokenClassification",
+    "ElectraModel",
+    "ElectraTokenizer",
+    "ElectraTokenizerFast",
     "EmbeddingSimilarityEvaluator",
+    "ErnieConfig",
+    "ErnieForMaskedLM",
+    "ErnieForMultipleChoice",
+    "ErnieForNextSentencePrediction",
+    "ErnieForQuestionAnswering",
+    "ErnieForSequenceClassification",
+    "ErnieForTokenClassification",
+    "ErnieModel",
+    "EuroBertConfig",
+    "EuroBertForMaskedLM",
+    "EuroBertForSequenceClassification",
+    "EuroBertForTokenClassification",
+    "EuroBertModel",
     "EvalPrediction",
+    "FeatureExtractionPipeline",
+    "FillMaskPipeline",
+    "GPT2Tokenizer",
+    "GPT2TokenizerFast",
+    "GPTNeoXTokenizer",
+    "GPTNeoXTokenizerFast",
+    "GemmaTokenizer",
+    "GemmaTokenizerFast",
     "InputExample",
     "IntervalStrategy",
+    "LlamaTokenizer",
+    "LlamaTokenizerFast",
+    "MPNetConfig",
+    "MPNetForMaskedLM",
+    "MPNetForMultipleChoice",
+    "MPNetForQuestionAnswering",
+    "MPNetForSequenceClassification",
+    "MPNetForTokenClassification",
+    "MPNetModel",
+    "MPNetTokenizer",
+    "ModernBertConfig",
+    "ModernBertForMaskedLM",
+    "ModernBertForMultipleChoice",
+    "ModernBertForQuestionAnswering",
+    "ModernBertForSequenceClassification",
+    "ModernBertForTokenClassification",
+    "ModernBertModel",
     "MultipleNegativesRankingLoss",
+    "NerPipeline",
+    "NomicBertConfig",
+    "NomicBertForMaskedLM",
+    "NomicBertForSequenceClassification",
+    "NomicBertForTokenClassification",
+    "NomicBertModel",
+    "Pipeline",
     "PreTrainedTokenizerFast",
     "PrinterCallback",
     "ProgressCallback",
+    "QuestionAnsweringPipeline",
+    "Qwen2Tokenizer",
+    "Qwen2TokenizerFast",
+    "RoFormerConfig",
+    "RoFormerForMaskedLM",
+    "RoFormerForQuestionAnswering",
+    "RoFormerForSequenceClassification",
+    "RoFormerForTokenClassification",
+    "RoFormerModel",
+    "RobertaConfig",
+    "RobertaForMaskedLM",
+    "RobertaForMultipleChoice",
+    "RobertaForQuestionAnswering",
+    "RobertaForSequenceClassification",
+    "RobertaForTokenClassification",
+    "RobertaModel",
+    "RobertaTokenizer",
+    "RobertaTokenizerFast",
     "SchedulerType",
+    "SentenceSimilarityPipeline",
     "SentenceTransformer",
     "SentenceTransformerTrainer",
     "SentenceTransformerTrainingArguments",
     "SiameseDistanceMetric",
+    "T5Tokenizer",
+    "T5TokenizerFast",
+    "TextClassificationPipeline",
+    "TokenClassificationPipeline",
     "Trainer",
     "TrainerCallback",
     "TrainerControl",
     "TrainerState",
     "TrainingArguments",
+    "XLMRobertaConfig",
+    "XLMRobertaForMaskedLM",
+    "XLMRobertaForMultipleChoice",
+    "XLMRobertaForQuestionAnswering",
+    "XLMRobertaForSequenceClassification",
+    "XLMRobertaForTokenClassification",
+    "XLMRobertaModel",
+    "XLMRobertaTokenizer",
+    "XLMRobertaTokenizerFast",
+    "ZeroShotClassificationPipeline",
     "__version__",
     "default_data_collator",
     "errors",
     "get_num_threads",
+    "pipeline",
     "set_num_threads",
     "set_seed",
     "show_config",
+    "util",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "errors":
-        return importlib.import_module(".errors", __name__)
+    if name in ("errors", "util"):
+        return importlib.import_module(f".{name}", __name__)
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)

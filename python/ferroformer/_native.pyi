@@ -41,8 +41,9 @@ def _panic(tasks: int) -> None:
 # --- weights ---------------------------------------------------------------------------------
 @final
 class Checkpoint:
-    """The headers of one or more safetensors files; tensors are read when a model asks for them.
+    """What one or more files of tensors hold; the tensors are read when a model asks for them.
 
+    Files that end with .bin, .pt or .pth are torch's (dicts of tensors; nothing in them is run), others safetensors.
     `files` are paths; a tensor that stands in two of them is an error. `weight_map`, from a sharded index,
     says which file (an index into `files`) must hold which tensor."""
 
@@ -51,6 +52,8 @@ class Checkpoint:
     def shape(self, name: str) -> list[int]: ...
     def dtype(self, name: str) -> str:
         """The stored dtype in safetensors' spelling: "F32", "BF16", "I64", ..."""
+    def read(self, name: str) -> NDArray[np.float32]:
+        """A copy of one tensor, which must be of floats."""
     def metadata(self) -> dict[str, str]: ...
 
 # --- models ----------------------------------------------------------------------------------
@@ -275,6 +278,9 @@ class Encoding:
     def word_to_tokens(self, word: int, sequence: int = 0) -> tuple[int, int] | None: ...
     def word_to_chars(self, word: int, sequence: int = 0) -> tuple[int, int] | None: ...
 
+def sentence_piece_outline(model: bytes) -> tuple[str, bytes]:
+    """What a SentencePiece model says besides its pieces, as JSON, and its compiled map of characters."""
+
 @final
 class Tokenizer:
     """A tokenizer that never changes: truncation and padding are arguments of a call, and what would change it
@@ -286,18 +292,15 @@ class Tokenizer:
     @staticmethod
     def outline(json: str) -> str:
         """The sections of a tokenizer.json that are defaults of a caller, as JSON: "added_tokens", "padding",
-        "truncation" and "post_processor"; null for those that are missing."""
+        "truncation", "post_processor" and "normalizer"; null for those that are missing."""
     @staticmethod
-    def word_piece(
-        vocab: bytes | str,
-        *,
-        unk_token: str,
-        lowercase: bool,
-        strip_accents: bool | None,
-        handle_chinese_chars: bool,
-    ) -> Tokenizer:
-        """BERT's tokenizer, without added tokens and post-processor. `vocab` is a vocab.txt (bytes) or a tokenizer.json
-        (str), of which only the vocabulary is read."""
+    def assemble(vocab: Any, model: str, sections: str) -> Tokenizer:
+        """A tokenizer without added tokens and post-processor. `vocab` is a vocab.txt (bytes), a tokenizer.json (str) of
+        which only the vocabulary is read, a vocab.json and a merges.txt (bytes, bytes), or a SentencePiece model
+        (bytes, tokens with scores in place of its first pieces, how many pieces, tokens with scores at the end).
+
+        `model` is the model section of a tokenizer.json without what is in the vocabulary, `sections` an object with
+        "normalizer", "pre_tokenizer" and "decoder"."""
     def with_added_tokens(self, tokens: Sequence[Mapping[str, Any]]) -> tuple[Tokenizer, int]:
         """The same tokenizer with more added tokens, and how many of them are new or changed."""
     def with_post_processor(self, json: str) -> Tokenizer:

@@ -38,7 +38,8 @@ def find_file(
     With `local_files_only`, `HF_HUB_OFFLINE` or `TRANSFORMERS_OFFLINE` nothing is asked over the network.
 
     Raises FileNotFoundError (missing file, path or repository), NotADirectoryError (the path is a file),
-    PermissionError, or ImportError when a hub name is given and huggingface_hub is not installed.
+    PermissionError, ConnectionError (the hub does not answer, and the file is not in its cache), or ImportError when a
+    hub name is given and huggingface_hub is not installed.
     """
     root = os.path.expanduser(name_or_path)
     mode = _mode(root)
@@ -112,11 +113,27 @@ def _hub_file(repository: str, filename: str, required: bool, **arguments: Any) 
     except errors.RepositoryNotFoundError as error:
         raise FileNotFoundError(f"{repository!r} is neither a directory nor a model on the hub: {error}") from error
     except (errors.EntryNotFoundError, errors.RevisionNotFoundError) as error:
+        unanswered = isinstance(error, errors.LocalEntryNotFoundError) and not arguments["local_files_only"]
+        if unanswered and not _known_to_be_missing(repository, filename, **arguments):
+            raise ConnectionError(
+                f"the hub cannot be reached, and {filename} of {repository!r} is not in the cache; "
+                f"HF_HUB_OFFLINE=1 takes what is in the cache for all that there is: {error}"
+            ) from error
         missing_file = isinstance(error, errors.EntryNotFoundError)
         if missing_file and not required:
             return None
         revision = arguments["revision"] or "main"
         raise FileNotFoundError(f"no {filename} in the hub's {repository!r}, revision {revision!r}: {error}") from error
+
+
+def _known_to_be_missing(
+    repository: str, filename: str, *, subfolder: str | None, revision: str | None, cache_dir: Any, **_: Any
+) -> bool:
+    """Whether the hub once said that there is no such file: the cache keeps that too."""
+    from huggingface_hub import try_to_load_from_cache
+
+    path = _inside(subfolder or "", filename)
+    return try_to_load_from_cache(repository, path, cache_dir=cache_dir, revision=revision) is not None
 
 
 def _is_repository_name(name: str) -> bool:

@@ -17,6 +17,7 @@ from .hub import HUB_ARGUMENTS
 from .losses import Loss, LossOptions
 from .model_inputs import INPUT_NAMES, encoder_inputs, integer_array
 from .tensor_match import TensorMatch, TensorTable, checkpoint_name, match_tensors, report
+from .token_embeddings import TokenEmbeddings
 from .weight_files import PACKED_NAME, WEIGHTS_NAME, find_packed, has_checkpoint, open_checkpoint
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Weights(NamedTuple):
     ignore_mismatched_sizes: bool = False
 
 
-class PreTrainedModel:
+class PreTrainedModel(TokenEmbeddings):
     """A model: a configuration, and weights in the compiled core. Calls change nothing, so threads may share it.
 
     `model(...)` is `forward`; `Model(config, seed=0)` has random weights, `Model.from_pretrained(path)` a

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
-from .sentence_modules import SIMILARITIES
-from .sentence_similarity import row_by_row
+from .sentence_similarity import SIMILARITIES, row_by_row
 
 if TYPE_CHECKING:
     import numpy as np

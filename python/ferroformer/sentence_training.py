@@ -101,8 +101,11 @@ class TrainableSentences:
 
         from .sentence_losses import unit
 
+        kinds = {kind for kind, _ in self._files.later}
+        if not kinds <= {"Normalize"}:
+            raise NotImplementedError(f"a model with the modules {', '.join(sorted(kinds))} after its pooling cannot be trained")
         wide = vectors.astype(np.float64)
-        return unit(wide) if self._files.normalize else (wide, lambda d: d)
+        return unit(wide) if kinds else (wide, lambda d: d)
 
     def _batch(self, columns: Sequence[Sequence[str]], prompts: Sequence[str]) -> _Batch:
         import numpy as np

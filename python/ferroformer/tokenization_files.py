@@ -26,53 +26,78 @@ _NOT_ARGUMENTS = {
     "tokenizer_class", "init_inputs", "name_or_path", "vocab", "merges", "vocab_file", "merges_file", "tokenizer_file",
     "tokenizer_object",
 }  # fmt: skip
-_NOT_SAVED = ("added_tokens_decoder", "additional_special_tokens", "is_local", "local_files_only", "name_or_path")
+# A post-processor that was saved says these; it was made from them.
+_IN_POST_PROCESSOR = ("add_bos_token", "add_eos_token")
+_NOT_SAVED = (*_IN_POST_PROCESSOR, "added_tokens_decoder", "additional_special_tokens", "is_local", "local_files_only", "name_or_path")
 
 
 class TokenizerFiles(NamedTuple):
-    """What was found of a tokenizer: at least one of the first two."""
+    """What was found of a tokenizer: a `tokenizer.json`, or else a vocabulary, and for some classes merges."""
 
     vocab: bytes | None
+    merges: bytes | None
     description: Description | None
     arguments: dict[str, Any]
 
 
 def read_tokenizer_files(
-    name_or_path: str | os.PathLike[str], vocab_name: str | None, overrides: dict[str, Any], **hub: Any
+    name_or_path: str | os.PathLike[str], names: Mapping[str, str], overrides: dict[str, Any], **hub: Any
 ) -> TokenizerFiles:
     """Everything a tokenizer's constructor needs, from a directory, a hub name, or one vocabulary file.
 
-    `tokenizer.json` comes before the vocabulary (`vocab_name`, where the class reads one), `overrides` before
+    `tokenizer.json` comes before the vocabulary (`names` has the files that the class reads), `overrides` before
     `tokenizer_config.json`. Raises FileNotFoundError, or TokenizerError for a file that is damaged.
     """
     vocab_file: str | os.PathLike[str] | None
     json_file: str | os.PathLike[str] | None
+    merges_file: str | None = None
+    arguments, saved = dict(overrides), None
     if os.path.isfile(name_or_path):
         is_json = os.path.splitext(name_or_path)[1] == ".json"
         vocab_file, json_file = (None, name_or_path) if is_json else (name_or_path, None)
-        arguments, added = dict(overrides), dict[str, Any]()
     else:
         json_file = find_file(name_or_path, TOKENIZER_FILE, required=False, **hub)
-        need_vocab = vocab_name is not None and json_file is None
-        vocab_file = (
-            find_file(name_or_path, vocab_name, required=False, **hub) if vocab_name and need_vocab else None
-        )
-        if json_file is None and vocab_file is None:
-            tried = " or ".join(filter(None, [TOKENIZER_FILE, vocab_name]))
-            raise FileNotFoundError(f"no tokenizer in {str(name_or_path)!r}: there is no {tried}")
-        arguments, added = _read_arguments(name_or_path, overrides, hub)
+        vocab_file = None if json_file else _find_vocabulary(name_or_path, names, hub)
+        if vocab_file and "merges_file" in names:
+            merges_file = find_file(name_or_path, names["merges_file"], required=True, **hub)
+        arguments, saved = _read_arguments(name_or_path, overrides, json_file is not None, hub)
     # JSON does not care how its lines end, and looking for their ends takes a millisecond
     description = Description(_read_text(json_file, newline="")) if json_file else None
-    if description is not None:
-        added = added or description.added_tokens
+    added = saved if saved is not None else arguments.pop(ADDED_TOKENS_FILE, {})
+    if description is not None and saved is None:
+        added.update(description.added_tokens)
+    by_content = {str(token): token for token in added.values()}
+    _check_special(name_or_path, {k: v for k, v in arguments.items() if k not in overrides})
     for name in SpecialTokens.SPECIAL_TOKENS_ATTRIBUTES:
         token = arguments.get(name)
-        arguments[name] = added.get(str(token), token)
+        arguments[name] = by_content.get(str(token), token)
         if token is None and name not in overrides:
             del arguments[name]
     arguments["added_tokens_decoder"] = added
     arguments["name_or_path"] = str(name_or_path)
-    return TokenizerFiles(read_bytes(vocab_file) if vocab_file else None, description, arguments)
+    vocab, merges = (read_bytes(file) if file else None for file in (vocab_file, merges_file))
+    return TokenizerFiles(vocab, merges, description, arguments)
+
+
+def _check_special(name_or_path: object, arguments: Mapping[str, Any]) -> None:
+    """What files say of special tokens is a token, or for `extra_special_tokens` a list of tokens or a dict of them."""
+    extra = arguments.get("extra_special_tokens") or []
+    several = list(extra.values()) if isinstance(extra, dict) else extra
+    if not isinstance(several, list):
+        raise TokenizerError(f"{str(name_or_path)!r}: extra_special_tokens is {extra!r}, not a list or a dict of tokens")
+    named = {name: arguments.get(name) for name in SpecialTokens.SPECIAL_TOKENS_ATTRIBUTES}
+    for name, token in [*named.items(), *(("extra_special_tokens", token) for token in several)]:
+        if not (token is None or isinstance(token, (str, AddedToken))):
+            raise TokenizerError(f"{str(name_or_path)!r}: {name} has {token!r}, which is no token")
+
+
+def _find_vocabulary(name_or_path: str | os.PathLike[str], names: Mapping[str, str], hub: dict[str, Any]) -> str:
+    name = names.get("vocab_file")
+    found = find_file(name_or_path, name, required=False, **hub) if name else None
+    if found is None:
+        tried = " or ".join(filter(None, [TOKENIZER_FILE, name]))
+        raise FileNotFoundError(f"no tokenizer in {str(name_or_path)!r}: there is no {tried}")
+    return found
 
 
 class Description:
@@ -83,74 +108,79 @@ class Description:
         self.sections: dict[str, Any] = json.loads(Tokenizer.outline(text))
 
     @property
-    def added_tokens(self) -> dict[str, AddedToken]:
-        """By content."""
-        tokens = [_added_token(token) for token in self.sections["added_tokens"] or []]
-        return {str(token): token for token in tokens}
+    def added_tokens(self) -> dict[int, AddedToken]:
+        """By id."""
+        tokens = self.sections["added_tokens"] or []
+        return {_id(token.get("id") if isinstance(token, dict) else None): _added_token(token) for token in tokens}
 
     @property
-    def defaults(self) -> dict[str, Any]:
-        """Attributes that the padding and truncation sections stand for; the rest of them is ignored, since a call
-        says how it wants to pad and truncate."""
+    def pad_token(self) -> str | None:
+        return (self.sections["padding"] or {}).get("pad_token")
+
+    @property
+    def charsmap(self) -> str | None:
+        """The first compiled map of characters of the normalizer, in base64."""
+        normalizer = self.sections["normalizer"] or {}
+        parts = normalizer.get("normalizers") if isinstance(normalizer, dict) else None
+        maps = [
+            part["precompiled_charsmap"]
+            for part in (parts if isinstance(parts, list) else [normalizer])
+            if isinstance(part, dict) and part.get("type") == "Precompiled" and "precompiled_charsmap" in part
+        ]
+        return maps[0] if maps else None
+
+    @property
+    def sides(self) -> dict[str, str]:
+        """The ends at which the padding and truncation sections work; the rest of them is ignored, since a call says
+        how it wants to pad and truncate."""
         padding, truncation = self.sections["padding"] or {}, self.sections["truncation"] or {}
-        defaults = {
-            "pad_token": padding.get("pad_token"),
+        sides = {
             "padding_side": padding.get("direction", "").lower(),
             "truncation_side": truncation.get("direction", "").lower(),
         }
-        return {name: value for name, value in defaults.items() if value}
-
-
-def template(start: str, end: str, ids: Mapping[str, int | None] | None = None) -> str:
-    """A post-processor: `start` A `end`, or `start` A `end` B `end` where B and what follows it are of type 1.
-
-    An empty string stands for no token; `ids` are those of the others."""
-
-    def special(token: str, type_id: int) -> list[dict[str, Any]]:
-        return [{"SpecialToken": {"id": token, "type_id": type_id}}] if token else []
-
-    def text(name: str, type_id: int) -> list[dict[str, Any]]:
-        return [{"Sequence": {"id": name, "type_id": type_id}}]
-
-    single = special(start, 0) + text("A", 0) + special(end, 0)
-    return json.dumps(
-        {
-            "type": "TemplateProcessing",
-            "single": single,
-            "pair": single + text("B", 1) + special(end, 1),
-            "special_tokens": {t: {"id": t, "ids": [i], "tokens": [t]} for t, i in (ids or {}).items()},
-        }
-    )
+        return {name: value for name, value in sides.items() if value}
 
 
 def _read_arguments(
-    name_or_path: str | os.PathLike[str], overrides: dict[str, Any], hub: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, AddedToken]]:
-    """The arguments in the config files, and the added tokens by content in the order of their ids."""
+    name_or_path: str | os.PathLike[str], overrides: dict[str, Any], has_description: bool, hub: dict[str, Any]
+) -> tuple[dict[str, Any], dict[int, AddedToken] | None]:
+    """The arguments in the config files, and the added tokens by id. Where `tokenizer_config.json` has none (None),
+    those of `added_tokens.json` are in the arguments, under its name."""
 
     def read(filename: str) -> dict[str, Any]:
         path = find_file(name_or_path, filename, required=False, **hub)
         return read_config_file(path) if path else {}
 
     arguments = {k: v for k, v in read(TOKENIZER_CONFIG_FILE).items() if k not in _NOT_ARGUMENTS}
+    if has_description:
+        for name in _IN_POST_PROCESSOR:
+            arguments.pop(name, None)
     templates = _read_chat_templates(name_or_path, hub)
     if templates:
         arguments["chat_template"] = templates["default"] if list(templates) == ["default"] else templates
     arguments.update(overrides)
     _rename_extra(arguments)
-    added: dict[str, AddedToken] = {}
     if "added_tokens_decoder" in arguments:
-        decoder = arguments.pop("added_tokens_decoder")
-        tokens = [_added_token(decoder[key]) for key in sorted(decoder, key=int)]
-        added = {str(token): token for token in tokens}
-    else:
-        _merge_special_tokens_map(arguments, read(SPECIAL_TOKENS_MAP_FILE), overrides)
-        special = {str(arguments[k]) for k in SpecialTokens.SPECIAL_TOKENS_ATTRIBUTES if arguments.get(k)}
-        special.update(str(token) for token in arguments.get("extra_special_tokens") or [])
-        for content, _ in sorted(read(ADDED_TOKENS_FILE).items(), key=lambda item: item[1]):
-            added[content] = AddedToken(content, special=content in special)
-        _rename_extra(arguments)
-    return _revive_added_tokens(arguments), added
+        decoder = arguments.pop("added_tokens_decoder") or {}
+        added = {_id(key): _added_token(token) for key, token in decoder.items()}
+        return _revive_added_tokens(arguments), added
+    _merge_special_tokens_map(arguments, read(SPECIAL_TOKENS_MAP_FILE), overrides)
+    special = {str(arguments[k]) for k in SpecialTokens.SPECIAL_TOKENS_ATTRIBUTES if arguments.get(k)}
+    special.update(str(token) for token in arguments.get("extra_special_tokens") or [])
+    found = read(ADDED_TOKENS_FILE)
+    arguments = _revive_added_tokens(arguments)
+    arguments[ADDED_TOKENS_FILE] = {
+        _id(id): AddedToken(token, normalized=token not in special, special=token in special)
+        for token, id in found.items()
+    }
+    return arguments, None
+
+
+def _id(value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise TokenizerError(f"not the id of an added token: {value!r}") from None
 
 
 def _rename_extra(arguments: dict[str, Any]) -> None:
@@ -177,9 +207,12 @@ def _added_token(value: Any) -> AddedToken:
     if isinstance(value, AddedToken):
         return value
     try:
-        return AddedToken(**{k: v for k, v in value.items() if k not in ("__type", "id")})
+        token = AddedToken(**{k: v for k, v in value.items() if k not in ("__type", "id")})
     except (AttributeError, TypeError):
-        raise TokenizerError(f"not the description of an added token: {value!r}") from None
+        token = None
+    if token is None or [type(v) for v in token.to_dict().values()] != [str, bool, bool, bool, bool, bool]:
+        raise TokenizerError(f"not the description of an added token: {value!r}")
+    return token
 
 
 def _revive_added_tokens(value: Any) -> Any:

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 from ._native import Tokenizer
 from .added_token import AddedToken
 from .batch_encoding import BatchEncoding
-from .tokenization_call import CallableTokenizer
+from .tokenization_chat import ChatTokenizer
 from .tokenization_files import (
     Description,
     TokenizerFiles,
     read_tokenizer_files,
-    template,
     write_tokenizer_files,
 )
 from .tokenization_options import (
@@ -26,23 +25,27 @@ from .tokenization_options import (
     resolve_strategies,
 )
 from .tokenization_padding import Padder, array_kind, as_columns, pad_columns, to_lists
+from .tokenization_sections import TemplateItem, template
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class PreTrainedTokenizerBase(CallableTokenizer):
+class PreTrainedTokenizerBase(ChatTokenizer):
     """What all tokenizers can do. A tokenizer may be used from several threads at once; see `SpecialTokens` about
     adding tokens meanwhile.
 
-    `backend` is the compiled tokenizer; the keyword arguments are those of a `tokenizer_config.json`.
+    `backend` is the compiled tokenizer; the keyword arguments are those of a `tokenizer_config.json`. Where the backend
+    has no post-processor, or they are given, `add_bos_token` and `add_eos_token` say what is put around a text.
     """
 
     vocab_files_names: dict[str, str] = {"tokenizer_file": "tokenizer.json"}
     is_fast = True
 
-    def __init__(self, backend: Tokenizer, /, **kwargs: Any) -> None:
+    def __init__(self, backend: Tokenizer, /, *, has_post_processor: bool = True, **kwargs: Any) -> None:
         self._tokenizer = backend
+        if "additional_special_tokens" in kwargs and "extra_special_tokens" not in kwargs:
+            kwargs["extra_special_tokens"] = kwargs.pop("additional_special_tokens")
         self.init_kwargs = {k: copy.deepcopy(v) for k, v in kwargs.items() if k != "added_tokens_decoder"}
         added = kwargs.pop("added_tokens_decoder", {})
         self.name_or_path: str = kwargs.pop("name_or_path", "")
@@ -53,15 +56,22 @@ class PreTrainedTokenizerBase(CallableTokenizer):
         self.truncation_side = check_side(kwargs.pop("truncation_side", self.truncation_side), "Truncation")
         self.model_input_names = list(kwargs.pop("model_input_names", self.model_input_names))
         self.clean_up_tokenization_spaces: bool = kwargs.pop("clean_up_tokenization_spaces", False)
+        self.clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output: bool = kwargs.pop(
+            "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output", False
+        )
         self.split_special_tokens: bool = kwargs.pop("split_special_tokens", False)
         self.chat_template = _chat_template(kwargs.pop("chat_template", None))
         self._warned: set[str] = set()
-        self._add_missing_tokens(added.values())
+        self._add_missing_tokens([added[id] for id in sorted(added)])
+        self._around = {name: bool(kwargs.get(f"add_{name}", False)) for name in ("bos_token", "eos_token")}
+        if not has_post_processor or "add_bos_token" in kwargs or "add_eos_token" in kwargs:
+            self._put_around()
 
     def _add_missing_tokens(self, declared: Any) -> None:
         """Add the tokens that the config files declare, then the special tokens, unless they are there already."""
         known = self.added_tokens_decoder.values()
-        tokens = [token for token in declared if not any(repr(token) == repr(k) for k in known)]
+        unchanged = set(map(repr, known))
+        tokens = [token for token in declared if repr(token) not in unchanged]
         contents = {str(token) for token in [*known, *tokens]}
         named = [token for token in self._special_tokens_map.values() if token is not None]
         for token in [*named, *self._extra_special_tokens]:
@@ -102,8 +112,7 @@ class PreTrainedTokenizerBase(CallableTokenizer):
             "revision": revision,
             "subfolder": subfolder or "",
         }
-        vocab_name = cls.vocab_files_names.get("vocab_file")
-        files = read_tokenizer_files(pretrained_model_name_or_path, vocab_name, kwargs, **hub)
+        files = read_tokenizer_files(pretrained_model_name_or_path, cls.vocab_files_names, kwargs, **hub)
         return cls._from_files(files)
 
     @classmethod
@@ -128,6 +137,40 @@ class PreTrainedTokenizerBase(CallableTokenizer):
             config["extra_special_tokens"] = self.extra_special_tokens
         description = self._tokenizer.to_json(pretty=True)
         return write_tokenizer_files(save_directory, filename_prefix, config, description, self.chat_template)
+
+    # --- what is put around a text ---
+
+    @property
+    def add_bos_token(self) -> bool:
+        """Whether `bos_token` is put before each text. Setting it replaces the post-processor."""
+        return self._around["bos_token"]
+
+    @add_bos_token.setter
+    def add_bos_token(self, value: bool) -> None:
+        self._around["bos_token"] = value
+        self._put_around()
+
+    @property
+    def add_eos_token(self) -> bool:
+        """Whether `eos_token` is put after each text. Setting it replaces the post-processor."""
+        return self._around["eos_token"]
+
+    @add_eos_token.setter
+    def add_eos_token(self, value: bool) -> None:
+        self._around["eos_token"] = value
+        self._put_around()
+
+    def _put_around(self) -> None:
+        for name, asked in self._around.items():
+            self._around[name] = asked and getattr(self, name) is not None
+        bos, eos = ([getattr(self, name)] if asked else [] for name, asked in self._around.items())
+        second = [(token, 1) for token in (*bos, "$B", *eos)]
+        self._set_template([*bos, "$A", *eos], [*bos, "$A", *eos, *second])
+
+    def _set_template(self, single: Sequence[TemplateItem], pair: Sequence[TemplateItem]) -> None:
+        """Make this the post-processor: see `template`."""
+        processor = template(single, pair, self.convert_tokens_to_ids)
+        self._tokenizer = self._tokenizer.with_post_processor(processor)
 
     # --- the vocabulary ---
 
@@ -261,7 +304,8 @@ class PreTrainedTokenizerBase(CallableTokenizer):
         text = self._tokenizer.decode(token_ids, skip_special_tokens)
         if not (self.clean_up_tokenization_spaces if clean_up is None else clean_up):
             return text
-        if self._tokenizer.model_kind == "BPE":
+        asked = self.clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output
+        if self._tokenizer.model_kind == "BPE" and not asked:
             if self._first_time("clean up"):
                 import logging
 
@@ -288,14 +332,19 @@ class PreTrainedTokenizerBase(CallableTokenizer):
 
 
 class PreTrainedTokenizerFast(PreTrainedTokenizerBase):
-    """A tokenizer that is exactly what its `tokenizer.json` says.
+    """A tokenizer that is exactly what its `tokenizer.json` says, or its SentencePiece model where that is missing.
 
     `tokenizer_file` is a path; `tokenizer_object` anything with `to_str()`, such as a `tokenizers.Tokenizer`.
     """
 
+    vocab_files_names = {"tokenizer_file": "tokenizer.json", "vocab_file": "tokenizer.model"}
+
     def __init__(
         self, tokenizer_file: str | os.PathLike[str] | None = None, tokenizer_object: Any = None, **kwargs: Any
     ) -> None:
+        if isinstance(tokenizer_object, Tokenizer):
+            super().__init__(tokenizer_object, has_post_processor=False, **kwargs)
+            return
         if isinstance(tokenizer_object, Description):
             description = tokenizer_object
         elif tokenizer_object is not None:
@@ -305,13 +354,20 @@ class PreTrainedTokenizerFast(PreTrainedTokenizerBase):
                 description = Description(file.read())
         else:
             raise ValueError("a tokenizer_file or a tokenizer_object is needed")
-        super().__init__(Tokenizer(description.text), **{**description.defaults, **kwargs})
-        if description.sections["post_processor"] is None:
-            self._tokenizer = self._tokenizer.with_post_processor(template("", ""))
+        has_post_processor = description.sections["post_processor"] is not None
+        defaults = {"pad_token": description.pad_token, **description.sides, **kwargs}
+        super().__init__(Tokenizer(description.text), has_post_processor=has_post_processor, **defaults)
 
     @classmethod
     def _from_files(cls, files: TokenizerFiles) -> Self:
-        return cls(tokenizer_object=files.description, **files.arguments)
+        if files.description is not None:
+            return cls(tokenizer_object=files.description, **files.arguments)
+        from .sentence_piece_model import SentencePieceModel, as_it_stands
+
+        model = SentencePieceModel(files.vocab or b"")
+        backend, named = as_it_stands(model, files.arguments.get("added_tokens_decoder") or {})
+        found = {"additional_special_tokens": model.added_tokens}
+        return cls(tokenizer_object=backend, **{**named, **files.arguments, **found})
 
 
 def _chat_template(template: Any) -> str | dict[str, str] | None:

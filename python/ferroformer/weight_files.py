@@ -1,4 +1,4 @@
-"""Finding the files that hold a model's weights: model.safetensors, or the shards that an index lists."""
+"""Finding the files that hold a model's weights: model.safetensors or pytorch_model.bin, or the shards of an index."""
 
 from __future__ import annotations
 
@@ -15,27 +15,29 @@ if TYPE_CHECKING:
 WEIGHTS_NAME = "model.safetensors"
 PACKED_NAME = "model.packed.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
-_PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+TORCH_NAME = "pytorch_model.bin"
+# one file, or an index of several; the first that is there, in transformers' order
+_CHECKPOINTS = ((WEIGHTS_NAME, INDEX_NAME), (TORCH_NAME, TORCH_NAME + ".index.json"))
 
 
 def open_checkpoint(name_or_path: str | os.PathLike[str], **where: Any) -> Checkpoint:
     """The weights of a directory or hub repository, their headers read; `where` as in `hub.find_file`.
 
-    Raises FileNotFoundError (nothing there, or a shard is missing), OSError (only a pickle is there),
-    CorruptModelError (a malformed index or file).
+    Nothing in pytorch_model.bin is run: it is read as a dict of tensors, and refused if it holds anything else.
+
+    Raises FileNotFoundError (nothing there, or a shard is missing), CorruptModelError (a malformed index or file).
     """
     from ._native import Checkpoint
 
-    single = find_file(name_or_path, WEIGHTS_NAME, required=False, **where)
-    if single is not None:
-        return Checkpoint([single])
-    index = find_file(name_or_path, INDEX_NAME, required=False, **where)
-    if index is None:
-        _refuse_pickle(name_or_path, **where)
-        raise _nothing_found(name_or_path, **where)
-    shards, weight_map = read_index(index)
-    files = [_shard(name_or_path, shard, index, **where) for shard in shards]
-    return Checkpoint(files, weight_map)
+    for weights, index in _CHECKPOINTS:
+        single = find_file(name_or_path, weights, required=False, **where)
+        if single is not None:
+            return Checkpoint([single])
+        several = find_file(name_or_path, index, required=False, **where)
+        if several is not None:
+            shards, weight_map = read_index(several)
+            return Checkpoint([_shard(name_or_path, shard, several, **where) for shard in shards], weight_map)
+    raise _nothing_found(name_or_path, **where)
 
 
 def find_packed(name_or_path: str | os.PathLike[str], subfolder: str) -> str | None:
@@ -45,7 +47,7 @@ def find_packed(name_or_path: str | os.PathLike[str], subfolder: str) -> str | N
 
 def has_checkpoint(name_or_path: str | os.PathLike[str], subfolder: str) -> bool:
     """Whether a directory holds a checkpoint."""
-    return any(_local(name_or_path, name, subfolder) is not None for name in (WEIGHTS_NAME, INDEX_NAME))
+    return any(_local(name_or_path, name, subfolder) is not None for names in _CHECKPOINTS for name in names)
 
 
 def _local(name_or_path: str | os.PathLike[str], filename: str, subfolder: str) -> str | None:
@@ -78,17 +80,8 @@ def _shard(name_or_path: str | os.PathLike[str], shard: str, index: str | os.Pat
         raise FileNotFoundError(f"{index} lists the shard {shard!r}, which is missing: {error}") from None
 
 
-def _refuse_pickle(name_or_path: str | os.PathLike[str], **where: Any) -> None:
-    for name in _PICKLES:
-        if find_file(name_or_path, name, required=False, **where) is not None:
-            raise OSError(
-                f"{str(name_or_path)!r} holds {name} and no {WEIGHTS_NAME}. A pickle can run code when it is read, "
-                "so it is never opened here; convert it once where torch is installed, "
-                "with transformers: AutoModel.from_pretrained(path).save_pretrained(new_path)"
-            )
-
-
 def _nothing_found(name_or_path: str | os.PathLike[str], **where: Any) -> FileNotFoundError:
     subfolder = where.get("subfolder")
     place = f"{str(name_or_path)!r}" + (f", subfolder {subfolder!r}" if subfolder else "")
-    return FileNotFoundError(f"no file named {WEIGHTS_NAME} or {INDEX_NAME} found in {place}")
+    *names, last = (name for names in _CHECKPOINTS for name in names)
+    return FileNotFoundError(f"no file named {', '.join(names)} or {last} found in {place}")

@@ -202,14 +202,6 @@ def test_index_names_a_tensor_that_its_shard_lacks(tiny):
         BertModel.from_pretrained(tiny)
 
 
-def test_only_a_pickle(tiny):
-    (tiny / "model.safetensors").unlink()
-    (tiny / "pytorch_model.bin").write_bytes(b"never read")
-    with pytest.raises(OSError, match="pytorch_model.bin.*never opened.*convert") as caught:
-        BertModel.from_pretrained(tiny)
-    assert not isinstance(caught.value, FileNotFoundError)
-
-
 def test_no_weights(tiny):
     (tiny / "model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match="no file named model.safetensors"):

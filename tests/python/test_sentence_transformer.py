@@ -6,19 +6,16 @@ import shutil
 import numpy as np
 import pytest
 
-from ferroformer import BertConfig, BertModel, SentenceTransformer
+from ferroformer import BertModel, SentenceTransformer, util
 from ferroformer.errors import CorruptModelError, InputError
 
-from .conftest import DATA, TINY
+from .conftest import DATA
+from .sentence_models import write_sentence_model
 
 pytestmark = pytest.mark.numbers
 
 REFERENCE = DATA / "minilm-reference"
 TEXTS = json.loads((REFERENCE / "texts.json").read_text())["texts"]
-VOCABULARY = "[PAD] [UNK] [CLS] [SEP] [MASK] a b c d query : one two three .".split()
-MODULES = "sentence_transformers.models."
-
-
 def unit(vectors):
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
@@ -33,16 +30,7 @@ def make(tmp_path):
     """Write a small model with the modules, pooling and settings wanted, and load it."""
 
     def write(pooling=None, modules=("Transformer", "Pooling"), limits=None, settings=None, **arguments):
-        BertModel(BertConfig(**TINY, initializer_range=0.5), seed=2).save_pretrained(tmp_path)
-        (tmp_path / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
-        kinds = [name if "." in name else MODULES + name for name in modules]
-        folders = ["", "1_Pooling", "2_Normalize"]
-        listed = [{"idx": i, "name": str(i), "path": folders[i], "type": kind} for i, kind in enumerate(kinds)]
-        (tmp_path / "modules.json").write_text(json.dumps(listed))
-        (tmp_path / "1_Pooling").mkdir(exist_ok=True)
-        (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(pooling or {"pooling_mode": "mean"}))
-        (tmp_path / "sentence_bert_config.json").write_text(json.dumps(limits or {}))
-        (tmp_path / "config_sentence_transformers.json").write_text(json.dumps(settings or {}))
+        write_sentence_model(tmp_path, modules, pooling, limits, settings)
         return SentenceTransformer(tmp_path, **arguments)
 
     return write
@@ -132,14 +120,25 @@ def test_pooling_modes_in_both_schemas(make, mode):
         assert np.allclose(model.encode("a b c"), MODES[mode](states), atol=1e-5)
 
 
-def test_several_modes_are_concatenated_in_their_fixed_order(make):
-    model = make({"pooling_mode": ["mean", "cls"]})
+OLD_PAIR = {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True, "pooling_mode_max_tokens": False}
+
+
+@pytest.mark.parametrize("pooling, order", [({"pooling_mode": ["mean", "cls"]}, "mean cls"), (OLD_PAIR, "cls mean")])
+def test_several_modes_are_concatenated(make, tmp_path, pooling, order):
+    model = make(pooling)
     states = model.encode("a b", output_value="token_embeddings")
     assert model.get_embedding_dimension() == 24
-    assert np.allclose(model.encode("a b"), np.concatenate([states[0], states.mean(axis=0)]), atol=1e-5)
+    assert np.allclose(model.encode("a b"), np.concatenate([MODES[mode](states) for mode in order.split()]), atol=1e-5)
+    model.save_pretrained(tmp_path / "saved")
+    assert np.array_equal(SentenceTransformer(tmp_path / "saved").encode("a b"), model.encode("a b"))
 
 
-@pytest.mark.parametrize("modes", ["nonsense", ["mean", "nonsense"], []])
+def test_no_mode_is_the_mean(make):
+    for pooling in ({"word_embedding_dimension": 12}, {"pooling_mode_cls_token": False}):
+        assert make(pooling)[1].modes == ("mean",)
+
+
+@pytest.mark.parametrize("modes", ["nonsense", ["mean", "nonsense"], [], [1], 3])
 def test_unknown_pooling(make, modes):
     with pytest.raises(CorruptModelError, match="pooling modes"):
         make({"pooling_mode": modes})
@@ -151,15 +150,50 @@ def test_normalize(make):
     assert np.allclose(plain.encode("a b", normalize_embeddings=True), normalised.encode("a b"))
 
 
-@pytest.mark.parametrize("place", ["sentence_transformer.modules.", "base.modules."])
+@pytest.mark.parametrize("place", ["models", "sentence_transformer.modules", "base.modules.any"])
 def test_other_spellings_of_modules(make, place):
-    make(modules=[f"sentence_transformers.{place}{kind}" for kind in ("Transformer", "Pooling", "Normalize")])
+    model = make(modules=[f"sentence_transformers.{place}.{kind}" for kind in ("Transformer", "Pooling", "Normalize")])
+    assert len(model) == 3 and model[1].modes == ("mean",)
 
 
-@pytest.mark.parametrize("kind", ["Dense", "WordEmbeddings", "os.system"])
+@pytest.mark.parametrize("kind", ["LayerNorm", "WordEmbeddings", "os.system", "custom_code.Normalize"])
 def test_other_modules(make, kind):
     with pytest.raises(NotImplementedError, match=kind):
         make(modules=("Transformer", "Pooling", kind))
+
+
+REFUSED = [
+    ("limits", {"transformer_task": "fill-mask"}, "transformer_task='fill-mask'"),
+    ("limits", {"module_output_name": "sentence_embedding"}, "module_output_name"),
+    ("limits", {"modality_config": {"image": {}}}, "modality_config"),
+    ("limits", {"config_args": {"hidden_act": "relu"}}, "config_args"),
+    ("settings", {"model_type": "SparseEncoder"}, "SparseEncoder"),
+]
+
+
+@pytest.mark.parametrize("file, content, text", REFUSED)
+def test_settings_that_are_not_computed(make, file, content, text):
+    with pytest.raises(NotImplementedError, match=text):
+        make(**{file: content})
+
+
+def test_modules_of_token_vectors(make):
+    normalize = ("Normalize", {"module_input_name": "token_embeddings"})
+    with pytest.raises(NotImplementedError, match="2_Normalize.*token_embeddings"):
+        make(modules=("Transformer", "Pooling", normalize))
+
+
+def test_settings_of_version_6(make):
+    text = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
+    limits = {"transformer_task": "feature-extraction", "modality_config": text, "module_output_name": "token_embeddings"}
+    settings = {"model_type": "SentenceTransformer", "__version__": {"sentence_transformers": "6.2.0"}}
+    assert np.array_equal(make(limits=limits, settings=settings).encode("a b"), make().encode("a b"))
+
+
+def test_old_name_of_the_settings(make, tmp_path):
+    make(limits={"max_seq_length": 5})
+    (tmp_path / "sentence_bert_config.json").rename(tmp_path / "sentence_roberta_config.json")
+    assert SentenceTransformer(tmp_path).max_seq_length == 5
 
 
 def test_order_of_modules(make):
@@ -230,9 +264,89 @@ def test_similarity(make, name):
     assert model.similarity(a[0], b).shape == (1, 3)
 
 
-def test_lower_case(make):
-    model = make(limits={"do_lower_case": True})
-    assert np.array_equal(model.encode("A B"), model.encode("a b"))
+def test_prompts_that_are_null(make):
+    assert make(settings={"prompts": {"query": None, "other": None}}).prompts == {"query": "", "document": "", "other": ""}
+
+
+MALFORMED = [("prompts", {"query": 1}), ("prompts", ["query"]), ("default_prompt_name", []), ("similarity_fn_name", 1)]
+
+
+@pytest.mark.parametrize("name, value", MALFORMED)
+def test_malformed_settings(make, name, value):
+    with pytest.raises(CorruptModelError, match=f"config_sentence_transformers.json.*{name}="):
+        make(settings={name: value})
+
+
+def test_document_prompt(make):
+    model = make(settings={"prompts": {"document": "a a "}})
+    assert np.array_equal(model.encode_document("b"), model.encode("a a b"))
+    assert np.array_equal(model.encode_document("b", "query"), model.encode("b"))
+    assert np.array_equal(model.encode_query("b", prompt="a a "), model.encode("a a b"))
+
+
+def test_pooling_of_the_prompt_can_be_changed(make):
+    model = make({"pooling_mode": "mean", "include_prompt": False})
+    model.set_pooling_include_prompt(True)
+    assert np.array_equal(model.encode("b", prompt="a a "), model.encode("a a b"))
+
+
+def test_everything_of_a_text(make):
+    model = make()
+    one, two = model.encode(["a b c", "d"], output_value=None, truncate_dim=7)
+    assert one["input_ids"].shape == one["attention_mask"].shape == (5,)
+    assert np.array_equal(one["token_embeddings"], model.encode("a b c", output_value="token_embeddings"))
+    assert np.array_equal(two["sentence_embedding"], model.encode("d", truncate_dim=7))
+    assert set(model.encode("d", output_value=None)) == set(one)
+
+
+@pytest.mark.parametrize("precision", ["int8", "uint8", "binary", "ubinary"])
+def test_precision(model, precision):
+    vectors = model.encode(TEXTS)
+    quantized = model.encode(TEXTS, precision=precision)
+    assert quantized.dtype == (np.uint8 if precision.startswith("u") else np.int8)
+    assert np.array_equal(quantized, util.quantize_embeddings(vectors, precision))
+    if "binary" in precision:
+        assert np.array_equal(model.encode(TEXTS[3], precision=precision), quantized[3])
+    else:
+        with pytest.raises(InputError, match="one embedding"):
+            model.encode(TEXTS[3], precision=precision)
+    assert model.encode([], precision=precision).shape == (0,)
+
+
+def test_truncation_in_a_context(make):
+    model = make(truncate_dim=9)
+    with model.truncate_embeddings(5):
+        assert model.encode("a").shape == (5,) and model.get_embedding_dimension() == 5
+    with model.truncate_sentence_embeddings(None):
+        assert model.encode("a").shape == (12,)
+    assert model.encode("a").shape == (9,)
+    for wrong in (0, -1, 2.5, True):
+        with pytest.raises(InputError, match="truncate_dim"):
+            model.encode("a", truncate_dim=wrong)
+
+
+def test_saved_and_loaded(make, tmp_path):
+    settings = {"prompts": PROMPTS, "default_prompt_name": "query", "similarity_fn_name": "dot", "truncate_dim": 10}
+    modules = ("Transformer", "Pooling", "Normalize")
+    pooling = {"pooling_mode": "lasttoken", "include_prompt": False}
+    model = make(pooling, modules, {"max_seq_length": 9, "do_lower_case": True}, settings)
+    model.save_pretrained(tmp_path / "saved")
+    again = SentenceTransformer(tmp_path / "saved")
+    assert np.array_equal(again.encode(["A b", "c d"]), model.encode(["A b", "c d"]))
+    for name in ("prompts", "default_prompt_name", "similarity_fn_name", "truncate_dim", "max_seq_length"):
+        assert getattr(again, name) == getattr(model, name)
+    assert [again[i] for i in (1, 2)] == [model[i] for i in (1, 2)] and len(again) == 3
+
+
+def test_lower_case(make, tmp_path):
+    """Words, not the special tokens in a text."""
+    cased = {"tokenizer_kwargs": {"do_lower_case": False}}
+    model, texts = make(limits={"do_lower_case": True}, **cased), ["A b [SEP] C", "Query : TWO"]
+    assert np.array_equal(model.encode(texts), make(**cased).encode(["a b [SEP] c", "query : two"]))
+    assert not np.array_equal(model.encode(texts), make(**cased).encode(texts))
+    assert np.array_equal(make(limits={"do_lower_case": True}).encode(texts), model.encode(texts))
+    model.save_pretrained(tmp_path / "saved")
+    assert np.array_equal(SentenceTransformer(tmp_path / "saved").encode(texts), model.encode(texts))
 
 
 @pytest.mark.parametrize(
@@ -240,9 +354,11 @@ def test_lower_case(make):
     [
         ({"nonsense": 1}, ValueError, "nonsense"),
         ({"batch_size": 0}, ValueError, "batch_size=0"),
-        ({"precision": "int8"}, NotImplementedError, "int8"),
+        ({"precision": "int4"}, ValueError, "int4"),
+        ({"precision": "int8", "output_value": None}, ValueError, "float32 only"),
         ({"convert_to_tensor": True}, NotImplementedError, "torch"),
-        ({"output_value": None}, NotImplementedError, "output_value"),
+        ({"output_value": "nonsense"}, ValueError, "output_value"),
+        ({"pool": {}}, NotImplementedError, "pool"),
         ({"device": "cuda"}, ValueError, "cuda"),
     ],
 )
@@ -262,6 +378,15 @@ def test_refused_settings(make):
     for arguments in ({"device": "cuda"}, {"similarity_fn_name": "nonsense"}):
         with pytest.raises(ValueError, match="cuda|nonsense"):
             make(**arguments)
+    for name, value in {"backend": "onnx", "trust_remote_code": True, "modules": []}.items():
+        with pytest.raises(NotImplementedError, match=name):
+            make(**{name: value})
+
+
+def test_arguments_of_the_parts(make):
+    model = make(tokenizer_kwargs={"truncation_side": "left"}, config_kwargs={"hidden_act": "relu"}, limits={"max_seq_length": 4})
+    assert model[0].auto_model.config.hidden_act == "relu"
+    assert np.array_equal(model.encode("a b c d"), model.encode("c d"))
 
 
 def test_progress_bar(make, capsys):

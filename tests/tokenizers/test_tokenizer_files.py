@@ -98,7 +98,7 @@ def test_class_choice(tiny, data):
 
 def test_an_unknown_family_needs_a_tokenizer_json(tiny, data):
     path = tiny(tokenizer_config={"tokenizer_class": "UnheardOfTokenizer"})
-    with pytest.raises(ValueError, match="'UnheardOfTokenizer' cannot be read yet without a tokenizer.json"):
+    with pytest.raises(ValueError, match="'UnheardOfTokenizer' .* cannot be read without a tokenizer.json"):
         AutoTokenizer.from_pretrained(path)
     (path / "tokenizer.json").write_bytes((data / "minilm" / "tokenizer.json").read_bytes())
     loaded = AutoTokenizer.from_pretrained(path)
@@ -136,7 +136,7 @@ def test_a_config_file_chooses_no_other_files(tiny):
         ("tokenizer.json", b"\xff", "not UTF-8"),
         ("vocab.txt", b"a\nb\n\xff\n", "line 3"),
         ("tokenizer_config.json", b"{", "not a valid JSON file"),
-        ("tokenizer_config.json", b'{"pad_token": 3}', "has to be either str or AddedToken"),
+        ("tokenizer_config.json", b'{"pad_token": 3}', "pad_token has 3, which is no token"),
     ],
 )
 def test_damaged_files(tiny, name, content, message):

@@ -1,7 +1,10 @@
+import json
+
 import numpy as np
 import pytest
 
 from ferroformer._native import Tokenizer
+from ferroformer.tokenization_sections import bert_normalizer
 
 
 def test_ids_alone(shared):
@@ -35,19 +38,20 @@ def test_errors(shared):
 
 
 def test_a_vocabulary_may_be_lines_or_a_description():
-    options = {"unk_token": "?", "lowercase": True, "strip_accents": None, "handle_chinese_chars": True}
-    lines = Tokenizer.word_piece(b"?\nun\n##do\n", **options)
-    described = Tokenizer.word_piece('{"model": {"vocab": {"?": 0, "un": 1, "##do": 2}}}', **options)
+    def assemble(vocab):
+        sections = {"normalizer": bert_normalizer(True, None, True), "pre_tokenizer": {"type": "BertPreTokenizer"}}
+        return Tokenizer.assemble(vocab, '{"type": "WordPiece", "unk_token": "?"}', json.dumps(sections))
+
+    lines = assemble(b"?\nun\n##do\n")
+    described = assemble('{"model": {"vocab": {"?": 0, "un": 1, "##do": 2}}}')
     for tokenizer in (lines, described):
         assert tokenizer.encode_ids(["Undo it"])[0].tolist() == [1, 2, 0]
     assert lines.to_json() == described.to_json()
     with pytest.raises(ValueError, match="no vocabulary of tokens and ids"):
-        Tokenizer.word_piece('{"model": {"type": "Unigram", "vocab": [["a", 0.5]]}}', **options)
+        assemble('{"model": {"type": "Unigram", "vocab": [["a", 0.5]]}}')
 
 
 def test_an_unknown_word_needs_an_unknown_token():
     vocab = {"model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "?"}, "version": "1.0"}
-    import json
-
     with pytest.raises(ValueError, match=r"text\[1\] cannot be tokenized"):
         Tokenizer(json.dumps(vocab)).encode_ids(["a", "b"])

@@ -17,6 +17,9 @@ def recorded(family):
 
 def run(tokenizer, row):
     text, kwargs, out = row["text"], row["kwargs"], row["out"]
+    if row["call"] == "set_pad_token":
+        tokenizer.pad_token = text
+        return {}
     if row["call"] == "tokenize":
         return {"tokens": tokenizer.tokenize(text, **kwargs)}
     if row["call"] == "decode":

@@ -49,6 +49,7 @@ MODELS: dict[str, ModelType] = {
     "albert": _entry("albert", "Albert", *_TASKS),
     "bert": _entry("bert", "Bert", *_TASKS, "NextSentencePrediction"),
     "camembert": _entry("camembert", "Camembert", *_TASKS),
+    "deberta-v2": _entry("deberta_v2", "DebertaV2", *_TASKS),
     "distilbert": _entry("distilbert", "DistilBert", *_TASKS),
     "electra": _entry("electra", "Electra", *_TASKS, "PreTraining"),
     "ernie": _entry("ernie", "Ernie", *_TASKS, "NextSentencePrediction"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import Any
 
@@ -9,27 +10,40 @@ from ..config_files import read_config_file
 from ..hub import HUB_ARGUMENTS, find_file
 from ..tokenization_files import TOKENIZER_CONFIG_FILE, TOKENIZER_FILE
 from ..tokenization_utils import PreTrainedTokenizerBase, PreTrainedTokenizerFast
-from .bert_tokenizer import BertTokenizer, DistilBertTokenizer
+from .tokenizer_names import CLASS_OF_MODEL_TYPE, KNOWN_CLASSES, MISNAMED
 
-# By `tokenizer_class` without "Fast". A class that is not here is read from its tokenizer.json as it stands.
-TOKENIZER_CLASSES: dict[str, type[PreTrainedTokenizerBase]] = {
-    "BertTokenizer": BertTokenizer,
-    "ConvBertTokenizer": BertTokenizer,
-    "DistilBertTokenizer": DistilBertTokenizer,
-    "ElectraTokenizer": BertTokenizer,
-    "LayoutLMTokenizer": BertTokenizer,
-    "MobileBertTokenizer": BertTokenizer,
-    "SqueezeBertTokenizer": BertTokenizer,
-    "PreTrainedTokenizer": PreTrainedTokenizerFast,
-    "TokenizersBackend": PreTrainedTokenizerFast,
+_BERT, _BYTES = "bert_tokenizer", "byte_level_tokenizers"
+_PIECES, _FALLBACK = "sentence_piece_tokenizers", "byte_fallback_tokenizers"
+
+# The module of a class, and its name there if it is another
+_CLASSES = {
+    "AlbertTokenizer": (_PIECES,),
+    "BartTokenizer": (_BYTES,),
+    "BertTokenizer": (_BERT,),
+    "CamembertTokenizer": (_PIECES,),
+    "ConvBertTokenizer": (_BERT,),
+    "DebertaTokenizer": (_BYTES,),
+    "DebertaV2Tokenizer": (_PIECES,),
+    "DistilBertTokenizer": (_BERT,),
+    "ElectraTokenizer": (_BERT,),
+    "GPT2Tokenizer": (_BYTES,),
+    "GPTNeoXTokenizer": (_BYTES,),
+    "GemmaTokenizer": (_FALLBACK,),
+    "LEDTokenizer": (_BYTES, "RobertaTokenizer"),
+    "LayoutLMTokenizer": (_BERT, "BertTokenizer"),
+    "LlamaTokenizer": (_FALLBACK,),
+    "LongformerTokenizer": (_BYTES, "RobertaTokenizer"),
+    "LxmertTokenizer": (_BERT, "BertTokenizer"),
+    "MPNetTokenizer": (_BERT,),
+    "MobileBertTokenizer": (_BERT, "BertTokenizer"),
+    "MvpTokenizer": (_BYTES, "RobertaTokenizer"),
+    "Qwen2Tokenizer": (_BYTES,),
+    "RobertaTokenizer": (_BYTES,),
+    "SqueezeBertTokenizer": (_BERT, "BertTokenizer"),
+    "T5Tokenizer": (_PIECES,),
+    "XLMRobertaTokenizer": (_PIECES,),
 }
-
-# By `model_type`, for directories whose files name no class
-MODEL_TYPE_CLASSES: dict[str, type[PreTrainedTokenizerBase]] = dict.fromkeys(
-    ("bert", "convbert", "distilbert", "electra", "ernie", "layoutlm", "megatron-bert", "mobilebert", "nomic_bert",
-     "squeezebert"),
-    BertTokenizer,
-)  # fmt: skip
+_GENERIC = "TokenizersBackend"
 
 
 class AutoTokenizer:
@@ -45,11 +59,12 @@ class AutoTokenizer:
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | os.PathLike[str], *, config: Any = None, **kwargs: Any
     ) -> PreTrainedTokenizerBase:
-        """The tokenizer of a directory or hub name, of the class that `tokenizer_class` in `tokenizer_config.json`
-        or `config.json` names, else the one of the `model_type`. `config` stands in for `config.json`.
+        """The tokenizer of a directory or hub name, of the class that transformers chooses: the `tokenizer_class` in
+        `tokenizer_config.json` or `config.json`, else the one of the `model_type`, else what `tokenizer.json` says.
+        `config` stands in for `config.json`.
 
-        Other arguments as in the class's own `from_pretrained`. Raises FileNotFoundError, or ValueError where the
-        class is not known and there is no `tokenizer.json`.
+        Other arguments as in the class's own `from_pretrained`. Raises FileNotFoundError, NotImplementedError where
+        transformers has a class of its own and we do not, or ValueError where it takes code from the hub.
         """
         hub = {name: kwargs[name] for name in (*HUB_ARGUMENTS, "subfolder") if kwargs.get(name) is not None}
         source = pretrained_model_name_or_path
@@ -58,35 +73,77 @@ class AutoTokenizer:
             path = find_file(source, filename, required=False, **hub)
             return read_config_file(path) if path else {}
 
+        saved = read(TOKENIZER_CONFIG_FILE)
         model = _as_dict(config) if config is not None else read("config.json")
-        name = read(TOKENIZER_CONFIG_FILE).get("tokenizer_class") or model.get("tokenizer_class")
-        model_type = model.get("model_type")
-        if name is not None:
-            chosen = TOKENIZER_CLASSES.get(str(name).removesuffix("Fast"))
+        name, model_type = _choose(saved, model), model.get("model_type")
+        if name == "LlamaTokenizer" and _is_byte_level(find_file(source, TOKENIZER_FILE, required=False, **hub)):
+            name = _GENERIC
+        if name == _GENERIC:
+            chosen: type[PreTrainedTokenizerBase] = PreTrainedTokenizerFast
+            _check_generic(source, saved, model, hub)
+        elif name in _CLASSES:
+            module, *other = _CLASSES[name]
+            chosen = getattr(importlib.import_module(f".{module}", __package__), other[0] if other else name)
         else:
-            chosen = MODEL_TYPE_CLASSES.get(str(model_type))
-        if chosen is None:
-            if find_file(source, TOKENIZER_FILE, required=False, **hub) is None:
-                _refuse(source, name, model_type)
-            chosen = PreTrainedTokenizerFast
+            raise NotImplementedError(
+                f"{str(source)!r}: the tokenizer class {name}{f' of the model type {model_type}' if model_type else ''} is "
+                f"not there yet; there are: {', '.join(_CLASSES)}. If it has a {TOKENIZER_FILE}, "
+                "PreTrainedTokenizerFast.from_pretrained takes that as it stands"
+            )
         return chosen.from_pretrained(source, **kwargs)
+
+
+def _choose(saved: dict[str, Any], model: dict[str, Any]) -> str:
+    """The name of the class. A name that nobody knows, or that stands for all, is a `tokenizer.json` as it stands."""
+    model_type = str(model.get("model_type") or "")
+    usual = CLASS_OF_MODEL_TYPE.get(model_type, _GENERIC)
+    asked = saved.get("tokenizer_class") or model.get("tokenizer_class")
+    if not asked:
+        return usual
+    asked = str(asked).removesuffix("Fast")
+    if usual == _GENERIC and model_type in CLASS_OF_MODEL_TYPE and not _auto_map(saved):
+        return _GENERIC
+    if model_type in MISNAMED:
+        return usual
+    return asked if asked in _CLASSES or asked.removesuffix("Tokenizer") in KNOWN_CLASSES else _GENERIC
+
+
+def _auto_map(saved: dict[str, Any]) -> Any:
+    found = saved.get("auto_map")
+    return found.get("AutoTokenizer") if isinstance(found, dict) else found
+
+
+def _check_generic(
+    source: str | os.PathLike[str], saved: dict[str, Any], model: dict[str, Any], hub: dict[str, Any]
+) -> None:
+    if _auto_map(saved) and model.get("model_type") not in CLASS_OF_MODEL_TYPE:
+        raise ValueError(
+            f"{str(source)!r}: its tokenizer is code that comes with the model ({_auto_map(saved)} in "
+            f"{TOKENIZER_CONFIG_FILE}), and such code is never run"
+        )
+    names = (TOKENIZER_FILE, PreTrainedTokenizerFast.vocab_files_names["vocab_file"])
+    if any(find_file(source, name, required=False, **hub) for name in names):
+        return
+    kind = [f"{key} {part[key]!r}" for part, key in ((saved, "tokenizer_class"), (model, "model_type")) if part.get(key)]
+    if kind:
+        raise ValueError(
+            f"{str(source)!r}: a tokenizer of {' and '.join(kind)} cannot be read without a {' or '.join(names)}; classes "
+            f"with other files: {', '.join(_CLASSES)}"
+        )
+    raise FileNotFoundError(
+        f"no tokenizer in {str(source)!r}: there is no {' or '.join(names)}, and neither {TOKENIZER_CONFIG_FILE} nor "
+        "config.json says of which family it is"
+    )
+
+
+def _is_byte_level(file: str | None) -> bool:
+    if file is None:
+        return False
+    with open(file, encoding="utf-8", errors="replace") as opened:
+        return '"ByteLevel"' in opened.read()
 
 
 def _as_dict(config: Any) -> dict[str, Any]:
     if isinstance(config, dict):
         return config
     return {name: getattr(config, name, None) for name in ("model_type", "tokenizer_class")}
-
-
-def _refuse(source: object, name: object, model_type: object) -> None:
-    if name is None and model_type is None:
-        raise FileNotFoundError(
-            f"no tokenizer in {str(source)!r}: there is no {TOKENIZER_FILE}, and neither {TOKENIZER_CONFIG_FILE} nor "
-            "config.json says of which family it is"
-        )
-    family = f"tokenizer class {name!r}" if name else f"model type {model_type!r}"
-    known = ", ".join(sorted(MODEL_TYPE_CLASSES))
-    raise ValueError(
-        f"{str(source)!r}: the vocabulary files of {family} cannot be read yet without a {TOKENIZER_FILE}; families "
-        f"that can: {known}"
-    )

@@ -1,35 +1,70 @@
-"""BERT's tokenizer: text split at white space and punctuation, then WordPiece."""
+"""Tokenizers of BERT's kind: text split at white space and punctuation, then WordPiece."""
 
 from __future__ import annotations
 
-import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .._native import Tokenizer
 from ..added_token import AddedToken
 from ..config_files import write_text
-from ..tokenization_files import Description, TokenizerFiles, read_bytes, template
-from ..tokenization_utils import PreTrainedTokenizerBase
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from ..tokenization_sections import WORD_PIECE_DECODER, bert_normalizer, roberta_processing
+from ..tokenization_vocabulary import Vocab, VocabularyTokenizer
 
 
-class BertTokenizer(PreTrainedTokenizerBase):
-    """Built from a vocabulary and these options; where there is a `tokenizer.json`, only its vocabulary and added
-    tokens are taken, so the options win over the normalizer that it describes.
+class WordPieceTokenizer(VocabularyTokenizer):
+    """Built from a vocabulary and the options of BERT's normalizer, which win over a `tokenizer.json`.
 
-    `vocab` is {token: id}, the path of a `vocab.txt`, or what such a file holds. `strip_accents=None` strips them if
-    `do_lower_case`.
+    `strip_accents=None` strips them if `do_lower_case`.
     """
 
     vocab_files_names = {"vocab_file": "vocab.txt", "tokenizer_file": "tokenizer.json"}
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        *,
+        unk_token: str | AddedToken,
+        do_lower_case: bool,
+        tokenize_chinese_chars: bool,
+        strip_accents: bool | None,
+        **kwargs: Any,
+    ) -> None:
+        self.do_lower_case = do_lower_case
+        self.tokenize_chinese_chars = tokenize_chinese_chars
+        self.strip_accents = strip_accents
+        super().__init__(
+            vocab,
+            {"type": "WordPiece", "unk_token": str(unk_token)},
+            {
+                "normalizer": bert_normalizer(do_lower_case, strip_accents, tokenize_chinese_chars),
+                "pre_tokenizer": {"type": "BertPreTokenizer"},
+                "decoder": WORD_PIECE_DECODER,
+            },
+            unk_token=unk_token,
+            do_lower_case=do_lower_case,
+            tokenize_chinese_chars=tokenize_chinese_chars,
+            strip_accents=strip_accents,
+            **kwargs,
+        )
+
+    def save_vocabulary(
+        self, save_directory: str | os.PathLike[str], filename_prefix: str | None = None
+    ) -> tuple[str, ...]:
+        """Write `vocab.txt`, the tokens by rising id; returns its path."""
+        vocab = self._tokenizer.vocabulary(False)
+        path = os.path.join(save_directory, f"{filename_prefix}-vocab.txt" if filename_prefix else "vocab.txt")
+        write_text(path, "".join(f"{token}\n" for token in sorted(vocab, key=vocab.__getitem__)))
+        return (path,)
+
+
+class BertTokenizer(WordPieceTokenizer):
+    """`vocab` is {token: id}, the path of a `vocab.txt`, or what such a file holds."""
+
     model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
 
     def __init__(
         self,
-        vocab: str | os.PathLike[str] | dict[str, int] | bytes | Description | None = None,
+        vocab: Vocab | None = None,
         do_lower_case: bool = True,
         unk_token: str | AddedToken = "[UNK]",
         sep_token: str | AddedToken = "[SEP]",
@@ -42,22 +77,12 @@ class BertTokenizer(PreTrainedTokenizerBase):
         vocab_file: str | os.PathLike[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        self.do_lower_case = do_lower_case
-        self.tokenize_chinese_chars = tokenize_chinese_chars
-        self.strip_accents = strip_accents
         vocab = vocab_file if vocab is None else vocab
         if vocab is None:
             named = (pad_token, unk_token, cls_token, sep_token, mask_token)
             vocab = {str(token): i for i, token in enumerate(named)}
-        backend = Tokenizer.word_piece(
-            _vocabulary(vocab),
-            unk_token=str(unk_token),
-            lowercase=do_lower_case,
-            strip_accents=strip_accents,
-            handle_chinese_chars=tokenize_chinese_chars,
-        )
         super().__init__(
-            backend,
+            vocab,
             do_lower_case=do_lower_case,
             unk_token=unk_token,
             sep_token=sep_token,
@@ -69,23 +94,7 @@ class BertTokenizer(PreTrainedTokenizerBase):
             **kwargs,
         )
         cls, sep = str(cls_token), str(sep_token)
-        ids = {cls: self.cls_token_id, sep: self.sep_token_id}
-        self._tokenizer = self._tokenizer.with_post_processor(template(cls, sep, ids))
-
-    @classmethod
-    def _from_files(cls, files: TokenizerFiles) -> Self:
-        if files.description is None:
-            return cls(files.vocab, **files.arguments)
-        return cls(files.description, **{**files.description.defaults, **files.arguments})
-
-    def save_vocabulary(
-        self, save_directory: str | os.PathLike[str], filename_prefix: str | None = None
-    ) -> tuple[str, ...]:
-        """Write `vocab.txt`, the tokens by rising id; returns its path."""
-        vocab = self._tokenizer.vocabulary(False)
-        path = os.path.join(save_directory, f"{filename_prefix}-vocab.txt" if filename_prefix else "vocab.txt")
-        write_text(path, "".join(f"{token}\n" for token in sorted(vocab, key=vocab.__getitem__)))
-        return (path,)
+        self._set_template([cls, "$A", sep], [cls, "$A", sep, ("$B", 1), (sep, 1)])
 
 
 class DistilBertTokenizer(BertTokenizer):
@@ -94,13 +103,50 @@ class DistilBertTokenizer(BertTokenizer):
     model_input_names = ["input_ids", "attention_mask"]
 
 
-def _vocabulary(vocab: str | os.PathLike[str] | dict[str, int] | bytes | Description) -> bytes | str:
-    """In one of the two forms that the compiled core reads: `vocab.txt` and `tokenizer.json`."""
-    if isinstance(vocab, Description):
-        return vocab.text
-    if isinstance(vocab, dict):
-        return json.dumps({"model": {"vocab": vocab}}, ensure_ascii=False)
-    return vocab if isinstance(vocab, bytes) else read_bytes(vocab)
+class ConvBertTokenizer(BertTokenizer):
+    """BERT's tokenizer."""
+
+
+class MPNetTokenizer(WordPieceTokenizer):
+    """BERT's normalizer and WordPiece with RoBERTa's special tokens; `<mask>` takes the space before it along."""
+
+    model_input_names = ["input_ids", "attention_mask"]
+
+    def __init__(
+        self,
+        vocab: Vocab | None = None,
+        do_lower_case: bool = True,
+        bos_token: str | AddedToken = "<s>",
+        eos_token: str | AddedToken = "</s>",
+        sep_token: str | AddedToken = "</s>",
+        cls_token: str | AddedToken = "<s>",
+        unk_token: str | AddedToken = "[UNK]",
+        pad_token: str | AddedToken = "<pad>",
+        mask_token: str | AddedToken = "<mask>",
+        tokenize_chinese_chars: bool = True,
+        strip_accents: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            {} if vocab is None else vocab,
+            do_lower_case=do_lower_case,
+            bos_token=_added(bos_token),
+            eos_token=_added(eos_token),
+            sep_token=_added(sep_token),
+            cls_token=_added(cls_token),
+            unk_token=_added(unk_token),
+            pad_token=_added(pad_token),
+            mask_token=_added(mask_token, lstrip=True),
+            tokenize_chinese_chars=tokenize_chinese_chars,
+            strip_accents=strip_accents,
+            **kwargs,
+        )
+        sep, cls = (str(sep_token), self.sep_token_id), (str(cls_token), self.cls_token_id)
+        self._tokenizer = self._tokenizer.with_post_processor(roberta_processing(sep, cls, True, False))
+
+
+def _added(token: str | AddedToken, lstrip: bool = False) -> AddedToken:
+    return token if isinstance(token, AddedToken) else AddedToken(token, lstrip=lstrip)
 
 
 BertTokenizerFast = BertTokenizer

@@ -7,7 +7,6 @@ from __future__ import annotations
 from typing import Any
 
 from .. import modeling_heads as heads
-from ..config_values import check_positive
 from ..errors import ConfigError
 from ..modeling_utils import PreTrainedModel
 from ..tensor_match import TensorTable
@@ -39,12 +38,12 @@ class MPNetConfig(EncoderConfig):
     def validate(self) -> None:
         """As EncoderConfig."""
         super().validate()
-        check_positive(self, "relative_attention_num_buckets")
-        if self.relative_attention_num_buckets % 4:
+        if self.relative_attention_num_buckets != BUCKETS:
             found = self.relative_attention_num_buckets
-            raise ConfigError(f"relative_attention_num_buckets={found}: a multiple of 4 is needed")
+            raise ConfigError(f"relative_attention_num_buckets={found}: {BUCKETS} is what MPNet computes with")
 
 
+BUCKETS = 32
 MAX_DISTANCE = 128  # beyond which all distances are in one bucket: no setting
 ATTENTION = "encoder.layer.{i}.attention"
 TENSORS: TensorTable = EMBEDDINGS | LAYERS | POOLER | {

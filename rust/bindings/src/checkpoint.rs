@@ -1,12 +1,14 @@
-//! Safetensors files, as Python sees them.
+//! Checkpoints, as Python sees them.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use ferroformer_model as model;
+use numpy::PyArrayDyn;
 use pyo3::prelude::*;
 
+use crate::arrays::array;
 use crate::enter::enter;
 use crate::errors::model_error;
 
@@ -32,6 +34,12 @@ impl Checkpoint {
 
     fn dtype(&self, name: &str) -> PyResult<String> {
         Ok(self.0.tensor(name).map_err(model_error)?.dtype())
+    }
+
+    fn read<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
+        let read = || self.0.tensor(name).and_then(|tensor| Ok((tensor.shape().to_vec(), tensor.values()?)));
+        let (shape, values) = enter(py, read, model_error)?;
+        array(py, values, shape)
     }
 
     fn metadata(&self) -> HashMap<String, String> {

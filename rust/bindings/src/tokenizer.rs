@@ -2,9 +2,12 @@
 
 mod args;
 
-use ferroformer_text::{self as text, EncodeOptions, TextError, WordPieceOptions};
+use std::borrow::Cow;
+
+use ferroformer_text::{self as text, EncodeOptions, TextError};
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyDict, PyList, PyType};
 
 use crate::errors::named;
@@ -12,7 +15,16 @@ use args::{AddedTokenArg, OwnedInput, PaddingArg, TruncationArg, VocabularyArg, 
 
 pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<Encoding>()?;
-    m.add_class::<Tokenizer>()
+    m.add_class::<Tokenizer>()?;
+    m.add_function(wrap_pyfunction!(sentence_piece_outline, m)?)
+}
+
+#[pyfunction]
+fn sentence_piece_outline(py: Python<'_>, model: PyBackedBytes) -> PyResult<(String, Cow<'_, [u8]>)> {
+    enter(py, || {
+        let (outline, charsmap) = text::sentence_piece_outline(&model)?;
+        Ok((outline, Cow::Owned(charsmap.to_vec())))
+    })
 }
 
 /// The class says whose fault it is: the tokenizer's files or the call's arguments. All are ValueErrors.
@@ -21,7 +33,8 @@ fn text_error(error: TextError) -> PyErr {
         TextError::Description(_)
         | TextError::NotJson(_)
         | TextError::NoModel
-        | TextError::VocabularyNotUtf8 { .. }
+        | TextError::NotUtf8 { .. }
+        | TextError::SentencePiece(_)
         | TextError::AddTokens(_) => "TokenizerError",
         _ => "InputError",
     };
@@ -162,17 +175,8 @@ impl Tokenizer {
     }
 
     #[staticmethod]
-    #[pyo3(signature = (vocab, *, unk_token, lowercase, strip_accents, handle_chinese_chars))]
-    fn word_piece(
-        py: Python<'_>,
-        vocab: VocabularyArg,
-        unk_token: String,
-        lowercase: bool,
-        strip_accents: Option<bool>,
-        handle_chinese_chars: bool,
-    ) -> PyResult<Self> {
-        let options = WordPieceOptions { unk_token, lowercase, strip_accents, handle_chinese_chars };
-        enter(py, || text::Tokenizer::word_piece(vocab.borrow(), options)).map(Self)
+    fn assemble(py: Python<'_>, vocab: VocabularyArg, model: &str, sections: &str) -> PyResult<Self> {
+        enter(py, || text::Tokenizer::assemble(&vocab.borrow(), model, sections)).map(Self)
     }
 
     fn with_added_tokens(&self, py: Python<'_>, tokens: Vec<AddedTokenArg>) -> PyResult<(Self, usize)> {

@@ -1,7 +1,7 @@
 //! One layer of a transformer: attention, then feed-forward, each added to its input. A norm follows each sum (post), or precedes
 //! attention and feed-forward (pre).
 
-use ferroformer_kernels::{self as kernels, Epilogue, Form, Level, Mat, MatMut, Threads, add, linear};
+use ferroformer_kernels::{self as kernels, Epilogue, Form, Level, Mat, MatMut, Narrow, Threads, add, linear};
 
 use crate::batch::Part;
 use crate::blueprint::{Blueprint, NormPlacement};
@@ -10,9 +10,9 @@ use crate::export::{Export, ValuesMut};
 use crate::ingredients::{Around, AttentionOutput, FeedForward, LayerNorm, Linear, SelfAttention};
 use crate::loader::{Loader, Slot};
 use crate::packed_file::Piece;
-use crate::training::{Chunk, ChunkRoom, Flow, Pass, Saved, Site, Transposed};
+use crate::training::{Chunk, ChunkRoom, Flow, Pass, PositionRoom, Saved, Site, Transposed};
 use crate::weights::Place;
-use crate::workspace::Room;
+use crate::workspace::{Room, Rows};
 
 /// Which layer, and what its attention goes by.
 #[derive(Clone, Copy)]
@@ -89,6 +89,17 @@ impl Block {
         };
         self.attention.project(threads, x, narrow, around, qkv);
         Ok(())
+    }
+
+    /// What all layers know of distances, x (P, H) -> what this one makes of it for attention.
+    pub(crate) fn project_positions(
+        &self,
+        threads: &Threads,
+        x: Mat,
+        narrow: &mut Narrow,
+        out: &mut Rows,
+    ) -> Result<()> {
+        self.attention.project_positions(threads, x, narrow, out)
     }
 
     /// qkv of all tokens of the part -> context (T, heads x head_dim).
@@ -226,7 +237,19 @@ impl Block {
         transposed.fill(threads, self.attention.layers(), self.feed_forward.layers());
         let transposed = &*transposed;
         let Flow {
-            hidden, d_hidden, d_sum, d_first_sum, dropped, middle, d_up, d_context, d_qkv, sums, d_bias, ..
+            hidden,
+            d_hidden,
+            d_sum,
+            d_first_sum,
+            dropped,
+            middle,
+            d_up,
+            d_context,
+            d_qkv,
+            sums,
+            d_bias,
+            positions,
+            ..
         } = flow;
         let Saved { qkv, context, first_sum, up } = saved;
         let first_sum = first_sum.view();
@@ -286,8 +309,30 @@ impl Block {
         let [_, output_gradient] = gradient.attention.layers_mut();
         output_gradient.add_gradient(level, threads, context.view(), d_output);
         let dropout = pass.step.dropout(Site::Probabilities(layer));
+        let mut positions = positions.as_deref_mut();
         let (qkv, d_context, d_bias) = (qkv.view(), d_context.view(), d_bias.as_deref_mut());
-        self.attention.attend_backward(pass, around, dropout, qkv, d_context, scratch, d_qkv.reborrow(), d_bias);
+        if let Some(positions) = positions.as_deref_mut() {
+            positions.resize_gradient(at.around.positions.map_or(0, |(projected, _)| projected.cols()))?;
+        }
+        let d_positions = positions.as_deref_mut().map(|positions| positions.d_projected.mat_mut());
+        let d_qkv_place = d_qkv.reborrow();
+        self.attention.attend_backward(
+            pass,
+            around,
+            dropout,
+            qkv,
+            d_context,
+            scratch,
+            d_qkv_place,
+            d_bias,
+            d_positions,
+        );
+        if let Some(positions) = positions {
+            let PositionRoom { read, d_read, d_projected, transposed: room, .. } = positions;
+            let (d, dx) = (d_projected.mat(), d_read.mat_mut());
+            let own = &mut gradient.attention;
+            self.attention.positions_backward(threads, read.mat(), d, &transposed.projection, room, own, dx)?;
+        }
         let (d_qkv, hidden) = (d_qkv.view(), hidden.view());
         let mats = [d_hidden.reborrow(), middle.reborrow()];
         pass.for_each_chunk(mats, [sums.reborrow()], |mut chunk, [d_hidden, normed], [mut sums]| {
@@ -338,8 +383,9 @@ impl Block {
 
     /// Whether it holds nothing, as the gradient of a block that is frozen.
     pub(crate) fn is_empty(&self) -> bool {
-        let linears = self.attention.layers().into_iter().chain(self.feed_forward.layers());
-        linears.into_iter().all(Linear::is_empty) && self.norms().all(LayerNorm::is_empty)
+        self.attention.is_empty()
+            && self.feed_forward.layers().into_iter().all(Linear::is_empty)
+            && self.norms().all(LayerNorm::is_empty)
     }
 
     pub(crate) fn transposed(&self, level: Level) -> Result<Transposed> {

@@ -74,6 +74,26 @@ pub struct AttentionSpec {
     #[serde(default)]
     pub rotary: Vec<RotarySpec>,
     pub relative: Option<RelativeSpec>,
+    pub disentangled: Option<DisentangledSpec>,
+    /// Scores are divided by the root of so many times head_dim.
+    #[serde(default = "one")]
+    pub scale_factor: usize,
+}
+
+/// Queries and keys are multiplied with vectors of their distance too (He et al. 2020, arXiv 2006.03654).
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DisentangledSpec {
+    /// Half of the number of vectors.
+    pub span: usize,
+    /// Where distances are in buckets by their logarithm: that of the last bucket; else 0.
+    pub max_distance: usize,
+    /// Whether queries meet the positions' keys, and keys their queries.
+    pub keys: bool,
+    pub queries: bool,
+    /// Whether these are made by the weights that make queries and keys of tokens, or by weights of their own.
+    pub shared: bool,
+    pub norm: Option<EmbeddingNormSpec>,
 }
 
 /// Queries and keys are turned by angles that grow with the position.
@@ -264,6 +284,10 @@ impl From<ActivationName> for Activation {
     }
 }
 
+fn one() -> usize {
+    1
+}
+
 fn yes() -> bool {
     true
 }
@@ -363,6 +387,8 @@ impl Blueprint {
             ("attention.heads", Some(self.attention.heads)),
             ("attention.head_dim", Some(self.attention.head_dim)),
             ("attention.rotary.table.positions", self.attention.rotary_positions()),
+            ("attention.disentangled.span", self.attention.disentangled.map(|d| d.span)),
+            ("attention.scale_factor", Some(self.attention.scale_factor)),
             ("attention.relative.buckets", self.attention.relative.map(|relative| relative.buckets)),
             ("feed_forward.size", Some(self.feed_forward.size)),
             ("head.outputs", self.head.map(|head| head.outputs)),
@@ -398,6 +424,9 @@ impl Blueprint {
             if layer.rotary.is_some_and(|r| r >= self.attention.rotary.len()) {
                 return Err(refused(format!("layer {i} has a rotation that attention.rotary lacks")));
             }
+        }
+        if self.attention.disentangled.is_some_and(|d| d.span < 4 || !d.keys && !d.queries) {
+            return Err(refused("attention.disentangled needs a span of 4 or more, and keys or queries".to_owned()));
         }
         let (heads, key_heads, dim) = (self.attention.heads, self.attention.key_heads(), self.attention.head_dim);
         if key_heads == 0 || !heads.is_multiple_of(key_heads) {
@@ -441,7 +470,7 @@ impl Blueprint {
         let mut shapes = format!(
             "hidden_size {}, num_layers {}, vocab_size {vocab_size}, positions {positions:?}, token_types {token_types:?}, \
              task_types {task_types:?}, embeddings {size:?} norm {:?} projection {projection}, attention {:?} bias {} {} \
-             relative {:?} rotary {:?}, feed_forward {} gated {} bias {}, norm {:?} {:?} bias {}",
+             relative {:?} rotary {:?} distances {:?}, feed_forward {} gated {} bias {}, norm {:?} {:?} bias {}",
             self.hidden_size,
             self.num_layers,
             norm.map(|norm| norm.bias),
@@ -450,6 +479,7 @@ impl Blueprint {
             attention.output_bias,
             attention.relative.map(|relative| (relative.buckets, attention.heads)),
             attention.rotary_positions(),
+            attention.disentangled.map(|d| (d.span, d.keys, d.queries, d.shared, d.norm.map(|norm| norm.bias))),
             feed_forward.size,
             feed_forward.gated,
             feed_forward.bias,
@@ -488,7 +518,9 @@ impl Blueprint {
 
     /// Whether a token's vectors depend on how far others stand from it, beside on positions.
     pub(crate) fn counts_distances(&self) -> bool {
-        self.attention.relative.is_some() || self.layers.iter().any(|layer| layer.window.is_some())
+        self.attention.relative.is_some()
+            || self.attention.disentangled.is_some()
+            || self.layers.iter().any(|layer| layer.window.is_some())
     }
 
     /// The width of what is looked up.

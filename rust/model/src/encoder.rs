@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ferroformer_kernels::{Arena, Form, Level, Mat, MatMut, Narrow, Precision, Threads};
 
@@ -14,7 +14,7 @@ use crate::cancel::Cancel;
 use crate::checkpoint::Checkpoint;
 use crate::error::{ModelError, Result};
 use crate::export;
-use crate::ingredients::{Around, Distances};
+use crate::ingredients::Around;
 use crate::loader::{From, Loader, Slot, Source};
 use crate::memory;
 use crate::outputs::{Outputs, PartOutputs, Want, cut, means, of_sequences, unpad};
@@ -34,6 +34,8 @@ pub struct Encoder {
     pub(crate) file: Option<PackedFile>,
     /// Rooms that no call is working in.
     workspaces: Mutex<Vec<Workspace>>,
+    /// For each block what it makes of the embeddings of distances; made when it is first needed.
+    positions: Mutex<Option<Arc<Vec<Rows>>>>,
     /// The room of a training step that no step is working in.
     pub(crate) tapes: Mutex<Option<Tape>>,
 }
@@ -95,6 +97,7 @@ impl Encoder {
             blueprint,
             file: None,
             workspaces: Mutex::default(),
+            positions: Mutex::default(),
             tapes: Mutex::default(),
         })
     }
@@ -178,13 +181,14 @@ impl Encoder {
     ) -> Result<()> {
         self.file.as_ref().map_or(Ok(()), PackedFile::check)?;
         let shares: Vec<_> = shares.into_iter().map(|share| Mutex::new(Some(share))).collect();
+        let positions = self.positions(&Threads::new(threads))?;
         let failure = Mutex::new(None);
         let run_part = |team: &Threads, rank, i: usize| {
             let part = batch.part(parts[i].clone());
             let Some(mut share) = lock(&shares[i]).take() else { return };
             let mut ws = self.room();
             let result = self
-                .run_part(team, &part, &mut ws, &mut share, &|| cancel.check(rank))
+                .run_part(team, &part, positions.as_ref().map(|x| &x[..]), &mut ws, &mut share, &|| cancel.check(rank))
                 .and_then(|()| finish(team, &part, &mut ws, share));
             if let Err(error) = result {
                 *lock(&failure) = Some(error);
@@ -208,6 +212,7 @@ impl Encoder {
         &self,
         threads: &Threads,
         part: &Part,
+        positions: Option<&[Rows]>,
         ws: &mut Workspace,
         share: &mut impl Shares,
         check: &dyn Fn() -> Result<()>,
@@ -216,9 +221,10 @@ impl Encoder {
         ws.resize(self.level, threads, &self.blueprint, [part.tokens(), part.longest()])?;
         rotation::fill(&self.weights.rotations, part.positions, &mut ws.angles)?;
         ws.distances = self.weights.relative.as_ref().map(|relative| relative.distances(part.longest()));
-        let layers = self.layers();
+        ws.places = self.weights.distances.as_ref().map_or(vec![], |x| x.places(part.longest().max(1)));
+        let (layers, of_layer) = (self.layers(), self.blueprint.blocks());
         self.each_chunk(threads, ws, |team, tokens, _, mut hidden, qkv, room, angles| {
-            let (block, around) = (layers[0], self.around(0, angles, None));
+            let (block, around) = (layers[0], self.around(0, angles));
             room.narrow.resize(block.form(), hidden.rows(), hidden.cols())?;
             let Room { embeddings, narrow, .. } = room;
             self.weights.embeddings.forward(team, part, tokens.clone(), embeddings, hidden.reborrow(), narrow)?;
@@ -227,15 +233,16 @@ impl Encoder {
         share.hidden_state(0, part, ws);
         for (i, block) in layers.iter().enumerate() {
             check()?;
-            let Workspace { angles, distances, qkv, context, scratch, .. } = &mut *ws;
-            let around = self.around(i, angles, distances.as_ref());
+            let Workspace { angles, distances, places, qkv, context, scratch, .. } = &mut *ws;
+            let positions = positions.map(|positions| (positions[of_layer[i]].mat(), &places[..]));
+            let around = Around { bias: distances.as_ref(), positions, ..self.around(i, angles) };
             block.attend(threads, part, around, qkv.mat(), scratch, share.attention(i), context.mat_mut());
             let next = layers.get(i + 1);
             self.each_chunk(threads, ws, |team, tokens, context, mut hidden, qkv, room, angles| {
                 block.finish(team, context, &mut hidden, next.map_or(Form::Floats, |next| next.form()), room)?;
                 match (next, &self.weights.final_norm) {
                     (Some(next), _) => {
-                        let around = self.around(i + 1, angles, None);
+                        let around = self.around(i + 1, angles);
                         next.project(team, hidden.view(), around.of(tokens), room, qkv)
                     }
                     (None, Some(norm)) => {
@@ -256,11 +263,36 @@ impl Encoder {
         self.blueprint.blocks().into_iter().map(|block| &self.weights.blocks[block]).collect()
     }
 
-    /// What a layer's attention goes by, with the angles of all tokens.
-    pub(crate) fn around<'a>(&self, layer: usize, angles: &'a [Rows], bias: Option<&'a Distances>) -> Around<'a> {
+    /// What a layer's attention goes by, of what is not a matter of distances alone: with the angles of all tokens.
+    pub(crate) fn around<'a>(&self, layer: usize, angles: &'a [Rows]) -> Around<'a> {
         let LayerSpec { window, rotary, .. } = self.blueprint.layer(layer);
         let angles = rotary.map(|r| (angles[r].mat(), self.weights.rotations[r].interleaved()));
-        Around { angles, window, bias }
+        Around { angles, window, ..Around::default() }
+    }
+
+    /// What each block makes of the embeddings of distances, which depends on nothing but weights. The lock is never waited for.
+    fn positions(&self, threads: &Threads) -> Result<Option<Arc<Vec<Rows>>>> {
+        let Some(distances) = &self.weights.distances else { return Ok(None) };
+        if let Some(made) = self.positions.try_lock().ok().and_then(|made| made.clone()) {
+            return Ok(Some(made));
+        }
+        let (mut read, mut room) = (Rows::default(), Narrow::default());
+        distances.forward(threads, &mut read)?;
+        let project = |block: &Block| {
+            let mut out = Rows::default();
+            block.project_positions(threads, read.mat(), &mut room, &mut out).map(|()| out)
+        };
+        let made = Arc::new(self.weights.blocks.iter().map(project).collect::<Result<Vec<_>>>()?);
+        if let Ok(mut place) = self.positions.try_lock() {
+            *place = Some(made.clone());
+        }
+        Ok(Some(made))
+    }
+
+    /// The weights, to be changed: what was made of them is forgotten.
+    pub(crate) fn weights_mut(&mut self) -> &mut Weights {
+        *self.positions.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
+        &mut self.weights
     }
 
     /// `work(team, tokens, context, hidden, qkv, room, angles)` for chunks of a part's tokens, with their rows of the workspace: chunks
@@ -339,7 +371,7 @@ impl Encoder {
         for slot in &slots {
             let mut values = memory::zeroed("a tensor", slot.shape.iter().product())?;
             tensor(slot)?.read(0, &mut values)?;
-            self.weights.slot_mut(&slot.name)?.set(&values);
+            self.weights_mut().slot_mut(&slot.name)?.set(&values);
         }
         Ok(())
     }
@@ -347,7 +379,7 @@ impl Encoder {
     /// Writes a slot, row-major.
     pub fn set(&mut self, slot: &str, values: &[f32]) -> Result<()> {
         self.check_trainable()?;
-        self.weights.slot_mut(slot)?.set(values);
+        self.weights_mut().slot_mut(slot)?.set(values);
         Ok(())
     }
 

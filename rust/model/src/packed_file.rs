@@ -15,7 +15,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 
 use crate::blueprint::Blueprint;
-use crate::checkpoint::{Shard, read_exact_at};
+use crate::checkpoint::{SafetensorsFile, read_exact_at};
 use crate::checksum::Checksum;
 use crate::error::{ModelError, Result};
 use crate::export::replace;
@@ -121,7 +121,7 @@ impl PackedFile {
         precision: Option<Precision>,
         threads: &Threads,
     ) -> Result<Self> {
-        let Shard { file, data, metadata, .. } = Shard::open(path)?;
+        let SafetensorsFile { file, data, metadata } = SafetensorsFile::open(path)?;
         let none = HashMap::new();
         let fields = metadata.metadata().as_ref().unwrap_or(&none);
         let stored = fields.get("precision").and_then(|name| Precision::by_name(name));

@@ -6,7 +6,7 @@ use crate::block::Block;
 use crate::blueprint::Blueprint;
 use crate::error::{ModelError, Result};
 use crate::export::{Export, ValuesMut};
-use crate::ingredients::{Embeddings, Head, LayerNorm, Pooler, RelativeBias};
+use crate::ingredients::{Embeddings, Head, LayerNorm, Pooler, RelativeBias, RelativeEmbeddings};
 use crate::loader::{Loader, Slot};
 use crate::packed_file::Piece;
 use crate::rotation::Rotation;
@@ -15,6 +15,7 @@ pub(crate) struct Weights {
     pub(crate) embeddings: Embeddings,
     pub(crate) rotations: Vec<Rotation>,
     pub(crate) relative: Option<RelativeBias>,
+    pub(crate) distances: Option<RelativeEmbeddings>,
     /// One for each of the layers that have weights of their own.
     pub(crate) blocks: Vec<Block>,
     pub(crate) final_norm: Option<LayerNorm>,
@@ -44,6 +45,8 @@ impl Weights {
         slots.extend(Rotation::slots(blueprint));
         slots.extend(blueprint.attention.relative.map(|spec| RelativeBias::slot(blueprint, spec)));
         let own = blueprint.own_layers().enumerate();
+        let distances = blueprint.attention.disentangled.into_iter();
+        slots.extend(distances.flat_map(|spec| RelativeEmbeddings::slots(blueprint, spec)));
         slots.extend(own.flat_map(|(block, layer)| Block::slots(blueprint, block, layer)));
         if blueprint.pre_norm() {
             slots.extend(LayerNorm::slots(FINAL_NORM, blueprint.hidden_size, blueprint.norm.biased()));
@@ -59,12 +62,14 @@ impl Weights {
         let rotary = blueprint.attention.rotary.iter().enumerate();
         let rotations = rotary.map(|(number, spec)| Rotation::load(loader, spec, number));
         let relative = |spec| RelativeBias::load(loader, blueprint, spec);
+        let distances = |spec| RelativeEmbeddings::load(loader, blueprint, spec);
         let final_norm = || LayerNorm::load(loader, FINAL_NORM.to_owned(), size, norm.norm(), norm.biased());
         Ok(Self {
             blocks: own.map(|(block, layer)| Block::load(loader, blueprint, block, layer)).collect::<Result<_>>()?,
             embeddings: Embeddings::load(loader, blueprint)?,
             rotations: rotations.collect::<Result<_>>()?,
             relative: blueprint.attention.relative.map(relative).transpose()?,
+            distances: blueprint.attention.disentangled.map(distances).transpose()?,
             final_norm: blueprint.pre_norm().then(final_norm).transpose()?,
             pooler: blueprint.pooler.map(|spec| Pooler::load(loader, blueprint, spec)).transpose()?,
             head: blueprint.head.map(|spec| Head::load(loader, blueprint, spec)).transpose()?,
@@ -76,6 +81,7 @@ impl Weights {
         let mut pieces = self.embeddings.pieces();
         pieces.extend(self.rotations.iter().filter_map(Rotation::piece));
         pieces.extend(self.relative.iter().map(RelativeBias::piece));
+        pieces.extend(self.distances.iter().flat_map(RelativeEmbeddings::pieces));
         pieces.extend(self.blocks.iter().flat_map(Block::pieces));
         pieces.extend(self.final_norm.iter().flat_map(LayerNorm::pieces));
         pieces.extend(self.pooler.iter().flat_map(Pooler::pieces));
@@ -88,6 +94,7 @@ impl Weights {
         let mut floats = self.embeddings.floats_mut();
         floats.extend(self.rotations.iter_mut().filter_map(Rotation::floats_mut));
         floats.extend(self.relative.iter_mut().map(RelativeBias::floats_mut));
+        floats.extend(self.distances.iter_mut().flat_map(RelativeEmbeddings::floats_mut));
         floats.extend(self.blocks.iter_mut().flat_map(Block::floats_mut));
         floats.extend(self.final_norm.iter_mut().flat_map(LayerNorm::floats_mut));
         floats.extend(self.pooler.iter_mut().flat_map(Pooler::floats_mut));
@@ -100,6 +107,7 @@ impl Weights {
         let mut places = self.embeddings.places();
         places.extend(self.rotations.iter().filter_map(Rotation::place));
         places.extend(self.relative.iter().map(RelativeBias::place));
+        places.extend(self.distances.iter().flat_map(RelativeEmbeddings::places_of_slots));
         places.extend(self.blocks.iter().flat_map(Block::places));
         places.extend(self.final_norm.iter().flat_map(LayerNorm::places));
         places.extend(self.pooler.iter().flat_map(Pooler::places));
@@ -110,7 +118,8 @@ impl Weights {
     pub(crate) fn exports(&self) -> impl Iterator<Item = Export<'_>> {
         let rotations = self.rotations.iter().filter_map(Rotation::export);
         let relative = rotations.chain(self.relative.iter().map(RelativeBias::export));
-        let blocks = self.blocks.iter().flat_map(Block::exports);
+        let distances = self.distances.iter().flat_map(RelativeEmbeddings::exports);
+        let blocks = distances.chain(self.blocks.iter().flat_map(Block::exports));
         let final_norm = self.final_norm.iter().flat_map(LayerNorm::exports);
         let pooler = self.pooler.iter().flat_map(Pooler::exports);
         let head = self.head.iter().flat_map(Head::exports);
@@ -125,9 +134,10 @@ impl Weights {
 
     /// A slot to be written as a whole.
     pub(crate) fn slot_mut(&mut self, slot: &str) -> Result<ValuesMut<'_>> {
-        let Self { embeddings, rotations, relative, blocks, final_norm, pooler, head } = self;
+        let Self { embeddings, rotations, relative, distances, blocks, final_norm, pooler, head } = self;
         let found = embeddings.slot_mut(slot).or_else(|| rotations.iter_mut().find_map(|r| r.slot_mut(slot)));
         let found = found.or_else(|| relative.as_mut()?.slot_mut(slot));
+        let found = found.or_else(|| distances.as_mut()?.slot_mut(slot));
         let found = found.or_else(|| final_norm.as_mut()?.slot_mut(slot));
         let found = found.or_else(|| blocks.iter_mut().find_map(|block| block.slot_mut(slot)));
         let found = found.or_else(|| pooler.as_mut()?.slot_mut(slot));

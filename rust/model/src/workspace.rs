@@ -2,7 +2,9 @@
 
 use std::sync::Mutex;
 
-use ferroformer_kernels::{Buffer, Level, Mat, MatMut, Narrow, Threads, attention_scratch, padded_stride};
+use ferroformer_kernels::{
+    Buffer, Level, Mat, MatMut, Narrow, Threads, attention_scratch, padded_stride, positions_scratch,
+};
 
 use crate::blueprint::Blueprint;
 use crate::error::Result;
@@ -58,6 +60,8 @@ pub(crate) struct Workspace {
     pub(crate) angles: Vec<Rows>,
     /// The bias of each distance, where the model has one.
     pub(crate) distances: Option<Distances>,
+    /// The row of each distance, where positions have keys and queries.
+    pub(crate) places: Vec<u32>,
     pub(crate) pooler: PoolerRoom,
     /// What the head makes of each token or sequence.
     pub(crate) logits: Rows,
@@ -104,7 +108,9 @@ impl Workspace {
         self.qkv.resize(tokens, blueprint.attention.qkv_size())?;
         self.context.resize(tokens, heads)?;
         self.rooms.resize_with(threads.count(), Mutex::default);
-        let scratch = threads.count() * attention_scratch(level, longest, blueprint.attention.head_dim);
+        let (dim, positions) = (blueprint.attention.head_dim, blueprint.attention.disentangled.map(|spec| spec.rows()));
+        let positions = positions.map_or(0, |positions| positions_scratch(level, longest, dim, positions));
+        let scratch = threads.count() * (attention_scratch(level, longest, dim) + positions);
         self.scratch.resize(scratch).map_err(|_| memory::refused("the workspace", scratch))
     }
 }

@@ -5,7 +5,6 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use crate::TextError;
-use crate::tokens::Tokens;
 
 #[derive(Deserialize, Serialize)]
 struct Outline<'a> {
@@ -17,6 +16,8 @@ struct Outline<'a> {
     truncation: Option<&'a RawValue>,
     #[serde(borrow)]
     post_processor: Option<&'a RawValue>,
+    #[serde(borrow)]
+    normalizer: Option<&'a RawValue>,
     #[serde(borrow, skip_serializing)]
     model: &'a RawValue,
 }
@@ -33,21 +34,6 @@ pub fn outline(json: &str) -> Result<String, TextError> {
     serde_json::to_string(&outline).map_err(|e| TextError::NotJson(e.to_string()))
 }
 
-/// The ids of the model's tokens, whatever kind of model it is.
-pub(crate) fn vocabulary(json: &str) -> Result<Tokens, TextError> {
-    #[derive(Deserialize)]
-    struct Description {
-        model: Model,
-    }
-    #[derive(Deserialize)]
-    struct Model {
-        vocab: Tokens,
-    }
-    let description: Description = serde_json::from_str(json)
-        .map_err(|e| TextError::Description(format!("no vocabulary of tokens and ids: {e}")))?;
-    Ok(description.model.vocab)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,7 +41,8 @@ mod tests {
     #[test]
     fn an_outline_leaves_the_model_out() {
         let json = r#"{"version": "1.0", "padding": null, "added_tokens": [{"id": 1}], "model": {"vocab": {"a": 0}}}"#;
-        let expected = r#"{"added_tokens":[{"id": 1}],"padding":null,"truncation":null,"post_processor":null}"#;
+        let expected =
+            r#"{"added_tokens":[{"id": 1}],"padding":null,"truncation":null,"post_processor":null,"normalizer":null}"#;
         assert_eq!(outline(json).unwrap(), expected);
     }
 
@@ -66,15 +53,6 @@ mod tests {
         }
         for json in ["", "{", r#"{"model": {}} x"#, r#"{"model": {"a": }}"#] {
             assert!(matches!(outline(json), Err(TextError::NotJson(_))), "{json}");
-        }
-    }
-
-    #[test]
-    fn a_vocabulary_has_ids() {
-        let read = |model: &str| vocabulary(&format!(r#"{{"x": [{{}}], "model": {{"type": "?", {model}}}}}"#));
-        assert_eq!(read(r#""vocab": {"\u0061": 3, "b": 0}"#).unwrap().id("a"), Some(3));
-        for model in [r#""vocab": [["a", 0.5]]"#, r#""vocab": {"a": -1}"#, r#""vocab": null"#, r#""y": 0"#] {
-            assert!(matches!(read(model), Err(TextError::Description(_))), "{model}");
         }
     }
 }

@@ -12,8 +12,11 @@ pub enum TextError {
     #[error("tokenizer.json must hold an object with a 'model'")]
     NoModel,
 
-    #[error("line {line} of the vocabulary is not UTF-8")]
-    VocabularyNotUtf8 { line: usize },
+    #[error("line {line} of {name} is not UTF-8")]
+    NotUtf8 { name: &'static str, line: usize },
+
+    #[error("not a SentencePiece model: {0}")]
+    SentencePiece(&'static str),
 
     #[error("text[{index}] cannot be tokenized: {reason}")]
     Tokenize { index: usize, reason: String },

@@ -6,27 +6,35 @@
 
 #![forbid(unsafe_code)]
 
+mod assemble;
+mod bpe_model;
+mod charsmap;
+mod checked_normalizer;
 mod description;
 mod error;
 mod input;
 mod pad;
 mod pickle;
+mod protobuf;
+mod sentence_piece;
 mod shared_model;
 mod tokenizer;
 mod tokens;
+mod trie;
 mod truncate;
-mod word_piece;
+mod unigram_model;
 mod word_piece_model;
 
+pub use assemble::Vocabulary;
 pub use description::outline;
 pub use error::TextError;
 pub use input::{Input, Sequence};
 pub use pad::Padding;
 pub use pickle::{encoding_from_json, encoding_to_json};
+pub use sentence_piece::sentence_piece_outline;
 pub use tokenizer::{Batch, EncodeOptions, Tokenizer};
 pub use tokenizers::{AddedToken, Encoding};
 pub use truncate::{Strategy, Truncation};
-pub use word_piece::{Vocabulary, WordPieceOptions};
 
 /// The end of a row at which tokens are cut off or padding is put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

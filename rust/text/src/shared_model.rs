@@ -12,6 +12,8 @@ use tokenizers::models::TrainerWrapper;
 use tokenizers::models::wordpiece::WordPieceTrainer;
 use tokenizers::{Model, ModelWrapper, Result, Token};
 
+use crate::bpe_model::Bpe;
+use crate::unigram_model::Unigram;
 use crate::word_piece_model::WordPiece;
 
 #[derive(Clone)]
@@ -19,17 +21,31 @@ pub(crate) struct SharedModel(Arc<AnyModel>);
 
 enum AnyModel {
     WordPiece(WordPiece),
-    /// The crate's own.
+    Bpe(Bpe),
+    Unigram(Unigram),
+    /// The crate's own: words, and merges at random.
     Other(ModelWrapper),
+}
+
+/// The methods have the same names in all models.
+macro_rules! with_model {
+    ($shared:expr, $model:ident => $call:expr) => {
+        match &*$shared.0 {
+            AnyModel::WordPiece($model) => $call,
+            AnyModel::Bpe($model) => $call,
+            AnyModel::Unigram($model) => $call,
+            AnyModel::Other($model) => $call,
+        }
+    };
 }
 
 impl SharedModel {
     pub(crate) fn kind(&self) -> &'static str {
         match &*self.0 {
             AnyModel::WordPiece(_) | AnyModel::Other(ModelWrapper::WordPiece(_)) => "WordPiece",
-            AnyModel::Other(ModelWrapper::BPE(_)) => "BPE",
+            AnyModel::Bpe(_) | AnyModel::Other(ModelWrapper::BPE(_)) => "BPE",
+            AnyModel::Unigram(_) | AnyModel::Other(ModelWrapper::Unigram(_)) => "Unigram",
             AnyModel::Other(ModelWrapper::WordLevel(_)) => "WordLevel",
-            AnyModel::Other(ModelWrapper::Unigram(_)) => "Unigram",
         }
     }
 }
@@ -40,42 +56,39 @@ impl From<WordPiece> for SharedModel {
     }
 }
 
+impl From<Bpe> for SharedModel {
+    fn from(model: Bpe) -> Self {
+        Self(Arc::new(AnyModel::Bpe(model)))
+    }
+}
+
+impl From<Unigram> for SharedModel {
+    fn from(model: Unigram) -> Self {
+        Self(Arc::new(AnyModel::Unigram(model)))
+    }
+}
+
 impl Model for SharedModel {
     type Trainer = TrainerWrapper;
 
     fn tokenize(&self, sequence: &str) -> Result<Vec<Token>> {
-        match &*self.0 {
-            AnyModel::WordPiece(model) => model.tokenize(sequence),
-            AnyModel::Other(model) => model.tokenize(sequence),
-        }
+        with_model!(self, model => model.tokenize(sequence))
     }
 
     fn token_to_id(&self, token: &str) -> Option<u32> {
-        match &*self.0 {
-            AnyModel::WordPiece(model) => model.tokens().id(token),
-            AnyModel::Other(model) => model.token_to_id(token),
-        }
+        with_model!(self, model => model.token_to_id(token))
     }
 
     fn id_to_token(&self, id: u32) -> Option<String> {
-        match &*self.0 {
-            AnyModel::WordPiece(model) => model.tokens().token(id).map(str::to_owned),
-            AnyModel::Other(model) => model.id_to_token(id),
-        }
+        with_model!(self, model => model.id_to_token(id))
     }
 
     fn get_vocab(&self) -> HashMap<String, u32> {
-        match &*self.0 {
-            AnyModel::WordPiece(model) => model.tokens().to_map(),
-            AnyModel::Other(model) => model.get_vocab(),
-        }
+        with_model!(self, model => model.get_vocab())
     }
 
     fn get_vocab_size(&self) -> usize {
-        match &*self.0 {
-            AnyModel::WordPiece(model) => model.tokens().len(),
-            AnyModel::Other(model) => model.get_vocab_size(),
-        }
+        with_model!(self, model => model.get_vocab_size())
     }
 
     fn save(&self, _: &Path, _: Option<&str>) -> Result<Vec<PathBuf>> {
@@ -84,18 +97,15 @@ impl Model for SharedModel {
 
     fn get_trainer(&self) -> TrainerWrapper {
         match &*self.0 {
-            AnyModel::WordPiece(_) => WordPieceTrainer::default().into(),
             AnyModel::Other(model) => model.get_trainer(),
+            _ => WordPieceTrainer::default().into(),
         }
     }
 }
 
 impl Serialize for SharedModel {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        match &*self.0 {
-            AnyModel::WordPiece(model) => model.serialize(serializer),
-            AnyModel::Other(model) => model.serialize(serializer),
-        }
+        with_model!(self, model => model.serialize(serializer))
     }
 }
 
@@ -110,16 +120,22 @@ impl<'de> Deserialize<'de> for SharedModel {
 struct Kind<'a> {
     #[serde(borrow, rename = "type")]
     kind: Option<Cow<'a, str>>,
+    /// Of BPE: the probability that a merge is left out.
+    dropout: Option<f32>,
 }
 
 /// Looks for the type first: the crate reads the whole model into a tree of JSON values before it does.
 fn read(json: &str) -> serde_json::Result<AnyModel> {
-    Ok(AnyModel::Other(match serde_json::from_str::<Kind<'_>>(json)?.kind.as_deref() {
-        Some("WordPiece") => return serde_json::from_str(json).map(AnyModel::WordPiece),
-        Some("BPE") => ModelWrapper::BPE(serde_json::from_str(json)?),
-        Some("WordLevel") => ModelWrapper::WordLevel(serde_json::from_str(json)?),
-        Some("Unigram") => ModelWrapper::Unigram(serde_json::from_str(json)?),
+    let Kind { kind, dropout } = serde_json::from_str(json)?;
+    Ok(match kind.as_deref() {
+        Some("WordPiece") => AnyModel::WordPiece(serde_json::from_str(json)?),
+        Some("BPE") if dropout.is_none_or(|dropout| dropout == 0.0) => {
+            AnyModel::Bpe(Bpe::from_json(json, serde_json::from_str(json)?)?)
+        }
+        Some("BPE") => AnyModel::Other(ModelWrapper::BPE(serde_json::from_str(json)?)),
+        Some("WordLevel") => AnyModel::Other(ModelWrapper::WordLevel(serde_json::from_str(json)?)),
+        Some("Unigram") => AnyModel::Unigram(serde_json::from_str(json)?),
         // files of old versions name no type
-        _ => serde_json::from_str(json)?,
-    }))
+        _ => AnyModel::Other(serde_json::from_str(json)?),
+    })
 }

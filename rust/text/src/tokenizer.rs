@@ -3,15 +3,16 @@ use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
 use tokenizers::{
-    AddedToken, Decoder, DecoderWrapper, Encoding, InputSequence, NormalizerWrapper, PostProcessor,
-    PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl,
+    AddedToken, Decoder, DecoderWrapper, Encoding, InputSequence, PostProcessor, PostProcessorWrapper,
+    PreTokenizerWrapper, TokenizerImpl,
 };
 
+use crate::checked_normalizer::CheckedNormalizer;
 use crate::shared_model::SharedModel;
 use crate::{Input, Padding, Sequence, Side, Strategy, TextError, Truncation};
 
 pub(crate) type Pipeline =
-    TokenizerImpl<SharedModel, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
+    TokenizerImpl<SharedModel, CheckedNormalizer, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
 /// Options of one call.
 #[derive(Clone, Debug)]
@@ -51,10 +52,10 @@ impl Tokenizer {
         let post_processor = pipeline.get_post_processor().cloned();
         pipeline.with_post_processor(None::<PostProcessorWrapper>);
         pipeline.with_truncation(None).map_err(describe)?.with_padding(None);
-        Ok(Self::assemble(pipeline, post_processor))
+        Ok(Self::from_parts(pipeline, post_processor))
     }
 
-    pub(crate) fn assemble(pipeline: Pipeline, post_processor: Option<PostProcessorWrapper>) -> Self {
+    pub(crate) fn from_parts(pipeline: Pipeline, post_processor: Option<PostProcessorWrapper>) -> Self {
         // Only the crate's batch and padding functions ask for this, and none of them is called here; it is a second
         // lock on the door to rayon's global pool.
         tokenizers::utils::parallelism::set_parallelism(false);
@@ -72,7 +73,7 @@ impl Tokenizer {
     pub fn with_added_tokens(&self, tokens: Vec<AddedToken>) -> Result<(Self, usize), TextError> {
         let mut pipeline = Pipeline::clone(&self.pipeline);
         let added = pipeline.add_tokens(tokens).map_err(|e| TextError::AddTokens(e.to_string()))?;
-        Ok((Self::assemble(pipeline, self.post_processor.clone()), added))
+        Ok((Self::from_parts(pipeline, self.post_processor.clone()), added))
     }
 
     /// The same tokenizer with another post-processor, given as that section of a `tokenizer.json`.

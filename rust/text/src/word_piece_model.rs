@@ -1,6 +1,8 @@
 //! WordPiece: a word is cut into the longest tokens that it begins with, one after the other
 //! (Schuster and Nakajima 2012, <https://research.google/pubs/pub37842/>).
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 use tokenizers::{Result, Token};
 
@@ -23,8 +25,20 @@ impl WordPiece {
         Self { unk_token, continuing_subword_prefix: "##".to_owned(), max_input_chars_per_word: 100, vocab }
     }
 
-    pub(crate) fn tokens(&self) -> &Tokens {
-        &self.vocab
+    pub(crate) fn token_to_id(&self, token: &str) -> Option<u32> {
+        self.vocab.id(token)
+    }
+
+    pub(crate) fn id_to_token(&self, id: u32) -> Option<String> {
+        self.vocab.token(id).map(str::to_owned)
+    }
+
+    pub(crate) fn get_vocab(&self) -> HashMap<String, u32> {
+        self.vocab.to_map()
+    }
+
+    pub(crate) fn get_vocab_size(&self) -> usize {
+        self.vocab.len()
     }
 
     /// The pieces of a word, with their offsets in bytes; or the unknown token for the whole.

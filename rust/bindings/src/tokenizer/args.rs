@@ -67,11 +67,17 @@ impl TryFrom<PaddingArg> for text::Padding {
     }
 }
 
-/// `bytes` of a vocab.txt or `str` of a tokenizer.json, read where Python has them.
+/// A vocabulary, read where Python has it.
 #[derive(FromPyObject)]
 pub(super) enum VocabularyArg {
+    /// `bytes` of a vocab.txt
     Lines(PyBackedBytes),
+    /// `str` of a tokenizer.json
     Description(PyBackedStr),
+    /// (vocab.json, merges.txt)
+    Merges(PyBackedBytes, PyBackedBytes),
+    /// (model, before, skip, after)
+    Pieces(PyBackedBytes, Vec<(String, f64)>, usize, Vec<(String, f64)>),
 }
 
 impl VocabularyArg {
@@ -79,6 +85,10 @@ impl VocabularyArg {
         match self {
             Self::Lines(lines) => text::Vocabulary::Lines(lines),
             Self::Description(json) => text::Vocabulary::Description(json),
+            Self::Merges(vocab, merges) => text::Vocabulary::Merges { vocab, merges },
+            Self::Pieces(model, before, skip, after) => {
+                text::Vocabulary::Pieces { model, before: before.clone(), skip: *skip, after: after.clone() }
+            }
         }
     }
 }

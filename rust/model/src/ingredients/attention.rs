@@ -3,26 +3,32 @@
 use std::ops::Range;
 
 use ferroformer_kernels::{
-    AttentionGradients, Dropout, Epilogue, Form, Heads, Level, Mat, MatMut, Narrow, Output, Precision, Probabilities,
-    Qkv, Threads, Turn, attention, attention_backward, narrow, rotary,
+    AttentionGradients, Dropout, Epilogue, Form, Heads, Level, Mat, MatMut, Narrow, Output, PackedLinear, Positions,
+    Precision, Probabilities, Qkv, Threads, Turn, add, attention, attention_backward, linear, narrow, rotary,
 };
 
 use super::linear::Layer;
 use super::{Distances, Linear};
 use crate::batch::Part;
-use crate::blueprint::{AttentionSpec, Blueprint};
+use crate::blueprint::{Blueprint, DisentangledSpec};
 use crate::error::Result;
 use crate::export::{Export, ValuesMut};
 use crate::loader::{Loader, Slot};
 use crate::packed_file::Piece;
-use crate::training::Pass;
+use crate::training::{Pass, input_gradient};
 use crate::weights::Place;
-use crate::workspace::Room;
+use crate::workspace::{Room, Rows};
 
 pub(crate) struct SelfAttention {
     /// H to all heads x head_dim: queries, keys and values of a token side by side.
     projection: Linear,
     output: Linear,
+    /// H to the keys and queries of positions, where they have weights of their own.
+    positions: Option<Linear>,
+    disentangled: Option<DisentangledSpec>,
+    /// Whether attention computes in f32 whatever the precision of the weights.
+    in_floats: bool,
+    scale: f32,
     heads: usize,
     /// Of keys and values; several heads of queries may share one.
     key_heads: usize,
@@ -39,6 +45,8 @@ pub(crate) struct Around<'a> {
     pub(crate) window: Option<usize>,
     /// For each head and distance.
     pub(crate) bias: Option<&'a Distances>,
+    /// What [`project_positions`](SelfAttention::project_positions) made, and the row of each distance.
+    pub(crate) positions: Option<(Mat<'a>, &'a [u32])>,
 }
 
 impl<'a> Around<'a> {
@@ -60,6 +68,13 @@ fn projection_parts(blueprint: &Blueprint, scope: &str) -> Vec<Layer> {
     [("query", queries), ("key", keys), ("value", values)].map(part).into()
 }
 
+fn position_parts(blueprint: &Blueprint, scope: &str) -> Option<Vec<Layer>> {
+    let spec = blueprint.attention.disentangled.filter(|spec| !spec.shared)?;
+    let names = [("position_key", spec.keys), ("position_query", spec.queries)];
+    let part = |name| Layer::new(format!("{scope}.{name}"), blueprint.attention_size(), blueprint.attention.bias);
+    Some(names.into_iter().filter(|(_, there)| *there).map(|(name, _)| part(name)).collect())
+}
+
 fn output_parts(blueprint: &Blueprint, scope: &str) -> Vec<Layer> {
     vec![Layer::new(format!("{scope}.output"), blueprint.hidden_size, blueprint.attention.output_bias)]
 }
@@ -67,15 +82,30 @@ fn output_parts(blueprint: &Blueprint, scope: &str) -> Vec<Layer> {
 impl SelfAttention {
     pub(crate) fn slots(blueprint: &Blueprint, scope: &str) -> impl Iterator<Item = Slot> + use<> {
         let projection = Linear::slots(&projection_parts(blueprint, scope), blueprint.hidden_size);
-        projection.chain(Linear::slots(&output_parts(blueprint, scope), blueprint.attention_size()))
+        let positions = position_parts(blueprint, scope).unwrap_or_default();
+        projection
+            .chain(Linear::slots(&positions, blueprint.hidden_size))
+            .chain(Linear::slots(&output_parts(blueprint, scope), blueprint.attention_size()))
     }
 
     pub(crate) fn load(loader: &Loader, blueprint: &Blueprint, scope: &str) -> Result<Self> {
         let projection = Linear::load(loader, projection_parts(blueprint, scope), blueprint.hidden_size)?;
         let output = Linear::load(loader, output_parts(blueprint, scope), blueprint.attention_size())?;
-        let AttentionSpec { heads, head_dim, .. } = blueprint.attention;
-        let key_heads = blueprint.attention.key_heads();
-        Ok(Self { projection, output, heads, key_heads, head_dim, level: loader.level })
+        let positions = position_parts(blueprint, scope);
+        let positions = positions.map(|parts| Linear::load(loader, parts, blueprint.hidden_size)).transpose()?;
+        let spec = &blueprint.attention;
+        Ok(Self {
+            projection,
+            output,
+            positions,
+            disentangled: spec.disentangled,
+            in_floats: !spec.rotary.is_empty() || spec.disentangled.is_some(),
+            scale: 1.0 / ((spec.head_dim * spec.scale_factor) as f32).sqrt(),
+            heads: spec.heads,
+            key_heads: spec.key_heads(),
+            head_dim: spec.head_dim,
+            level: loader.level,
+        })
     }
 
     /// The form in which [`project`](Self::project) reads x.
@@ -87,7 +117,7 @@ impl SelfAttention {
     /// they fill the first half of each row. The angles are these tokens'.
     pub(crate) fn project(&self, threads: &Threads, x: Mat, narrow: &Narrow, around: Around, mut qkv: MatMut) {
         let (rows, cols) = (qkv.rows(), qkv.cols());
-        if self.in_bf16(around) {
+        if self.in_bf16() {
             let words = qkv.into_words().into_block(0..rows, 0..cols / 2);
             return self.projection.forward(threads, x, narrow, Epilogue::default(), Output::Bf16(words));
         }
@@ -104,9 +134,9 @@ impl SelfAttention {
         }
     }
 
-    fn in_bf16(&self, around: Around) -> bool {
+    fn in_bf16(&self) -> bool {
         let there = Form::of(self.level, Precision::BFloat16) == Form::Bf16;
-        there && self.form() != Form::Floats && self.head_dim.is_multiple_of(2) && around.angles.is_none()
+        there && self.form() != Form::Floats && self.head_dim.is_multiple_of(2) && !self.in_floats
     }
 
     /// Each sequence of the part with itself: qkv (T, all heads x head_dim) -> context (T, heads x head_dim).
@@ -123,13 +153,71 @@ impl SelfAttention {
         context: MatMut,
     ) {
         let (places, tokens) = (self.columns(), 0..part.tokens());
-        let qkv = if self.in_bf16(around) {
+        let qkv = if self.in_bf16() {
             Qkv::Bf16(places.map(|cols| qkv.words().block(tokens.clone(), cols.start / 2..cols.end / 2)))
         } else {
             Qkv::Floats(places.map(|cols| qkv.block(tokens.clone(), cols)))
         };
         let probabilities = attentions.map(|out| Probabilities { out, width: part.width, columns: part.columns });
         attention(self.level, threads, qkv, self.of(part, around, dropout), scratch, probabilities, context);
+    }
+
+    /// The layer that makes keys and queries of positions.
+    fn position_layer(&self) -> &Linear {
+        self.positions.as_ref().unwrap_or(&self.projection)
+    }
+
+    /// Embeddings of distances x (P, H) -> what attention takes their keys and queries from.
+    pub(crate) fn project_positions(&self, threads: &Threads, x: Mat, room: &mut Narrow, out: &mut Rows) -> Result<()> {
+        let layer = self.position_layer();
+        room.resize(layer.form(), x.rows(), x.cols())?;
+        narrow(self.level, threads, x, room);
+        out.resize(x.rows(), layer.outputs())?;
+        layer.forward(threads, x, room, Epilogue::default(), out.mat_mut());
+        Ok(())
+    }
+
+    /// Where the keys and queries of positions lie in a row of what [`project_positions`](Self::project_positions) made.
+    fn position_columns(&self) -> [Option<Range<usize>>; 2] {
+        let (size, Some(spec)) = (self.heads * self.head_dim, self.disentangled) else { return [None, None] };
+        let [keys, queries] = match (spec.shared, spec.keys) {
+            (true, _) => [size..2 * size, 0..size],
+            (false, true) => [0..size, size..2 * size],
+            (false, false) => [0..0, 0..size],
+        };
+        [spec.keys.then_some(keys), spec.queries.then_some(queries)]
+    }
+
+    fn positions_in<'a>(&self, projected: Mat<'a>) -> [Option<Mat<'a>>; 2] {
+        self.position_columns().map(|columns| Some(projected.block(0..projected.rows(), columns?)))
+    }
+
+    /// What [`project_positions`](Self::project_positions) read, x (P, H), and the gradient of what it made, d -> that of x, added to
+    /// `dx`; those of the weights are added to `gradient`. `transposed` is the projection's, `room` for weights of their own.
+    #[expect(clippy::too_many_arguments, reason = "what flows back, each by its own name")]
+    pub(crate) fn positions_backward(
+        &self,
+        threads: &Threads,
+        x: Mat,
+        d: Mat,
+        transposed: &PackedLinear,
+        room: &mut Option<PackedLinear>,
+        gradient: &mut SelfAttention,
+        mut dx: MatMut,
+    ) -> Result<()> {
+        let layer_gradient = match &mut gradient.positions {
+            Some(positions) => positions,
+            None => &mut gradient.projection,
+        };
+        layer_gradient.add_gradient(self.level, threads, x, d);
+        let mut back = Rows::default();
+        back.resize(x.rows(), x.cols())?;
+        match &self.positions {
+            Some(positions) => input_gradient(positions, self.level, threads, d, back.mat_mut(), room)?,
+            None => linear(threads, d, transposed, Epilogue::default(), back.mat_mut()),
+        }
+        add(self.level, back.mat(), dx.reborrow());
+        Ok(())
     }
 
     /// Where queries, keys and values lie in a row.
@@ -139,16 +227,20 @@ impl SelfAttention {
     }
 
     fn of<'a>(&self, part: &Part<'a>, around: Around<'a>, dropout: Option<Dropout>) -> Heads<'a> {
-        let scale = 1.0 / (self.head_dim as f32).sqrt();
         let reach = [around.window.unwrap_or(usize::MAX); 2];
         let bias = around.bias.map(Distances::bias);
+        let positions = around.positions.map(|(projected, places)| {
+            let [keys, queries] = self.positions_in(projected);
+            Positions { keys, queries, places }
+        });
         Heads {
             dropout,
             keys: part.keys,
             key_heads: self.key_heads,
             reach,
             bias,
-            ..Heads::new(self.heads, part.starts, scale)
+            positions,
+            ..Heads::new(self.heads, part.starts, self.scale)
         }
     }
 
@@ -165,15 +257,34 @@ impl SelfAttention {
         scratch: &mut [f32],
         mut d_qkv: MatMut,
         d_bias: Option<&mut [f32]>,
+        d_positions: Option<MatMut>,
     ) {
         let (places, tokens) = (self.columns(), pass.tokens());
         let (dq, rest) = d_qkv.reborrow().split_cols(places[0].len());
         let (dk, dv) = rest.split_cols(places[1].len());
         let qkv = places.map(|cols| qkv.block(0..tokens, cols));
+        let positions = match d_positions {
+            Some(d) => self.cut_positions(d),
+            None => [None, None],
+        };
         let heads = self.of(pass.step.part, around, dropout);
-        let gradients = AttentionGradients { qkv: [dq, dk, dv], bias: d_bias, positions: [None, None] };
+        let gradients = AttentionGradients { qkv: [dq, dk, dv], bias: d_bias, positions };
         attention_backward(self.level, pass.threads, qkv, heads, d_context, scratch, gradients);
         self.turn(around, true, d_qkv);
+    }
+
+    /// The keys' and the queries' columns of what [`project_positions`](Self::project_positions) made.
+    fn cut_positions<'a>(&self, d: MatMut<'a>) -> [Option<MatMut<'a>>; 2] {
+        let (rows, size) = (d.rows(), self.heads * self.head_dim);
+        let [keys, queries] = self.position_columns();
+        if d.cols() == size {
+            return if keys.is_some() { [Some(d), None] } else { [None, Some(d)] };
+        }
+        let (first, rest) = d.split_cols(size);
+        let second = rest.into_block(0..rows, 0..size);
+        let [keys_there, queries_there] = [keys.is_some(), queries.is_some()];
+        let [keys, queries] = if keys.is_some_and(|keys| keys.start == 0) { [first, second] } else { [second, first] };
+        [keys_there.then_some(keys), queries_there.then_some(queries)]
     }
 
     /// The layers of this ingredient, whose gradients a caller takes.
@@ -194,23 +305,33 @@ impl SelfAttention {
         Ok(())
     }
 
+    fn linears(&self) -> impl Iterator<Item = &Linear> {
+        [&self.projection, &self.output].into_iter().chain(&self.positions)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.linears().all(Linear::is_empty)
+    }
+
     pub(crate) fn exports(&self) -> impl Iterator<Item = Export<'_>> {
-        self.projection.exports().chain(self.output.exports())
+        self.linears().flat_map(Linear::exports)
     }
 
     pub(crate) fn floats_mut(&mut self) -> Vec<&mut [f32]> {
-        vec![self.projection.floats_mut(), self.output.floats_mut()]
+        let Self { projection, output, positions, .. } = self;
+        [projection, output].into_iter().chain(positions).map(Linear::floats_mut).collect()
     }
 
     pub(crate) fn places(&self) -> Vec<Vec<Place>> {
-        vec![self.projection.places(), self.output.places()]
+        self.linears().map(Linear::places).collect()
     }
 
     pub(crate) fn slot_mut(&mut self, slot: &str) -> Option<ValuesMut<'_>> {
-        self.projection.slot_mut(slot).or_else(|| self.output.slot_mut(slot))
+        let Self { projection, output, positions, .. } = self;
+        [projection, output].into_iter().chain(positions).find_map(|linear| linear.slot_mut(slot))
     }
 
     pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {
-        vec![self.projection.piece(), self.output.piece()]
+        self.linears().map(Linear::piece).collect()
     }
 }

@@ -53,6 +53,10 @@ impl Linear {
         Ok(Self { packed, parts })
     }
 
+    pub(crate) fn outputs(&self) -> usize {
+        self.packed.outputs()
+    }
+
     pub(crate) fn inputs(&self) -> usize {
         self.packed.inputs()
     }

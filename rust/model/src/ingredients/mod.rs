@@ -4,6 +4,7 @@
 //! later backward pass finds there what the forward pass stored.
 
 mod attention;
+mod disentangled;
 mod embeddings;
 mod feed_forward;
 mod head;
@@ -14,6 +15,7 @@ mod relative;
 mod transform;
 
 pub(crate) use attention::{Around, AttentionOutput, SelfAttention};
+pub(crate) use disentangled::RelativeEmbeddings;
 pub(crate) use embeddings::{EmbeddingRoom, Embeddings};
 pub(crate) use feed_forward::FeedForward;
 pub(crate) use head::{Head, HeadRoom};

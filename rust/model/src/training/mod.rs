@@ -21,4 +21,4 @@ pub use pass::Dropout;
 pub(crate) use pass::{Chunk, ChunkRoom, Pass, Site};
 pub(crate) use record::input_gradient;
 pub use record::{Cotangents, Recipe, Recording};
-pub(crate) use tape::{Flow, Saved, Tape, Transposed};
+pub(crate) use tape::{Flow, PositionRoom, Saved, Tape, Transposed};

@@ -136,7 +136,7 @@ impl Optimizer {
 
     fn shares<'a>(&'a mut self, encoder: &'a mut Encoder, gradients: &'a Gradients) -> Vec<Share<'a>> {
         let pieces = gradients.weights.pieces();
-        let mut weights = Pieces::new(&mut encoder.weights);
+        let mut weights = Pieces::new(encoder.weights_mut());
         let mut state: Vec<_> = self.state.iter_mut().map(Pieces::new).collect();
         let share = |run: &super::gradients::Run| Share {
             weights: weights.take(run.piece, &run.range),

@@ -49,6 +49,8 @@ pub(crate) enum Site {
     Probabilities(usize),
     Attention(usize),
     FeedForward(usize),
+    /// What a layer reads of the embeddings of distances.
+    Positions(usize),
     Head,
     Pooler,
 }
@@ -111,6 +113,7 @@ impl Step<'_> {
             Site::Probabilities(layer) => (dropout.attention, 4 * layer as u64 + 5),
             Site::Attention(layer) => (dropout.hidden, 4 * layer as u64 + 6),
             Site::FeedForward(layer) => (dropout.hidden, 4 * layer as u64 + 7),
+            Site::Positions(layer) => (dropout.hidden, 4 * layer as u64 + 8),
         };
         kernels::Dropout::new(rate, crate::init::scatter(dropout.seed ^ crate::init::scatter(number)))
     }

@@ -13,9 +13,10 @@ use crate::blueprint::HeadInput;
 use crate::cancel::Cancel;
 use crate::encoder::Encoder;
 use crate::error::{ModelError, Result};
-use crate::ingredients::Linear;
+use crate::ingredients::{Around, Linear};
 use crate::outputs::{Outputs, Want, means, means_backward, of_sequences, pad, unpad};
 use crate::weights::Weights;
+use crate::workspace::Rows;
 
 /// How a batch is learned from.
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,7 +73,7 @@ impl Encoder {
         let mut tape = self.tape();
         tape.resize(self, threads, self.sizes(&batch), recipe.checkpointing, recipe.dropout.is_some())?;
         let part = &batch.part(0..batch.sequences());
-        tape.look_around(self, part)?;
+        tape.look_around(self, threads, part)?;
         let Parts { mut layers, mut flow, scratch, rooms, angles, distances, top, .. } =
             self.parts(&mut tape, part, recipe);
         let step = Step { level: self.level, part, dropout: recipe.dropout };
@@ -81,7 +82,11 @@ impl Encoder {
             cancel.check(0)?;
             self.input(pass, blocks, layer, &layers, flow.hidden.reborrow())?;
             let (saved, sum) = layers.saved(layer);
-            let at = At { layer, around: self.around(layer, angles, distances) };
+            if let Some(positions) = &mut flow.positions {
+                positions.project(pass, layer, block)?;
+            }
+            let positions = flow.positions.as_deref().map(|room| (room.projected.mat(), &room.places[..]));
+            let at = At { layer, around: Around { bias: distances, positions, ..self.around(layer, angles) } };
             block.record(pass, at, flow.hidden.view(), saved, sum.reborrow(), scratch)?;
         }
         self.last(pass, blocks, &layers, flow.hidden.reborrow())?;
@@ -137,13 +142,28 @@ impl Encoder {
             cancel.check(0)?;
             self.input(pass, blocks, layer, &layers, flow.hidden.reborrow())?;
             let (saved, sum) = layers.saved(layer);
-            let at = At { layer, around: self.around(layer, angles, distances) };
+            let mut made = (Rows::default(), vec![]);
+            if let Some(positions) = &mut flow.positions {
+                positions.project(pass, layer, blocks[layer])?;
+                made = positions.take_made();
+            }
+            let positions = flow.positions.is_some().then(|| (made.0.mat(), &made.1[..]));
+            let at = At { layer, around: Around { bias: distances, positions, ..self.around(layer, angles) } };
             if recipe.checkpointing {
                 let unwanted = MatMut::dense(&mut [], 0, sum.cols());
                 blocks[layer].record(pass, at, flow.hidden.view(), saved, unwanted, scratch)?;
             }
             let gradient = &mut gradients.weights.blocks[of_layer[layer]];
             blocks[layer].backward(pass, at, &mut flow, saved, sum.view(), transposed, scratch, gradient)?;
+            if let Some(positions) = &mut flow.positions {
+                positions.give_back(made);
+                positions.add(pass, layer);
+            }
+        }
+        if let (Some(distances), Some(gradient), Some(positions)) =
+            (&self.weights.distances, &mut gradients.weights.distances, &mut flow.positions)
+        {
+            distances.backward(&mut positions.d_all, gradient);
         }
         if let (Some(gradient), Some(d)) = (&mut gradients.weights.relative, &flow.d_bias) {
             gradient.add_gradient(d, part.longest().max(1));

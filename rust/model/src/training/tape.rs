@@ -4,11 +4,13 @@
 use std::sync::Mutex;
 
 use ferroformer_kernels::{
-    Buffer, MatMut, PackedLinear, Threads, attention_backward_scratch, attention_scratch, padded_stride,
+    Buffer, Level, MatMut, Narrow, PackedLinear, Threads, add, attention_backward_scratch, attention_scratch,
+    padded_stride, positions_backward_scratch, positions_scratch,
 };
 
-use super::pass::{ChunkRoom, chunks, longest_chunk};
+use super::pass::{ChunkRoom, Pass, Site, chunks, longest_chunk};
 use crate::batch::Part;
+use crate::block::Block;
 use crate::blueprint::Blueprint;
 use crate::encoder::Encoder;
 use crate::error::Result;
@@ -36,7 +38,66 @@ pub(crate) struct Tape {
     angles: Vec<Rows>,
     distances: Option<Distances>,
     d_bias: Option<Vec<f32>>,
+    positions: Option<PositionRoom>,
     top: Top,
+}
+
+/// Where positions have keys and queries: what layers read of them, what a layer makes, and the way back.
+#[derive(Default)]
+pub(crate) struct PositionRoom {
+    /// The row of each distance.
+    pub(crate) places: Vec<u32>,
+    /// (P, H): what all layers read, and what one does after dropout.
+    all: Rows,
+    pub(crate) read: Rows,
+    pub(crate) narrow: Narrow,
+    pub(crate) projected: Rows,
+    pub(crate) d_projected: Rows,
+    /// (P, H): of what a layer read, then over all layers.
+    pub(crate) d_read: Rows,
+    pub(crate) d_all: Rows,
+    pub(crate) transposed: Option<PackedLinear>,
+}
+
+impl PositionRoom {
+    /// What a layer reads and makes.
+    pub(crate) fn project(&mut self, pass: &Pass, layer: usize, block: &Block) -> Result<()> {
+        let all = self.all.mat();
+        self.read.resize(all.rows(), all.cols())?;
+        self.read.mat_mut().copy(all);
+        if let Some(dropout) = pass.step.dropout(Site::Positions(layer)) {
+            dropout.apply(pass.step.level, 0, self.read.mat_mut());
+        }
+        block.project_positions(pass.threads, self.read.mat(), &mut self.narrow, &mut self.projected)
+    }
+
+    /// What a layer made and the rows of distances, which attention reads while gradients are written here;
+    /// [`give_back`](Self::give_back) puts them back.
+    pub(crate) fn take_made(&mut self) -> (Rows, Vec<u32>) {
+        (std::mem::take(&mut self.projected), std::mem::take(&mut self.places))
+    }
+
+    pub(crate) fn give_back(&mut self, made: (Rows, Vec<u32>)) {
+        (self.projected, self.places) = made;
+    }
+
+    /// Zeros where a layer's gradients go; what it made has so many columns.
+    pub(crate) fn resize_gradient(&mut self, columns: usize) -> Result<()> {
+        let read = (self.read.mat().rows(), self.read.mat().cols());
+        self.d_projected.resize(read.0, columns)?;
+        self.d_projected.mat_mut().fill(0.0);
+        self.d_read.resize(read.0, read.1)?;
+        self.d_read.mat_mut().fill(0.0);
+        Ok(())
+    }
+
+    /// Adds a layer's gradient to that of all.
+    pub(crate) fn add(&mut self, pass: &Pass, layer: usize) {
+        if let Some(dropout) = pass.step.dropout(Site::Positions(layer)) {
+            dropout.apply(pass.step.level, 0, self.d_read.mat_mut());
+        }
+        add(pass.step.level, self.d_read.mat(), self.d_all.mat_mut());
+    }
 }
 
 /// What lies between the last layer and the outputs. Nothing of it is kept for the way back, which computes it again.
@@ -92,6 +153,7 @@ pub(crate) struct Flow<'a> {
     pub(crate) sums: MatMut<'a>,
     /// (heads, distances): of the relative bias, over all layers.
     pub(crate) d_bias: Option<&'a mut [f32]>,
+    pub(crate) positions: Option<&'a mut PositionRoom>,
 }
 
 /// A layer's products the other way round. All layers use them by turns.
@@ -142,9 +204,10 @@ impl Tape {
         memory::require(WHAT, missing(kept, &self.floats) + missing(flow, &self.flow))?;
         self.floats.resize(kept).map_err(|_| memory::refused(WHAT, kept))?;
         self.flow.resize(flow).map_err(|_| memory::refused(WHAT, flow))?;
-        let head_dim = blueprint.attention.head_dim;
-        let scratch =
-            attention_backward_scratch(level, longest, head_dim).max(attention_scratch(level, longest, head_dim));
+        let (dim, positions) = (blueprint.attention.head_dim, blueprint.attention.disentangled.map(|spec| spec.rows()));
+        let more = |of: fn(Level, usize, usize, usize) -> usize| positions.map_or(0, |p| of(level, longest, dim, p));
+        let back = attention_backward_scratch(level, longest, dim) + more(positions_backward_scratch);
+        let scratch = back.max(attention_scratch(level, longest, dim) + more(positions_scratch));
         self.scratch.resize(scratch * threads.count())?;
         self.rooms.resize_with(threads.count(), Mutex::default);
         for room in &mut self.rooms {
@@ -192,6 +255,7 @@ impl Tape {
             embedded: std::array::from_fn(|_| flow.cut(projected(blueprint, tokens), blueprint.embedding_size())),
             sums: flow.cut(chunks(tokens), sum_columns(blueprint)),
             d_bias: self.d_bias.as_deref_mut(),
+            positions: self.positions.as_mut(),
         };
         Parts {
             layers: Layers { sums, saved },
@@ -207,10 +271,17 @@ impl Tape {
     }
 
     /// What attention goes by, from the positions of all tokens.
-    pub(crate) fn look_around(&mut self, encoder: &Encoder, part: &Part) -> Result<()> {
+    pub(crate) fn look_around(&mut self, encoder: &Encoder, threads: &Threads, part: &Part) -> Result<()> {
         rotation::fill(&encoder.weights.rotations, part.positions, &mut self.angles)?;
         self.distances = encoder.weights.relative.as_ref().map(|relative| relative.distances(part.longest()));
         self.d_bias = self.distances.as_ref().map(|distances| vec![0.0; distances.len()]);
+        if let Some(distances) = &encoder.weights.distances {
+            let room = self.positions.get_or_insert_default();
+            room.places = distances.places(part.longest().max(1));
+            distances.forward(threads, &mut room.all)?;
+            room.d_all.resize(room.all.mat().rows(), room.all.mat().cols())?;
+            room.d_all.mat_mut().fill(0.0);
+        }
         Ok(())
     }
 }

@@ -1,0 +1,174 @@
+"""DeBERTa-v2 and v3 (He et al. 2020 and 2021, https://arxiv.org/abs/2006.03654, https://arxiv.org/abs/2111.09543): BERT whose attention
+multiplies queries and keys with vectors of their distance too, instead of adding positions to the embeddings.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import modeling_heads as heads
+from ..config_values import check_choice, check_probability
+from ..errors import ConfigError
+from ..modeling_utils import PreTrainedModel
+from ..tensor_match import TensorTable
+from .bert import (
+    ACTIVATIONS,
+    ANSWERS,
+    CLASSIFIER,
+    EMBEDDINGS,
+    LAYERS,
+    PREDICTIONS,
+    EncoderConfig,
+    encoder_blueprint,
+    refuse_variants,
+)
+
+__all__ = [
+    "DebertaV2Config",
+    "DebertaV2ForMaskedLM",
+    "DebertaV2ForMultipleChoice",
+    "DebertaV2ForQuestionAnswering",
+    "DebertaV2ForSequenceClassification",
+    "DebertaV2ForTokenClassification",
+    "DebertaV2Model",
+]
+
+
+class DebertaV2Config(EncoderConfig):
+    """The settings of a DeBERTa-v2 or v3 model; names and defaults are those of transformers."""
+
+    model_type = "deberta-v2"
+
+    vocab_size: int = 128100
+    hidden_size: int = 1536
+    num_hidden_layers: int = 24
+    num_attention_heads: int = 24
+    intermediate_size: int = 6144
+    type_vocab_size: int = 0
+    layer_norm_eps: float = 1e-7
+    relative_attention: bool = False
+    max_relative_positions: int = -1
+    position_biased_input: bool = True
+    pos_att_type: str | list[str] | None = None
+    pooler_dropout: float = 0.0
+    pooler_hidden_act: str = "gelu"
+    legacy: bool = True
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if isinstance(self.pos_att_type, str):
+            self.pos_att_type = [kind.strip() for kind in self.pos_att_type.lower().split("|")]
+        self.pooler_hidden_size = kwargs.get("pooler_hidden_size", self.hidden_size)
+
+    def validate(self) -> None:
+        """As EncoderConfig."""
+        super().validate()
+        check_probability(self, "pooler_dropout")
+        check_choice("pooler_hidden_act", self.pooler_hidden_act, ACTIVATIONS)
+        if isinstance(self.pos_att_type, list):
+            for kind in self.pos_att_type:
+                check_choice("pos_att_type", kind, ("c2p", "p2c"))
+
+
+def distances(config: Any) -> dict[str, Any] | None:
+    """What attention does with distances, in the compiled core's words."""
+    kinds = config.pos_att_type or []
+    if not config.relative_attention or not kinds:
+        return None
+    buckets = getattr(config, "position_buckets", -1)
+    farthest = config.max_relative_positions
+    farthest = config.max_position_embeddings if farthest < 1 else farthest
+    norms = [name.strip() for name in str(getattr(config, "norm_rel_ebd", "none")).lower().split("|")]
+    return {
+        "span": buckets if buckets > 0 else farthest,
+        "max_distance": farthest if buckets > 0 else 0,
+        "keys": "c2p" in kinds,
+        "queries": "p2c" in kinds,
+        "shared": bool(getattr(config, "share_att_key", False)),
+        "norm": {"eps": config.layer_norm_eps} if "layer_norm" in norms else None,
+    }
+
+
+ATTENTION = "encoder.layer.{i}.attention.self"
+TENSORS: TensorTable = EMBEDDINGS | LAYERS | {
+    "relative": ("encoder.rel_embeddings", ()),
+    "relative.norm": ("encoder.LayerNorm", ("hidden_size",)),
+    "layers.{i}.attention.query": (f"{ATTENTION}.query_proj", ("hidden_size", "hidden_size")),
+    "layers.{i}.attention.key": (f"{ATTENTION}.key_proj", ("hidden_size", "hidden_size")),
+    "layers.{i}.attention.value": (f"{ATTENTION}.value_proj", ("hidden_size", "hidden_size")),
+    "layers.{i}.attention.position_key": (f"{ATTENTION}.pos_key_proj", ("hidden_size", "hidden_size")),
+    "layers.{i}.attention.position_query": (f"{ATTENTION}.pos_query_proj", ("hidden_size", "hidden_size")),
+}
+# a dense layer on the first token, then the labels
+POOLED_CLASSIFIER: TensorTable = CLASSIFIER | {"pooler": ("pooler.dense", ("pooler_hidden_size", "hidden_size"))}
+
+
+class DebertaV2PreTrainedModel(PreTrainedModel):
+    """What all DeBERTa-v2s share."""
+
+    config_class = DebertaV2Config
+    base_model_prefix = "deberta"
+    base_table = TENSORS
+
+    def check(self, config: Any) -> None:
+        super().check(config)
+        refuse_variants(config)
+        for key in ("embedding_size", "attention_head_size", "pooler_hidden_size"):
+            usual = config.hidden_size // config.num_attention_heads if key == "attention_head_size" else config.hidden_size
+            if getattr(config, key, usual) != usual:
+                raise ConfigError(f"{key}={getattr(config, key)!r:.200} is not supported: {usual} is what hidden_size says")
+        if getattr(config, "conv_kernel_size", 0) > 0:
+            raise ConfigError(f"conv_kernel_size={config.conv_kernel_size} is not supported: only models without a convolution")
+
+    def blueprint(self, config: Any, pooler: dict[str, Any] | None, head: dict[str, Any] | None) -> dict[str, Any]:
+        positions = config.max_position_embeddings if config.position_biased_input else None
+        parts = encoder_blueprint(config, pooler, head, positions=positions, token_types=config.type_vocab_size or None)
+        factor = 1 + len(set(config.pos_att_type or []))
+        attention = {"disentangled": distances(config), "scale_factor": factor}
+        return parts | {"attention": parts["attention"] | attention}
+
+    def pooler_spec(self, config: Any) -> dict[str, Any]:
+        return {"activation": ACTIVATIONS[config.pooler_hidden_act], "dropout": True}
+
+    def dropout_rates(self) -> tuple[float, float, float, float]:
+        config = self.config
+        head = getattr(config, "cls_dropout", None)
+        hidden = config.hidden_dropout_prob
+        return hidden, config.attention_probs_dropout_prob, hidden if head is None else head, config.pooler_dropout
+
+
+class DebertaV2Model(heads.WithoutPooler, DebertaV2PreTrainedModel):
+    """DeBERTa-v2 without a head: token ids in, hidden states out, a BaseModelOutput."""
+
+
+class DebertaV2ForSequenceClassification(heads.SequenceClassification, DebertaV2PreTrainedModel):
+    head_table = POOLED_CLASSIFIER
+
+
+class DebertaV2ForMultipleChoice(heads.MultipleChoice, DebertaV2PreTrainedModel):
+    head_table = POOLED_CLASSIFIER
+
+
+class DebertaV2ForTokenClassification(heads.TokenClassification, DebertaV2PreTrainedModel):
+    head_table = CLASSIFIER
+
+    def dropout_rates(self) -> tuple[float, float, float, float]:
+        hidden, attention, *_ = super().dropout_rates()
+        return hidden, attention, hidden, 0.0
+
+
+class DebertaV2ForQuestionAnswering(heads.QuestionAnswering, DebertaV2PreTrainedModel):
+    head_table = ANSWERS
+
+
+class DebertaV2ForMaskedLM(heads.MaskedLM, DebertaV2PreTrainedModel):
+    head_table = PREDICTIONS
+    tied_tensors = ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
+
+    def check(self, config: Any) -> None:
+        super().check(config)
+        if not config.legacy:
+            raise ConfigError("legacy=false is not supported: the head of DebertaV2ForMaskedLM is the older one")
+
+    def transform_spec(self, config: Any) -> dict[str, Any]:
+        return {"activation": ACTIVATIONS[config.hidden_act], "norm": {"eps": config.layer_norm_eps}}
