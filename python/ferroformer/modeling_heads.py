@@ -150,7 +150,7 @@ class MultipleChoice(HeadModel):
         return 1
 
     def prepared(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        return merge_choices(inputs)
+        return merge_choices(super().prepared(inputs))
 
     def outputs(self, inputs: dict[str, Any], last: Any, pooled: Any, logits: Any, *rest: Any) -> Any:
         main = inputs["inputs_embeds"] if inputs["input_ids"] is None else inputs["input_ids"]

@@ -127,6 +127,10 @@ class DebertaV2PreTrainedModel(PreTrainedModel):
         attention = {"disentangled": distances(config), "scale_factor": factor}
         return parts | {"attention": parts["attention"] | attention}
 
+    def prepared(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        # without a table of types those that a tokenizer gives say nothing
+        return super().prepared(inputs) | ({} if self.config.type_vocab_size else {"token_type_ids": None})
+
     def pooler_spec(self, config: Any) -> dict[str, Any]:
         return {"activation": ACTIVATIONS[config.pooler_hidden_act], "dropout": True}
 
