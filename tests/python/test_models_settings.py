@@ -185,6 +185,16 @@ def test_ernie_adds_a_vector_for_the_task():
         ernie(IDS, task_type_ids=np.full(IDS.shape, 3))
 
 
+def test_types_without_a_table_say_nothing():
+    """As in transformers, and as a tokenizer gives them for a pair."""
+    model, types = build("deberta-v2", type_vocab_size=0), np.ones_like(IDS)
+    assert np.array_equal(model(IDS, MASK, token_type_ids=types)[0], model(IDS, MASK)[0])
+    choices = build("deberta-v2", "MultipleChoice", type_vocab_size=0)
+    assert np.array_equal(choices(IDS[:, None], token_type_ids=types[:, None])[0], choices(IDS[:, None])[0])
+    ernie, tasks = build("ernie", use_task_id=False), np.ones_like(IDS)
+    assert np.array_equal(ernie(IDS, MASK, task_type_ids=tasks)[0], ernie(IDS, MASK)[0])
+
+
 @pytest.mark.parametrize("model_type", ["roberta", "xlm-roberta", "camembert", "mpnet"])
 def test_positions_are_counted_over_words_that_are_no_padding(model_type):
     """Left-padded rows, and ids of padding inside a text: as with positions that are given."""
@@ -224,16 +234,17 @@ def test_a_gap_between_tokens_leaves_their_positions(model_type):
     assert not ours[[2, 3, 7]].any()
 
 
-@pytest.mark.parametrize("model_type", ["mpnet", "modernbert"])
+@pytest.mark.parametrize("model_type", ["mpnet", "modernbert", "deberta-v2"])
 def test_a_gap_is_an_error_where_distances_are_counted(model_type):
-    model = build(model_type)
+    settings = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]} if model_type == "deberta-v2" else {}
+    model = build(model_type, **settings)
     gap = MASK.copy()
     gap[2, 2] = 0
     with pytest.raises(InputError, match="attention_mask has zeros between the ones of row 2"):
         model(IDS, gap)
     model(IDS, MASK)
     model(IDS, MASK[:, ::-1])
-    head = build(model_type, "QuestionAnswering")
+    head = build(model_type, "QuestionAnswering", **settings)
     with pytest.raises(InputError, match="padding at one side, and on the right where a loss is of padding too"):
         head(IDS, MASK[:, ::-1], start_positions=[0, 8, 8], end_positions=[1, 8, 8])
 

@@ -20,6 +20,7 @@ FROZEN = {
     # its two layers share their weights
     "albert": [("*albert_layers.0.*",), ("*.attention.key.*", "*.ffn.*"), ("*embedding*",)],
     "bert": [("*layer.0.*", "*embeddings.*")],
+    "deberta-v2": [("*rel_embeddings*", "*layer.1.*"), ("*layer.0.*", "*query_proj*")],
     "distilbert": [("*layer.0.*", "*embeddings.*")],
     "electra": [("*embeddings_project.*",)],
     "ernie": [("*task_type*", "*layer.1.*")],
@@ -38,6 +39,7 @@ LEARNERS = [(name, "SequenceClassification") for name in FROZEN] + [
     ("nomic_bert", "MaskedLM"),
     ("albert", "QuestionAnswering"),
     ("albert", "MaskedLM"),
+    ("deberta-v2", "MaskedLM"),
     ("electra", "PreTraining"),
     ("electra", "MaskedLM"),
     ("eurobert", "MaskedLM"),
