@@ -275,3 +275,60 @@ def test_arguments_that_an_architecture_has_not(name):
     with pytest.raises(TypeError, match="has no argument 'labels'"):
         model([[5, 6]], labels=[0])
     assert load_class(MODELS[recorded.model_type(name)].config) is type(model.config)
+
+
+def test_mpnets_bias_grows_with_the_logarithm_of_the_distance():
+    """Queries of zeros: attention is the softmax of the bias alone, of 32 buckets for distances to 128."""
+    model = build("mpnet", max_position_embeddings=320)
+    state = model.state_dict()
+    zeros = {name: 0 * w for name, w in state.items() if ".attn.q." in name}
+    model.load_state_dict(state | zeros)
+    length = 300
+    distance = np.arange(length) - np.arange(length)[:, None]
+    far = np.maximum(np.abs(distance), 1).astype(np.float32)
+    large = 8 + (np.log(far / np.float32(8)) / np.float32(math.log(16)) * 8).astype(int)
+    bucket = 16 * (distance > 0) + np.where(np.abs(distance) < 8, np.abs(distance), np.minimum(large, 15))
+    assert set(bucket.ravel()) == set(range(32)) - {16}
+    scores = state["encoder.relative_attention_bias.weight"][bucket].transpose(2, 0, 1)
+    expected = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+    for attention in model(np.full((1, length), 5), output_attentions=True).attentions:
+        close(attention[0] / expected, np.ones_like(expected), 1e-5)
+
+
+@pytest.mark.parametrize("window", [2, 7, 64, 301])
+def test_modernberts_window(window):
+    """Keys of zeros: attention is the mean over all tokens in full layers, over those within half a window in the others."""
+    model = build("modernbert", num_hidden_layers=3, local_attention=window)
+    state = model.state_dict()
+    zeros = {name: np.where(np.arange(72)[:, None] // 24 == 1, 0, w) for name, w in state.items() if "Wqkv" in name}
+    model.load_state_dict(state | zeros)
+    length = 150
+    near = np.abs(np.arange(length) - np.arange(length)[:, None]) <= window // 2
+    for layer, attention in enumerate(model(np.full((1, length), 5), output_attentions=True).attentions):
+        seen = near if layer else np.ones_like(near)
+        close(attention[0], np.broadcast_to(seen / seen.sum(1, keepdims=True), attention[0].shape), 1e-6)
+
+
+def test_rotations_that_are_slowed():
+    """By a factor: as without, at positions that many times smaller. Llama 3's: as that where all turns are slow, as nothing where
+    all are fast, and in between as its formula."""
+    ramp = {"rope_type": "llama3", "factor": 2.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    given = [
+        None,
+        {"rope_type": "linear", "factor": 2.0},
+        ramp | {"original_max_position_embeddings": 1},
+        ramp | {"original_max_position_embeddings": 10**9},
+        ramp | {"original_max_position_embeddings": 16},
+    ]
+    plain, linear, slow, fast, between = (build("eurobert", rope_parameters=rope) for rope in given)
+    positions = np.arange(9)[None]
+    doubled = [model(IDS, MASK, position_ids=2 * positions)[0] for model in (linear, slow)]
+    for hidden in doubled:
+        close(hidden, plain(IDS, MASK)[0], 1e-5)
+    close(fast(IDS, MASK)[0], plain(IDS, MASK)[0], 0)
+    # heads of 6 channels turn by 1, 0.046 and 0.002: 2.5 turns in 16 positions, which is half way from low to high, and slow ones
+    frequencies = 10000.0 ** (-np.arange(0, 6, 2) / 6)
+    share = (16 / (2 * np.pi) - 1) / 3
+    expected = frequencies * [share + (1 - share) / 2, 0.5, 0.5]
+    found = between.blueprint(between.config, None, None)["attention"]["rotary"][0]["frequencies"]
+    assert np.abs(found / expected - 1).max() <= 2e-7
