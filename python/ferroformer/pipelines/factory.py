@@ -164,7 +164,7 @@ def _task_of(model: Any, config: Any, where: dict[str, Any]) -> str:
     for name in names:
         for end, task in _TASK_OF_CLASS.items():
             # a model with a head of another kind is none for feature-extraction
-            if name.endswith(end) and name != "PreTrainedModel" and "Head" not in name:
+            if name.endswith(end) and not name.endswith("PreTrainedModel") and "Head" not in name:
                 return task
     found = ", ".join(names[:3]) or "a configuration without architectures"
     raise RuntimeError(f"the task cannot be told from {found}")
