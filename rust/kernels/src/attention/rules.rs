@@ -22,12 +22,14 @@ pub(super) struct Rules<'a> {
 
 impl Rules<'_> {
     /// Those of the `i`th of the heads, which is then the first.
+    #[inline(always)]
     pub(super) fn of_head(&self, i: usize) -> Self {
         let bias = self.bias.map(|bias| bias.rows_of(i..bias.rows()));
         Rules { bias, dropout: self.dropout.map(|(dropout, first, step)| (dropout, first + i as u64, step)), ..*self }
     }
 
     /// Which of so many keys are in the reach of any of the queries.
+    #[inline(always)]
     pub(super) fn keys(&self, queries: Range<usize>, attended: usize) -> Range<usize> {
         let [behind, ahead] = self.reach;
         let end = queries.end.saturating_add(ahead).min(attended);
@@ -68,7 +70,11 @@ pub(super) fn distances(columns: usize, query: usize, keys: &Range<usize>) -> Ra
 }
 
 /// What a row for keys `first..` holds for `keys`; the others get zeros.
+#[inline(always)]
 pub(super) fn only<'a>(row: &'a mut [f32], first: usize, keys: &Range<usize>) -> &'a mut [f32] {
+    if keys.len() == row.len() {
+        return row;
+    }
     let (before, rest) = row.split_at_mut(keys.start - first);
     let (row, after) = rest.split_at_mut(keys.len());
     before.fill(0.0);
