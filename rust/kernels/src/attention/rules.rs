@@ -28,6 +28,11 @@ impl Rules<'_> {
         Rules { bias, dropout: self.dropout.map(|(dropout, first, step)| (dropout, first + i as u64, step)), ..*self }
     }
 
+    /// Whether every query reaches every key.
+    pub(super) fn unlimited(&self) -> bool {
+        self.reach == [usize::MAX; 2]
+    }
+
     /// Which of so many keys are in the reach of any of the queries.
     #[inline(always)]
     pub(super) fn keys(&self, queries: Range<usize>, attended: usize) -> Range<usize> {
@@ -46,12 +51,13 @@ impl Rules<'_> {
     #[inline(always)]
     #[rustfmt::skip]
     pub(super) fn exp<I: Isa>(&self, isa: I, query: usize, keys: &Range<usize>, row: &mut [f32]) -> f32 {
-        let Some(table) = self.bias else {
-            return exp_row(isa, row, self.scale);
-        };
-        let (scale, bias) = (isa.splat(self.scale), &table.row(0)[distances(table.cols(), query, keys)]);
-        update(isa, [&mut *row], [bias], #[inline(always)] |[s], [b]| [isa.mul_add(s, scale, b)]);
-        exp_row(isa, row, 1.0)
+        let mut scale = self.scale;
+        if let Some(table) = self.bias {
+            let (factor, bias) = (isa.splat(scale), &table.row(0)[distances(table.cols(), query, keys)]);
+            update(isa, [&mut *row], [bias], #[inline(always)] |[s], [b]| [isa.mul_add(s, factor, b)]);
+            scale = 1.0;
+        }
+        exp_row(isa, row, scale)
     }
 
     /// Dropout of a query's weights for these keys, or of their gradient.
