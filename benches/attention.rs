@@ -26,6 +26,7 @@ fn main() {
 struct Problem {
     level: Level,
     length: usize,
+    starts: [usize; 2],
     heads: usize,
     dim: usize,
     qkv: Vec<f32>,
@@ -36,7 +37,16 @@ struct Problem {
 impl Problem {
     fn new(level: Level, length: usize, (heads, dim): (usize, usize)) -> Self {
         let (qkv, out) = (floats(length * 3 * heads * dim), vec![0.0; length * heads * dim]);
-        Problem { level, length, heads, dim, qkv, scratch: vec![0.0; attention_scratch(level, length, dim)], out }
+        Problem {
+            level,
+            length,
+            starts: [0, length],
+            heads,
+            dim,
+            qkv,
+            scratch: vec![0.0; attention_scratch(level, length, dim)],
+            out,
+        }
     }
 
     fn scale(&self) -> f32 {
@@ -57,7 +67,7 @@ impl Problem {
             self.level,
             &Threads::serial(),
             Qkv::Floats(qkv),
-            options(Heads::new(self.heads, &[0, length], scale)),
+            options(Heads::new(self.heads, &self.starts, scale)),
             scratch,
             None,
             out,

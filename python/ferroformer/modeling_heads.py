@@ -233,12 +233,8 @@ class MaskedLM(HeadModel):
     head_dropout = False
     output_class = "MaskedLMOutput"
     optional_slots = ("head.", "embeddings.word.bias")
-    # whether the last layer has a bias
-    decoder_bias: ClassVar[bool] = True
-
     def head(self, config: Any) -> dict[str, Any]:
-        tied, bias = bool(config.tie_word_embeddings), self.decoder_bias
-        return super().head(config) | {"tied": tied, "bias": bias}
+        return super().head(config) | {"tied": bool(config.tie_word_embeddings)}
 
     def num_outputs(self, config: Any) -> int:
         return int(config.vocab_size)

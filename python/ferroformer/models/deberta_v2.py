@@ -122,7 +122,8 @@ class DebertaV2PreTrainedModel(PreTrainedModel):
 
     def blueprint(self, config: Any, pooler: dict[str, Any] | None, head: dict[str, Any] | None) -> dict[str, Any]:
         positions = config.max_position_embeddings if config.position_biased_input else None
-        parts = encoder_blueprint(config, pooler, head, positions=positions, token_types=config.type_vocab_size or None)
+        tables = {"positions": positions, "token_types": config.type_vocab_size or None}
+        parts = encoder_blueprint(config, pooler, head, masked=True, **tables)
         factor = 1 + len(set(config.pos_att_type or []))
         attention = {"disentangled": distances(config), "scale_factor": factor}
         return parts | {"attention": parts["attention"] | attention}

@@ -162,6 +162,8 @@ class EuroBertForTokenClassification(heads.TokenClassification, EuroBertPreTrain
 
 
 class EuroBertForMaskedLM(heads.MaskedLM, EuroBertPreTrainedModel):
-    head_table = {"head": ("lm_head", ("vocab_size", "hidden_size"))}
+    head_table = {"head": ("lm_head", ("vocab_size", "hidden_size")), "embeddings.word.bias": ("lm_head.bias", ())}
     tied_tensors = ("lm_head.weight",)
-    decoder_bias = False
+
+    def head(self, config: Any) -> dict[str, Any]:
+        return super().head(config) | {"bias": config.mlp_bias}

@@ -78,6 +78,12 @@ impl Part<'_> {
         self.starts.windows(2).map(move |pair| pair[0] - base..pair[1] - base)
     }
 
+    /// The tokens in padding, counted from the first token of the part.
+    pub(crate) fn padding(&self) -> impl Iterator<Item = Range<usize>> {
+        let keys = self.keys.unwrap_or(&[]);
+        self.ranges().zip(keys).map(|(rows, keys)| rows.start + keys..rows.end)
+    }
+
     pub(crate) fn longest(&self) -> usize {
         self.ranges().map(|range| range.len()).max().unwrap_or(0)
     }

@@ -310,7 +310,7 @@ impl Block {
         output_gradient.add_gradient(level, threads, context.view(), d_output);
         let dropout = pass.step.dropout(Site::Probabilities(layer));
         let mut positions = positions.as_deref_mut();
-        let (qkv, d_context, d_bias) = (qkv.view(), d_context.view(), d_bias.as_deref_mut());
+        let (qkv, d_context, d_bias) = (qkv.view(), d_context.reborrow(), d_bias.as_deref_mut());
         if let Some(positions) = positions.as_deref_mut() {
             positions.resize_gradient(at.around.positions.map_or(0, |(projected, _)| projected.cols()))?;
         }

@@ -45,6 +45,9 @@ pub struct EmbeddingsSpec {
     /// Whether a linear layer follows, from `size` to the model's.
     #[serde(default)]
     pub projection: bool,
+    /// Whether what stands in padding becomes zeros, where it is computed.
+    #[serde(default)]
+    pub masked: bool,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -405,6 +408,9 @@ impl Blueprint {
         if !e.projection && self.embedding_size() != self.hidden_size {
             let problem = format!("embeddings.size is {}, hidden_size {}", self.embedding_size(), self.hidden_size);
             return Err(refused(format!("{problem}: a projection is needed")));
+        }
+        if e.masked && e.projection {
+            return Err(refused("embeddings cannot be both masked and projected".to_owned()));
         }
         Ok(())
     }

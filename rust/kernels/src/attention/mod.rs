@@ -261,16 +261,38 @@ fn weigh<I: Isa>(
     mut probabilities: Option<(&mut [f32], &[usize])>,
 ) -> [f32; BLOCK] {
     let mut inverses = [0.0; BLOCK];
-    for ((r, query), inverse) in queries.enumerate().zip(&mut inverses) {
-        let keys = rules.keys(query..query + 1, attended);
-        let row = only(scores.row_mut(r), first_key, &keys);
-        *inverse = 1.0 / rules.exp(isa, query, &keys, row);
-        if let Some((out, columns)) = &mut probabilities {
-            scatter(row, *inverse, &columns[..attended], &keys, columns[query], out);
+    // Apart, for then all rows have one length, and what follows from it is computed once.
+    if rules.unlimited() {
+        let keys = 0..attended;
+        for ((r, query), inverse) in queries.enumerate().zip(&mut inverses) {
+            *inverse = weigh_row(isa, &rules, query, &keys, attended, scores.row_mut(r), &mut probabilities);
         }
-        rules.drop(isa, query, &keys, row);
+    } else {
+        for ((r, query), inverse) in queries.enumerate().zip(&mut inverses) {
+            let keys = rules.keys(query..query + 1, attended);
+            let row = only(scores.row_mut(r), first_key, &keys);
+            *inverse = weigh_row(isa, &rules, query, &keys, attended, row, &mut probabilities);
+        }
     }
     inverses
+}
+
+#[inline(always)]
+fn weigh_row<I: Isa>(
+    isa: I,
+    rules: &Rules,
+    query: usize,
+    keys: &Range<usize>,
+    attended: usize,
+    row: &mut [f32],
+    probabilities: &mut Option<(&mut [f32], &[usize])>,
+) -> f32 {
+    let inverse = 1.0 / rules.exp(isa, query, keys, row);
+    if let Some((out, columns)) = probabilities {
+        scatter(row, inverse, &columns[..attended], keys, columns[query], out);
+    }
+    rules.drop(isa, query, keys, row);
+    inverse
 }
 
 struct InFloats<'a>(Head<'a, f32>, Option<Relative<'a>>);

@@ -22,12 +22,19 @@ pub(super) struct Rules<'a> {
 
 impl Rules<'_> {
     /// Those of the `i`th of the heads, which is then the first.
+    #[inline(always)]
     pub(super) fn of_head(&self, i: usize) -> Self {
         let bias = self.bias.map(|bias| bias.rows_of(i..bias.rows()));
         Rules { bias, dropout: self.dropout.map(|(dropout, first, step)| (dropout, first + i as u64, step)), ..*self }
     }
 
+    /// Whether every query reaches every key.
+    pub(super) fn unlimited(&self) -> bool {
+        self.reach == [usize::MAX; 2]
+    }
+
     /// Which of so many keys are in the reach of any of the queries.
+    #[inline(always)]
     pub(super) fn keys(&self, queries: Range<usize>, attended: usize) -> Range<usize> {
         let [behind, ahead] = self.reach;
         let end = queries.end.saturating_add(ahead).min(attended);
@@ -44,12 +51,13 @@ impl Rules<'_> {
     #[inline(always)]
     #[rustfmt::skip]
     pub(super) fn exp<I: Isa>(&self, isa: I, query: usize, keys: &Range<usize>, row: &mut [f32]) -> f32 {
-        let Some(table) = self.bias else {
-            return exp_row(isa, row, self.scale);
-        };
-        let (scale, bias) = (isa.splat(self.scale), &table.row(0)[distances(table.cols(), query, keys)]);
-        update(isa, [&mut *row], [bias], #[inline(always)] |[s], [b]| [isa.mul_add(s, scale, b)]);
-        exp_row(isa, row, 1.0)
+        let mut scale = self.scale;
+        if let Some(table) = self.bias {
+            let (factor, bias) = (isa.splat(scale), &table.row(0)[distances(table.cols(), query, keys)]);
+            update(isa, [&mut *row], [bias], #[inline(always)] |[s], [b]| [isa.mul_add(s, factor, b)]);
+            scale = 1.0;
+        }
+        exp_row(isa, row, scale)
     }
 
     /// Dropout of a query's weights for these keys, or of their gradient.
@@ -68,7 +76,11 @@ pub(super) fn distances(columns: usize, query: usize, keys: &Range<usize>) -> Ra
 }
 
 /// What a row for keys `first..` holds for `keys`; the others get zeros.
+#[inline(always)]
 pub(super) fn only<'a>(row: &'a mut [f32], first: usize, keys: &Range<usize>) -> &'a mut [f32] {
+    if keys.len() == row.len() {
+        return row;
+    }
     let (before, rest) = row.split_at_mut(keys.start - first);
     let (row, after) = rest.split_at_mut(keys.len());
     before.fill(0.0);

@@ -8,7 +8,7 @@ use ferroformer_kernels::{
 };
 
 use super::linear::Layer;
-use super::{Distances, Linear};
+use super::{Distances, Linear, blind};
 use crate::batch::Part;
 use crate::blueprint::{Blueprint, DisentangledSpec};
 use crate::error::Result;
@@ -150,16 +150,24 @@ impl SelfAttention {
         dropout: Option<Dropout>,
         scratch: &mut [f32],
         attentions: AttentionOutput,
-        context: MatMut,
+        mut context: MatMut,
     ) {
         let (places, tokens) = (self.columns(), 0..part.tokens());
+        let values = (!self.in_bf16()).then(|| qkv.block(tokens.clone(), places[2].clone()));
         let qkv = if self.in_bf16() {
             Qkv::Bf16(places.map(|cols| qkv.words().block(tokens.clone(), cols.start / 2..cols.end / 2)))
         } else {
             Qkv::Floats(places.map(|cols| qkv.block(tokens.clone(), cols)))
         };
         let probabilities = attentions.map(|out| Probabilities { out, width: part.width, columns: part.columns });
-        attention(self.level, threads, qkv, self.of(part, around, dropout), scratch, probabilities, context);
+        attention(self.level, threads, qkv, self.of(part, around, dropout), scratch, probabilities, context.reborrow());
+        if let Some(values) = values {
+            blind::fill(self.blind(part, around), values, self.head_dim, context);
+        }
+    }
+
+    fn blind<'a>(&self, part: &'a Part, around: Around) -> impl Iterator<Item = (Range<usize>, Range<usize>)> + 'a {
+        blind::blind(part, around.window, self.disentangled.is_some())
     }
 
     /// The layer that makes keys and queries of positions.
@@ -253,7 +261,7 @@ impl SelfAttention {
         around: Around,
         dropout: Option<Dropout>,
         qkv: Mat,
-        d_context: Mat,
+        mut d_context: MatMut,
         scratch: &mut [f32],
         mut d_qkv: MatMut,
         d_bias: Option<&mut [f32]>,
@@ -262,14 +270,17 @@ impl SelfAttention {
         let (places, tokens) = (self.columns(), pass.tokens());
         let (dq, rest) = d_qkv.reborrow().split_cols(places[0].len());
         let (dk, dv) = rest.split_cols(places[1].len());
-        let qkv = places.map(|cols| qkv.block(0..tokens, cols));
+        let qkv = places.clone().map(|cols| qkv.block(0..tokens, cols));
         let positions = match d_positions {
             Some(d) => self.cut_positions(d),
             None => [None, None],
         };
-        let heads = self.of(pass.step.part, around, dropout);
+        let part = pass.step.part;
+        let shares = blind::take(self.blind(part, around), places[2].len(), self.head_dim, &mut d_context);
+        let heads = self.of(part, around, dropout);
         let gradients = AttentionGradients { qkv: [dq, dk, dv], bias: d_bias, positions };
-        attention_backward(self.level, pass.threads, qkv, heads, d_context, scratch, gradients);
+        attention_backward(self.level, pass.threads, qkv, heads, d_context.view(), scratch, gradients);
+        blind::give(shares, d_qkv.reborrow().into_block(0..tokens, places[2].clone()));
         self.turn(around, true, d_qkv);
     }
 

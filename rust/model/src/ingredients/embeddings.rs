@@ -27,6 +27,8 @@ pub(crate) struct Embeddings {
     projection: Option<Linear>,
     /// Of the vectors that are looked up, E.
     size: usize,
+    /// Whether what stands in padding becomes zeros.
+    masked: bool,
     level: Level,
 }
 
@@ -133,6 +135,7 @@ impl Embeddings {
             norm: e.norm.map(norm).transpose()?,
             projection: e.projection.then(projection).transpose()?,
             size,
+            masked: e.masked,
             level: loader.level,
         })
     }
@@ -151,8 +154,12 @@ impl Embeddings {
             match &self.norm {
                 Some(norm) => {
                     room.sum.resize(tokens.len(), self.size)?;
-                    self.look_up(part, tokens, room.sum.mat_mut());
-                    norm.forward(threads, room.sum.mat(), out, narrow_out);
+                    self.look_up(part, tokens.clone(), room.sum.mat_mut());
+                    norm.forward(threads, room.sum.mat(), out.reborrow(), narrow_out);
+                    if self.masked && part.keys.is_some() {
+                        clear_padding(part, tokens, out.reborrow());
+                        narrow(self.level, threads, out.view(), narrow_out);
+                    }
                 }
                 None => {
                     self.look_up(part, tokens, out.reborrow());
@@ -257,6 +264,9 @@ impl Embeddings {
             let (dropout, room) = (step.dropout(Site::Embeddings), &mut room.embeddings);
             self.before_projection(threads, step.part, tokens.clone(), room, dropout)?;
             let EmbeddingRoom { sum, normed: made, .. } = room;
+            if self.masked {
+                clear_padding(step.part, tokens.clone(), d.reborrow());
+            }
             let mut d_normed = match transposed {
                 Some(transposed) => {
                     normed.copy(made.mat());
@@ -393,5 +403,13 @@ impl Embeddings {
             }
         }
         pieces
+    }
+}
+
+/// Zeros for those of some tokens, whose rows these are, that stand in padding.
+fn clear_padding(part: &Part, tokens: Range<usize>, mut rows: MatMut) {
+    for padding in part.padding() {
+        let (start, end) = (padding.start.max(tokens.start), padding.end.min(tokens.end));
+        (start..end).for_each(|t| rows.row_mut(t - tokens.start).fill(0.0));
     }
 }

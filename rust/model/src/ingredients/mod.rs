@@ -4,6 +4,7 @@
 //! later backward pass finds there what the forward pass stored.
 
 mod attention;
+mod blind;
 mod disentangled;
 mod embeddings;
 mod feed_forward;
