@@ -4,7 +4,7 @@
 
 use criterion::{Criterion, Throughput};
 use ferroformer_kernels::{
-    Activation, Dropout, Level, Mat, MatMut, Narrow, Threads, activation_backward, cross_entropy, layer_norm,
+    Activation, Dropout, Level, Mat, MatMut, Narrow, Norm, Threads, activation_backward, cross_entropy, layer_norm,
     layer_norm_backward, naive, softmax,
 };
 use report::{Contest, floats, prove};

@@ -193,9 +193,15 @@ class AutoModelForNextSentencePrediction(AutoModel):
 
 
 class AutoModelForPreTraining(AutoModel):
-    """`AutoModel` for models as they were first trained."""
+    """`AutoModel` for models as they were first trained: some of them as masked language models and nothing else."""
 
     _task = "PreTraining"
+    _masked: ClassVar[tuple[str, ...]] = ("camembert", "deberta-v2", "distilbert", "mpnet", "roberta", "xlm-roberta")
+
+    @classmethod
+    def _place(cls, known: ModelType) -> str | type | None:
+        masked = [MODELS.get(name) for name in cls._masked]
+        return known.heads.get("MaskedLM") if known in masked else super()._place(known)
 
 
 class AutoModelForQuestionAnswering(AutoModel):

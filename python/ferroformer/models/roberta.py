@@ -101,6 +101,10 @@ class RobertaForQuestionAnswering(heads.QuestionAnswering, RobertaPreTrainedMode
 class RobertaForMultipleChoice(heads.MultipleChoice, RobertaPreTrainedModel):
     head_table = CLASSIFIER
 
+    def dropout_rates(self) -> tuple[float, float, float, float]:
+        hidden, attention, *_ = super().dropout_rates()
+        return hidden, attention, hidden, 0.0
+
 
 class RobertaForMaskedLM(heads.MaskedLM, RobertaPreTrainedModel):
     head_table = LM_HEAD
