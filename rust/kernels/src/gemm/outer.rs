@@ -165,14 +165,16 @@ struct Columns<I: Isa>([I::V; 2]);
 impl<I: Isa> Columns<I> {
     #[inline(always)]
     fn load(isa: I, row: &[f32]) -> Self {
-        Columns([0, 1].map(
-            #[inline(always)]
-            |i| match Self::part(row.len(), i) {
+        // A closure for `array::map` would not always be inlined.
+        let mut all = [isa.splat(0.0); 2];
+        for (i, v) in all.iter_mut().enumerate() {
+            *v = match Self::part(row.len(), i) {
                 // SAFETY: the row holds the vector.
                 part if part.len() == I::LANES => unsafe { isa.load(row[part].as_ptr()) },
                 part => isa.load_first(&row[part], 0.0),
-            },
-        ))
+            };
+        }
+        Columns(all)
     }
 
     #[inline(always)]
