@@ -11,19 +11,8 @@ TOLERANCE = 2e-5
 # Logits of up to 60, sums of 36 products whose rounding torch and we take in another order: seven digits of them are 3e-5.
 WIDER = {("modernbert-MaskedLM", "logits"): 5e-5}
 SETTINGS = {"multilabel": "multi_label_classification", "regression4": "regression"}
-# What is not yet as it should be: the loss is of masked tokens too, and what these are depends on what transformers makes of a
-# softmax without keys.
-KNOWN = {
-    ("modernbert-QuestionAnswering", "labels"): "masked tokens further than the window from all tokens attend to all",
-    ("deberta-v2-QuestionAnswering", "labels"): "masked tokens are zeros that attend to all",
-}
 CASES = [
-    pytest.param(
-        name,
-        case,
-        id=f"{name}-{case['case']}",
-        marks=[pytest.mark.xfail(reason=KNOWN[name, case["case"]], strict=True)] if (name, case["case"]) in KNOWN else [],
-    )
+    pytest.param(name, case, id=f"{name}-{case['case']}")
     for name in recorded.NAMES
     for case in recorded.cases(name, "forward")
 ]
