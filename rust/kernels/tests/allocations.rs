@@ -76,7 +76,7 @@ fn no_kernel_allocates() {
             );
             gather_add(
                 level,
-                [(Lookup::Floats(mat(H)), &ids[..]), (Lookup::Floats(mat(H)), &ids)],
+                &[(Lookup::Floats(mat(H)), &ids[..]), (Lookup::Floats(mat(H)), &ids)],
                 MatMut::dense(&mut out, T, H),
             );
             softmax(level, &mut wide, 1.0);
