@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .models.albert import AlbertConfig as AlbertConfig
     from .models.albert import AlbertForMaskedLM as AlbertForMaskedLM
     from .models.albert import AlbertForMultipleChoice as AlbertForMultipleChoice
+    from .models.albert import AlbertForPreTraining as AlbertForPreTraining
     from .models.albert import AlbertForQuestionAnswering as AlbertForQuestionAnswering
     from .models.albert import AlbertForSequenceClassification as AlbertForSequenceClassification
     from .models.albert import AlbertForTokenClassification as AlbertForTokenClassification
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
     from .models.ernie import ErnieForMaskedLM as ErnieForMaskedLM
     from .models.ernie import ErnieForMultipleChoice as ErnieForMultipleChoice
     from .models.ernie import ErnieForNextSentencePrediction as ErnieForNextSentencePrediction
+    from .models.ernie import ErnieForPreTraining as ErnieForPreTraining
     from .models.ernie import ErnieForQuestionAnswering as ErnieForQuestionAnswering
     from .models.ernie import ErnieForSequenceClassification as ErnieForSequenceClassification
     from .models.ernie import ErnieForTokenClassification as ErnieForTokenClassification
@@ -128,6 +130,7 @@ if TYPE_CHECKING:
     from .models.bert import BertForMaskedLM as BertForMaskedLM
     from .models.bert import BertForMultipleChoice as BertForMultipleChoice
     from .models.bert import BertForNextSentencePrediction as BertForNextSentencePrediction
+    from .models.bert import BertForPreTraining as BertForPreTraining
     from .models.bert import BertForQuestionAnswering as BertForQuestionAnswering
     from .models.bert import BertForSequenceClassification as BertForSequenceClassification
     from .models.bert import BertForTokenClassification as BertForTokenClassification
@@ -225,6 +228,7 @@ _MODULES = {
     "AlbertConfig": "models.albert",
     "AlbertForMaskedLM": "models.albert",
     "AlbertForMultipleChoice": "models.albert",
+    "AlbertForPreTraining": "models.albert",
     "AlbertForQuestionAnswering": "models.albert",
     "AlbertForSequenceClassification": "models.albert",
     "AlbertForTokenClassification": "models.albert",
@@ -262,6 +266,7 @@ _MODULES = {
     "ErnieForMaskedLM": "models.ernie",
     "ErnieForMultipleChoice": "models.ernie",
     "ErnieForNextSentencePrediction": "models.ernie",
+    "ErnieForPreTraining": "models.ernie",
     "ErnieForQuestionAnswering": "models.ernie",
     "ErnieForSequenceClassification": "models.ernie",
     "ErnieForTokenClassification": "models.ernie",
@@ -315,6 +320,7 @@ _MODULES = {
     "BertForMaskedLM": "models.bert",
     "BertForMultipleChoice": "models.bert",
     "BertForNextSentencePrediction": "models.bert",
+    "BertForPreTraining": "models.bert",
     "BertForQuestionAnswering": "models.bert",
     "BertForSequenceClassification": "models.bert",
     "BertForTokenClassification": "models.bert",
@@ -400,6 +406,7 @@ __all__ = [
     "AlbertConfig",
     "AlbertForMaskedLM",
     "AlbertForMultipleChoice",
+    "AlbertForPreTraining",
     "AlbertForQuestionAnswering",
     "AlbertForSequenceClassification",
     "AlbertForTokenClassification",
@@ -423,6 +430,7 @@ __all__ = [
     "BertForMaskedLM",
     "BertForMultipleChoice",
     "BertForNextSentencePrediction",
+    "BertForPreTraining",
     "BertForQuestionAnswering",
     "BertForSequenceClassification",
     "BertForTokenClassification",
@@ -484,6 +492,7 @@ __all__ = [
     "ErnieForMaskedLM",
     "ErnieForMultipleChoice",
     "ErnieForNextSentencePrediction",
+    "ErnieForPreTraining",
     "ErnieForQuestionAnswering",
     "ErnieForSequenceClassification",
     "ErnieForTokenClassification",

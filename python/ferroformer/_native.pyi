@@ -22,6 +22,7 @@ __all__ = [
     "get_num_threads",
     "isa",
     "num_threads_reason",
+    "sentence_piece_outline",
     "set_num_threads",
 ]
 

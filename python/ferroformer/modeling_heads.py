@@ -19,6 +19,7 @@ __all__ = [
     "MaskedLM",
     "MultipleChoice",
     "NextSentencePrediction",
+    "PreTraining",
     "QuestionAnswering",
     "SequenceClassification",
     "TokenClassification",
@@ -68,8 +69,14 @@ class HeadModel(PreTrainedModel):
 
     def __init__(self, config: Any, **kwargs: Any) -> None:
         self.check(config)
-        pooler = self.pooler_spec(config) if self.reads == "pooled" else None
-        super().__init__(config, self.blueprint(config, pooler, self.head(config)), **kwargs)
+        second = self.second_head(config)
+        pooler = self.pooler_spec(config) if self.reads == "pooled" or second else None
+        parts = self.blueprint(config, pooler, self.head(config))
+        super().__init__(config, parts | {"second_head": second}, **kwargs)
+
+    def second_head(self, config: Any) -> dict[str, Any] | None:
+        """Another head, on the pooled vector of each row, if there is one."""
+        return None
 
     def head(self, config: Any) -> dict[str, Any]:
         """The head in the compiled core's words."""
@@ -232,7 +239,7 @@ class MaskedLM(HeadModel):
     reads = "tokens"
     head_dropout = False
     output_class = "MaskedLMOutput"
-    optional_slots = ("head.", "embeddings.word.bias")
+    optional_slots: ClassVar[tuple[str, ...]] = ("head.", "embeddings.word.bias")
     def head(self, config: Any) -> dict[str, Any]:
         return super().head(config) | {"tied": bool(config.tie_word_embeddings)}
 
@@ -240,14 +247,62 @@ class MaskedLM(HeadModel):
         return int(config.vocab_size)
 
     def loss(self, outputs: Any, labels: dict[str, Any], inputs: dict[str, Any], options: LossOptions) -> Loss:
-        wanted = labels["labels"]
-        losses.check_masked(wanted, inputs.get("attention_mask"))
-        if outputs.logits.ndim == 2:  # of labelled tokens alone
-            wanted = losses.counted(wanted)
-        return losses.cross_entropy(outputs.logits, wanted, options)
+        return self.words_loss(outputs.logits, labels["labels"], inputs, options)
+
+    def words_loss(self, logits: Any, labels: Any, inputs: dict[str, Any], options: LossOptions) -> Loss:
+        """The cross-entropy of labelled tokens."""
+        losses.check_masked(labels, inputs.get("attention_mask"))
+        if logits.ndim == 2:  # of labelled tokens alone
+            labels = losses.counted(labels)
+        return losses.cross_entropy(logits, labels, options)
 
     def num_items(self, labels: dict[str, Any]) -> int:
         return losses.count_labels(labels["labels"])
 
     def selected(self, labels: dict[str, Any]) -> Any:
         return losses.labelled(labels["labels"])
+
+
+class PreTraining(MaskedLM):
+    """Masked words, and two numbers for each row, from its pooled vector: whether a second text follows the first, or stands in order.
+
+    The two labels belong together: `labels` as a MaskedLM's, and (B,) integers, 0 or 1, under the second of `label_names`. The loss is
+    the sum of both.
+    """
+
+    optional_slots = ("head.", "embeddings.word.bias", "second_head.", "pooler.")
+
+    def second_head(self, config: Any) -> dict[str, Any]:
+        return {"reads": "pooled", "outputs": 2}
+
+    def outputs(
+        self, inputs: dict[str, Any], last: Any, pooled: Any, logits: Any, hidden: Any = None, attentions: Any = None
+    ) -> Any:
+        from . import modeling_outputs
+
+        return getattr(modeling_outputs, self.output_class)(None, logits, pooled, hidden, attentions)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """As `PreTrainedModel.forward`, with the second label beside `labels`. Returns the class's `output_class`."""
+        words, order = self.label_names
+        given = [kwargs.get(words), kwargs.pop(order, None)]
+        if (given[0] is None) != (given[1] is None):
+            raise InputError(f"{words} and {order} belong together: one of them is missing")
+        options = {key: kwargs.pop(key, None) for key in ("output_hidden_states", "output_attentions", "return_dict")}
+        # the order of the arguments of `PreTrainedModel.forward`
+        first = ("input_ids", "attention_mask", "token_type_ids", "position_ids", "inputs_embeds")
+        arrays = dict(zip(first, args)) | {name: value for name, value in kwargs.items() if name != words}
+        inputs = self.inputs(**{name: arrays.pop(name, None) for name in first}, others=arrays)
+        return self.run(inputs, dict(zip((words, order), given)), **options)
+
+    def loss(self, outputs: Any, labels: dict[str, Any], inputs: dict[str, Any], options: LossOptions) -> Loss:
+        import numpy as np
+
+        words, order = self.label_names
+        prediction, second = [value for name, value in outputs.items() if name.endswith("_logits")]
+        first = self.words_loss(prediction, labels[words], inputs, options)
+        other = losses.cross_entropy(second, np.reshape(labels[order], -1))
+        return Loss(np.float32(first.value + other.value), (first.gradient, other.gradient))  # type: ignore[arg-type]
+
+    def loss_gradients(self, gradient: Any) -> dict[str, Any]:
+        return {"logits": gradient[0], "pooler_output": gradient[1]}

@@ -129,3 +129,29 @@ class NextSentencePredictorOutput(_HeadOutput):
 
 class ElectraForPreTrainingOutput(_HeadOutput):
     """logits (B, T): positive where a token was replaced, zeros where the mask is zero; loss: with `labels`."""
+
+
+@dataclass(eq=False, repr=False)
+class BertForPreTrainingOutput(ModelOutput):
+    """prediction_logits (B, T, vocabulary) and seq_relationship_logits (B, 2): before the softmax; loss: with both labels."""
+
+    loss: np.float32 | None = None
+    prediction_logits: NDArray[np.float32] | None = None
+    seq_relationship_logits: NDArray[np.float32] | None = None
+    hidden_states: tuple[NDArray[np.float32], ...] | None = None
+    attentions: tuple[NDArray[np.float32], ...] | None = None
+
+
+class ErnieForPreTrainingOutput(BertForPreTrainingOutput):
+    """As BertForPreTrainingOutput."""
+
+
+@dataclass(eq=False, repr=False)
+class AlbertForPreTrainingOutput(ModelOutput):
+    """prediction_logits (B, T, vocabulary) and sop_logits (B, 2): before the softmax; loss: with both labels."""
+
+    loss: np.float32 | None = None
+    prediction_logits: NDArray[np.float32] | None = None
+    sop_logits: NDArray[np.float32] | None = None
+    hidden_states: tuple[NDArray[np.float32], ...] | None = None
+    attentions: tuple[NDArray[np.float32], ...] | None = None

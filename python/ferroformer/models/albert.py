@@ -17,6 +17,7 @@ __all__ = [
     "AlbertConfig",
     "AlbertForMaskedLM",
     "AlbertForMultipleChoice",
+    "AlbertForPreTraining",
     "AlbertForQuestionAnswering",
     "AlbertForSequenceClassification",
     "AlbertForTokenClassification",
@@ -137,3 +138,11 @@ class AlbertForMaskedLM(heads.MaskedLM, AlbertPreTrainedModel):
     def transform_spec(self, config: Any) -> dict[str, Any]:
         size, norm = config.embedding_size, {"eps": config.layer_norm_eps}
         return {"activation": ACTIVATIONS[config.hidden_act], "size": size, "norm": norm}
+
+
+class AlbertForPreTraining(heads.PreTraining, AlbertPreTrainedModel):
+    head_table = AlbertForMaskedLM.head_table | {"second_head": ("sop_classifier.classifier", ())}
+    tied_tensors = AlbertForMaskedLM.tied_tensors
+    transform_spec = AlbertForMaskedLM.transform_spec
+    label_names = ("labels", "sentence_order_label")
+    output_class = "AlbertForPreTrainingOutput"

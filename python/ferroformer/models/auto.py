@@ -46,13 +46,13 @@ def _entry(module: str, name: str, *tasks: str) -> ModelType:
 
 
 MODELS: dict[str, ModelType] = {
-    "albert": _entry("albert", "Albert", *_TASKS),
-    "bert": _entry("bert", "Bert", *_TASKS, "NextSentencePrediction"),
+    "albert": _entry("albert", "Albert", *_TASKS, "PreTraining"),
+    "bert": _entry("bert", "Bert", *_TASKS, "NextSentencePrediction", "PreTraining"),
     "camembert": _entry("camembert", "Camembert", *_TASKS),
     "deberta-v2": _entry("deberta_v2", "DebertaV2", *_TASKS),
     "distilbert": _entry("distilbert", "DistilBert", *_TASKS),
     "electra": _entry("electra", "Electra", *_TASKS, "PreTraining"),
-    "ernie": _entry("ernie", "Ernie", *_TASKS, "NextSentencePrediction"),
+    "ernie": _entry("ernie", "Ernie", *_TASKS, "NextSentencePrediction", "PreTraining"),
     "eurobert": _entry("eurobert", "EuroBert", "MaskedLM", "SequenceClassification", "TokenClassification"),
     "modernbert": _entry("modernbert", "ModernBert", *_TASKS),
     "mpnet": _entry("mpnet", "MPNet", *_TASKS),

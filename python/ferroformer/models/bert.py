@@ -21,6 +21,7 @@ __all__ = [
     "BertForMaskedLM",
     "BertForMultipleChoice",
     "BertForNextSentencePrediction",
+    "BertForPreTraining",
     "BertForQuestionAnswering",
     "BertForSequenceClassification",
     "BertForTokenClassification",
@@ -222,3 +223,11 @@ class BertForMaskedLM(heads.MaskedLM, BertPreTrainedModel):
 
     def transform_spec(self, config: Any) -> dict[str, Any]:
         return {"activation": ACTIVATIONS[config.hidden_act], "norm": {"eps": config.layer_norm_eps}}
+
+
+class BertForPreTraining(heads.PreTraining, BertPreTrainedModel):
+    head_table = BertForMaskedLM.head_table | {"second_head": ("cls.seq_relationship", ())}
+    tied_tensors = BertForMaskedLM.tied_tensors
+    transform_spec = BertForMaskedLM.transform_spec
+    label_names = ("labels", "next_sentence_label")
+    output_class = "BertForPreTrainingOutput"

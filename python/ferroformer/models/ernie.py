@@ -27,6 +27,7 @@ __all__ = [
     "ErnieForMaskedLM",
     "ErnieForMultipleChoice",
     "ErnieForNextSentencePrediction",
+    "ErnieForPreTraining",
     "ErnieForQuestionAnswering",
     "ErnieForSequenceClassification",
     "ErnieForTokenClassification",
@@ -97,3 +98,11 @@ class ErnieForMaskedLM(heads.MaskedLM, ErniePreTrainedModel):
 
     def transform_spec(self, config: Any) -> dict[str, Any]:
         return {"activation": ACTIVATIONS[config.hidden_act], "norm": {"eps": config.layer_norm_eps}}
+
+
+class ErnieForPreTraining(heads.PreTraining, ErniePreTrainedModel):
+    head_table = ErnieForMaskedLM.head_table | {"second_head": ("cls.seq_relationship", ())}
+    tied_tensors = ErnieForMaskedLM.tied_tensors
+    transform_spec = ErnieForMaskedLM.transform_spec
+    label_names = ("labels", "next_sentence_label")
+    output_class = "ErnieForPreTrainingOutput"

@@ -148,7 +148,7 @@ impl Encoder {
         let logits = self.logits_shape(rows, width, None);
         Ok((
             out.last_hidden_state.map(|x| array(py, x, (rows, width, hidden))).transpose()?,
-            out.pooled.map(|x| array(py, x, (rows, hidden))).transpose()?,
+            out.pooled.map(|x| array(py, x, (rows, self.blueprint.pooled_size()))).transpose()?,
             out.logits.map(|x| array(py, x, logits)).transpose()?,
             output_hidden_states.then(|| states(out.hidden_states)).transpose()?,
             output_attentions.then(|| attentions(out.attentions)).transpose()?,
@@ -202,7 +202,7 @@ impl Encoder {
         let hidden = self.blueprint.hidden_size;
         Ok((
             out.last_hidden_state.map(|x| array(py, x, (rows, width, hidden))).transpose()?,
-            out.pooled.map(|x| array(py, x, (rows, hidden))).transpose()?,
+            out.pooled.map(|x| array(py, x, (rows, self.blueprint.pooled_size()))).transpose()?,
             out.logits.map(|x| array(py, x, self.logits_shape(rows, width, selected))).transpose()?,
             Recording(Mutex::new(Some(recording))),
         ))

@@ -19,6 +19,9 @@ pub struct Blueprint {
     pub layers: Vec<LayerSpec>,
     pub pooler: Option<PoolerSpec>,
     pub head: Option<HeadSpec>,
+    /// A second head, on the pooled vectors.
+    #[serde(default)]
+    pub second_head: Option<HeadSpec>,
 }
 
 /// The sum of a token's vector and, where there are such tables, its position's and its token type's; normalised, projected.
@@ -396,6 +399,7 @@ impl Blueprint {
             ("feed_forward.size", Some(self.feed_forward.size)),
             ("head.outputs", self.head.map(|head| head.outputs)),
             ("head.transform.size", transform),
+            ("second_head.outputs", self.second_head.map(|head| head.outputs)),
         ];
         for (name, size) in sizes {
             if let Some(size) = size.filter(|size| *size == 0 || *size > LIMIT) {
@@ -447,6 +451,10 @@ impl Blueprint {
     }
 
     fn check_head(&self) -> Result<()> {
+        let plain = |head: &HeadSpec| head.reads == HeadInput::Pooled && head.transform.is_none() && !head.tied;
+        if self.second_head.is_some_and(|head| !plain(&head) || self.pooler.is_none() || self.head.is_none()) {
+            return Err(refused("a second head is a linear layer on pooled vectors, beside a first".to_owned()));
+        }
         let Some(head) = self.head else { return Ok(()) };
         if self.pooler.is_none() && head.reads == HeadInput::Pooled {
             return Err(refused("a head reads the pooled vectors of a model without a pooler".to_owned()));
@@ -500,7 +508,15 @@ impl Blueprint {
             let transform = head.transform.map(|t| (t.size, t.bias, t.norm.map(|norm| norm.bias)));
             shapes += &format!(", head {} bias {} transform {transform:?} tied {}", head.outputs, head.bias, head.tied);
         }
+        if let Some(head) = self.second_head {
+            shapes += &format!(", second head {} bias {}", head.outputs, head.bias);
+        }
         shapes
+    }
+
+    /// The width of what a sequence's pooled vector becomes.
+    pub fn pooled_size(&self) -> usize {
+        self.second_head.map_or(self.hidden_size, |head| head.outputs)
     }
 
     pub(crate) fn layer(&self, i: usize) -> LayerSpec {

@@ -128,8 +128,15 @@ impl Encoder {
                 pooler.read(part, ws.hidden.mat(), &mut ws.pooler)?;
                 pooler.forward(threads, &mut ws.pooler)?;
             }
-            if let Some(pooled) = out.pooled {
-                of_sequences(part, ws.pooler.pooled.mat(), pooled);
+            if let Some(out) = out.pooled {
+                let Workspace { pooler, logits, head: room, .. } = &mut *ws;
+                let mut made = pooler.pooled.mat();
+                if let Some(head) = &self.weights.second_head {
+                    logits.resize(made.rows(), head.outputs())?;
+                    head.forward(threads, None, made, room, logits.mat_mut())?;
+                    made = logits.mat();
+                }
+                of_sequences(part, made, out);
             }
             out.logits.map_or(Ok(()), |logits| self.judge(threads, part, ws, logits))
         })?;

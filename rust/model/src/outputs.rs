@@ -20,7 +20,7 @@ pub struct Want {
 pub struct Outputs {
     /// (B, W, H), where the model has no head.
     pub last_hidden_state: Option<Vec<f32>>,
-    /// (B, H), where the model has a pooler and no head.
+    /// (B, H), where the model has a pooler and no head; (B, outputs) of its second head, where it has one.
     pub pooled: Option<Vec<f32>>,
     /// (B, outputs) or (B, W, outputs), where the model has a head.
     pub logits: Option<Vec<f32>>,
@@ -53,10 +53,11 @@ impl Outputs {
             (0..if wanted { count } else { 0 }).map(|_| zeroed_vec(WHAT, len)).collect::<Result<Vec<_>>>()
         };
         let vector = |wanted: bool, len| if wanted { zeroed_vec(WHAT, len).map(Some) } else { Ok(None) };
-        let pooled = sequences.checked_mul(blueprint.hidden_size);
+        let pooled = sequences.checked_mul(blueprint.pooled_size());
+        let pooled_wanted = blueprint.pooler.is_some() && (logits.is_none() || blueprint.second_head.is_some());
         Ok(Self {
             last_hidden_state: vector(logits.is_none(), hidden)?,
-            pooled: vector(logits.is_none() && blueprint.pooler.is_some(), pooled)?,
+            pooled: vector(pooled_wanted, pooled)?,
             logits: logits.map(|len| zeroed_vec(WHAT, len)).transpose()?,
             hidden_states: layers(want.hidden_states, blueprint.num_layers + 1, hidden)?,
             attentions: layers(want.attentions, blueprint.num_layers, attention)?,

@@ -6,7 +6,7 @@ use crate::block::Block;
 use crate::blueprint::Blueprint;
 use crate::error::{ModelError, Result};
 use crate::export::{Export, ValuesMut};
-use crate::ingredients::{Embeddings, Head, LayerNorm, Pooler, RelativeBias, RelativeEmbeddings};
+use crate::ingredients::{Embeddings, HEADS, Head, LayerNorm, Pooler, RelativeBias, RelativeEmbeddings};
 use crate::loader::{Loader, Slot};
 use crate::packed_file::Piece;
 use crate::rotation::Rotation;
@@ -21,6 +21,7 @@ pub(crate) struct Weights {
     pub(crate) final_norm: Option<LayerNorm>,
     pub(crate) pooler: Option<Pooler>,
     pub(crate) head: Option<Head>,
+    pub(crate) second_head: Option<Head>,
 }
 
 const FINAL_NORM: &str = "final_norm";
@@ -52,7 +53,8 @@ impl Weights {
             slots.extend(LayerNorm::slots(FINAL_NORM, blueprint.hidden_size, blueprint.norm.biased()));
         }
         slots.extend(blueprint.pooler.into_iter().flat_map(|spec| Pooler::slots(blueprint, spec)));
-        slots.extend(blueprint.head.into_iter().flat_map(|spec| Head::slots(blueprint, spec)));
+        let heads = HEADS.into_iter().zip([blueprint.head, blueprint.second_head]);
+        slots.extend(heads.flat_map(|(scope, spec)| spec.map_or(vec![], |spec| Head::slots(blueprint, scope, spec))));
         slots
     }
 
@@ -63,6 +65,7 @@ impl Weights {
         let rotations = rotary.map(|(number, spec)| Rotation::load(loader, spec, number));
         let relative = |spec| RelativeBias::load(loader, blueprint, spec);
         let distances = |spec| RelativeEmbeddings::load(loader, blueprint, spec);
+        let head = |scope, spec| Head::load(loader, blueprint, scope, spec);
         let final_norm = || LayerNorm::load(loader, FINAL_NORM.to_owned(), size, norm.norm(), norm.biased());
         Ok(Self {
             blocks: own.map(|(block, layer)| Block::load(loader, blueprint, block, layer)).collect::<Result<_>>()?,
@@ -72,7 +75,8 @@ impl Weights {
             distances: blueprint.attention.disentangled.map(distances).transpose()?,
             final_norm: blueprint.pre_norm().then(final_norm).transpose()?,
             pooler: blueprint.pooler.map(|spec| Pooler::load(loader, blueprint, spec)).transpose()?,
-            head: blueprint.head.map(|spec| Head::load(loader, blueprint, spec)).transpose()?,
+            head: blueprint.head.map(|spec| head(HEADS[0], spec)).transpose()?,
+            second_head: blueprint.second_head.map(|spec| head(HEADS[1], spec)).transpose()?,
         })
     }
 
@@ -85,7 +89,7 @@ impl Weights {
         pieces.extend(self.blocks.iter().flat_map(Block::pieces));
         pieces.extend(self.final_norm.iter().flat_map(LayerNorm::pieces));
         pieces.extend(self.pooler.iter().flat_map(Pooler::pieces));
-        pieces.extend(self.head.iter().flat_map(Head::pieces));
+        pieces.extend(self.head.iter().chain(&self.second_head).flat_map(Head::pieces));
         pieces
     }
 
@@ -98,7 +102,7 @@ impl Weights {
         floats.extend(self.blocks.iter_mut().flat_map(Block::floats_mut));
         floats.extend(self.final_norm.iter_mut().flat_map(LayerNorm::floats_mut));
         floats.extend(self.pooler.iter_mut().flat_map(Pooler::floats_mut));
-        floats.extend(self.head.iter_mut().flat_map(Head::floats_mut));
+        floats.extend(self.head.iter_mut().chain(&mut self.second_head).flat_map(Head::floats_mut));
         floats
     }
 
@@ -111,7 +115,7 @@ impl Weights {
         places.extend(self.blocks.iter().flat_map(Block::places));
         places.extend(self.final_norm.iter().flat_map(LayerNorm::places));
         places.extend(self.pooler.iter().flat_map(Pooler::places));
-        places.extend(self.head.iter().flat_map(Head::places));
+        places.extend(self.head.iter().chain(&self.second_head).flat_map(Head::places));
         places
     }
 
@@ -122,7 +126,7 @@ impl Weights {
         let blocks = distances.chain(self.blocks.iter().flat_map(Block::exports));
         let final_norm = self.final_norm.iter().flat_map(LayerNorm::exports);
         let pooler = self.pooler.iter().flat_map(Pooler::exports);
-        let head = self.head.iter().flat_map(Head::exports);
+        let head = self.head.iter().chain(&self.second_head).flat_map(Head::exports);
         self.embeddings.exports().chain(relative).chain(blocks).chain(final_norm).chain(pooler).chain(head)
     }
 
@@ -134,14 +138,15 @@ impl Weights {
 
     /// A slot to be written as a whole.
     pub(crate) fn slot_mut(&mut self, slot: &str) -> Result<ValuesMut<'_>> {
-        let Self { embeddings, rotations, relative, distances, blocks, final_norm, pooler, head } = self;
+        let Self { embeddings, rotations, relative, distances, blocks, final_norm, pooler, head, second_head } = self;
         let found = embeddings.slot_mut(slot).or_else(|| rotations.iter_mut().find_map(|r| r.slot_mut(slot)));
         let found = found.or_else(|| relative.as_mut()?.slot_mut(slot));
         let found = found.or_else(|| distances.as_mut()?.slot_mut(slot));
         let found = found.or_else(|| final_norm.as_mut()?.slot_mut(slot));
         let found = found.or_else(|| blocks.iter_mut().find_map(|block| block.slot_mut(slot)));
         let found = found.or_else(|| pooler.as_mut()?.slot_mut(slot));
-        found.or_else(|| head.as_mut()?.slot_mut(slot)).ok_or_else(|| unknown(slot))
+        let found = found.or_else(|| head.as_mut()?.slot_mut(slot));
+        found.or_else(|| second_head.as_mut()?.slot_mut(slot)).ok_or_else(|| unknown(slot))
     }
 }
 

@@ -37,8 +37,11 @@ pub(crate) struct HeadRoom {
     pub(crate) transform_transposed: Option<PackedLinear>,
 }
 
-fn parts(spec: HeadSpec) -> Vec<Layer> {
-    vec![Layer::new("head", spec.outputs, spec.bias)]
+/// Of a model's first head, and of its second.
+pub(crate) const SCOPES: [&str; 2] = ["head", "second_head"];
+
+fn parts(scope: &str, spec: HeadSpec) -> Vec<Layer> {
+    vec![Layer::new(scope, spec.outputs, spec.bias)]
 }
 
 /// The width of what the last layer reads.
@@ -47,18 +50,18 @@ fn inputs(blueprint: &Blueprint, spec: HeadSpec) -> usize {
 }
 
 impl Head {
-    pub(crate) fn slots(blueprint: &Blueprint, spec: HeadSpec) -> Vec<Slot> {
+    pub(crate) fn slots(blueprint: &Blueprint, scope: &str, spec: HeadSpec) -> Vec<Slot> {
         let transform = spec.transform.into_iter().flat_map(|spec| Transform::slots(blueprint, spec));
         let mut slots: Vec<Slot> = transform.collect();
         if !spec.tied {
-            slots.extend(Linear::slots(&parts(spec), inputs(blueprint, spec)));
+            slots.extend(Linear::slots(&parts(scope, spec), inputs(blueprint, spec)));
         }
         slots
     }
 
-    pub(crate) fn load(loader: &Loader, blueprint: &Blueprint, spec: HeadSpec) -> Result<Self> {
+    pub(crate) fn load(loader: &Loader, blueprint: &Blueprint, scope: &str, spec: HeadSpec) -> Result<Self> {
         let transform = spec.transform.map(|spec| Transform::load(loader, blueprint, spec)).transpose()?;
-        let dense = || Linear::load(loader, parts(spec), inputs(blueprint, spec));
+        let dense = || Linear::load(loader, parts(scope, spec), inputs(blueprint, spec));
         let dense = (!spec.tied).then(dense).transpose()?;
         Ok(Self { transform, dense, spec, level: loader.level })
     }

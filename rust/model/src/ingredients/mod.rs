@@ -19,7 +19,7 @@ pub(crate) use attention::{Around, AttentionOutput, SelfAttention};
 pub(crate) use disentangled::RelativeEmbeddings;
 pub(crate) use embeddings::{EmbeddingRoom, Embeddings};
 pub(crate) use feed_forward::FeedForward;
-pub(crate) use head::{Head, HeadRoom};
+pub(crate) use head::{Head, HeadRoom, SCOPES as HEADS};
 pub(crate) use linear::Linear;
 pub(crate) use norm::LayerNorm;
 pub(crate) use pooler::{Pooler, PoolerRoom};

@@ -95,8 +95,15 @@ impl Encoder {
             unpad(part, flow.hidden.view(), last);
         }
         self.top(pass, flow.hidden.view(), batch.selected.as_deref(), top)?;
-        if let Some(pooled) = &mut outputs.pooled {
-            of_sequences(part, top.pooler.pooled.mat(), pooled);
+        if let Some(out) = &mut outputs.pooled {
+            let Top { pooler, room, logits, .. } = &mut *top;
+            let mut made = pooler.pooled.mat();
+            if let Some(head) = &self.weights.second_head {
+                logits.resize(made.rows(), head.outputs())?;
+                head.forward(threads, None, made, room, logits.mat_mut())?;
+                made = logits.mat();
+            }
+            of_sequences(part, made, out);
         }
         if let (Some(out), Some(head)) = (&mut outputs.logits, &self.weights.head) {
             let Top { head: x, room, logits, .. } = top;
@@ -255,17 +262,25 @@ impl Encoder {
         gradients: &mut Gradients,
     ) -> Result<()> {
         let (part, level, threads, size) = (pass.step.part, self.level, pass.threads, self.blueprint.hidden_size);
-        let Top { pooler: pooler_room, head: x, d_logits, d_head, d_pooled, room, .. } = top;
+        let Top { pooler: pooler_room, head: x, d_logits, d_head, d_pooled, room, second_room, .. } = top;
         flow.d_hidden.fill(0.0);
         if let Some(d) = d.last_hidden_state {
             pad(part, d, flow.d_hidden.reborrow());
         }
         d_pooled.resize(part.sequences(), size)?;
         d_pooled.mat_mut().fill(0.0);
-        if let Some(d) = d.pooled {
-            rows_of_sequences(part, d, d_pooled.mat_mut());
+        let Weights { embeddings, head: head_gradient, second_head: second_gradient, pooler: pooler_gradient, .. } =
+            &mut gradients.weights;
+        match (d.pooled, &self.weights.second_head, second_gradient) {
+            (None, ..) => {}
+            (Some(d), Some(head), Some(gradient)) => {
+                d_logits.resize(part.sequences(), head.outputs())?;
+                rows_of_sequences(part, d, d_logits.mat_mut());
+                let (x, dx) = (pooler_room.pooled.mat(), d_pooled.mat_mut());
+                head.backward(threads, None, x, d_logits.mat(), second_room, gradient, None, dx)?;
+            }
+            (Some(d), ..) => rows_of_sequences(part, d, d_pooled.mat_mut()),
         }
-        let Weights { embeddings, head: head_gradient, pooler: pooler_gradient, .. } = &mut gradients.weights;
         if let (Some(head), Some(gradient), Some(d)) = (&self.weights.head, head_gradient, d.logits) {
             d_logits.resize(x.mat().rows(), head.outputs())?;
             match (head.reads(), selected) {
@@ -315,7 +330,7 @@ impl Encoder {
             _ => Ok(()),
         };
         wrong("last_hidden_state", d.last_hidden_state, Some(sequences * width * size))?;
-        wrong("pooled", d.pooled, self.weights.pooler.is_some().then_some(sequences * size))?;
+        wrong("pooled", d.pooled, self.weights.pooler.is_some().then_some(sequences * self.blueprint.pooled_size()))?;
         wrong("logits", d.logits, logits)
     }
 

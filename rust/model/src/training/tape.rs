@@ -111,6 +111,7 @@ pub(crate) struct Top {
     pub(crate) d_head: Rows,
     pub(crate) d_pooled: Rows,
     pub(crate) room: HeadRoom,
+    pub(crate) second_room: HeadRoom,
 }
 
 /// What a layer keeps for the way back.
