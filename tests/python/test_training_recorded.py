@@ -43,13 +43,17 @@ def recorded(request):
 
 
 def test_gradients(recorded):
+    """Within a hundred-thousandth of a tensor's largest, or a millionth of the model's largest: the terms of a sum that cancel leave
+    their rounding. Never more than a ten-thousandth of the tensor's largest."""
+    largest = max(np.abs(expected).max() for expected in recorded.gradients.values())
     loss, norm, gradients = next(recorded.steps())
     assert loss == pytest.approx(recorded.out["losses"][0], abs=2e-6)
     assert norm == pytest.approx(recorded.out["grad_norm"].item(), rel=2e-6)
     assert gradients.keys() == recorded.gradients.keys() == recorded.after.keys()
     for name, expected in recorded.gradients.items():
         if name in recorded.compared():
-            assert np.abs(gradients[name] - expected).max() <= 1e-5 * np.abs(expected).max(), name
+            scale = np.abs(expected).max()
+            assert np.abs(gradients[name] - expected).max() <= min(max(1e-5 * scale, 1e-6 * largest), 1e-4 * scale), name
         else:
             assert np.abs(gradients[name]).max() <= 1e-7, name
 
@@ -71,12 +75,14 @@ def test_three_steps(recorded):
 
 
 def test_three_steps_from_the_recorded_gradients(recorded):
-    """With the first step beyond doubt, so is the rest: within 5e-6, and LR / 1000 where a gradient is less than a thousandth of its
-    tensor's largest, whose rounding is then a thousandth of itself, and so of Adam's next step."""
+    """With the first step beyond doubt, so is the rest: within 5e-6, and what rounding makes of Adam's next step, LR r / |g| for a
+    gradient g with an error of r, a millionth of its tensor's largest."""
     losses = [loss for loss, _, _ in recorded.steps(recorded.gradients)]
     assert losses == pytest.approx(recorded.out["losses"], abs=2e-6)
     after = recorded.model.state_dict()
     for name in recorded.compared():
         gradient = np.abs(recorded.gradients[name])
-        small = (gradient < 1e-3 * gradient.max()) & (recorded.model.config.model_type != "bert")
-        assert (np.abs(after[name] - recorded.after[name]) <= np.where(small, LR / 1000, 5e-6)).all(), name
+        rounding = LR * 1e-6 * gradient.max() / np.maximum(gradient, 1e-6 * gradient.max())
+        if recorded.model.config.model_type == "bert":
+            rounding = 0.0
+        assert (np.abs(after[name] - recorded.after[name]) <= 5e-6 + rounding).all(), name
