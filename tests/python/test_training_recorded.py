@@ -43,7 +43,7 @@ def recorded(request):
 
 
 def test_gradients(recorded):
-    """Within a hundred-thousandth of a tensor's largest, or a millionth of the model's largest: the terms of a sum that cancel leave
+    """Within a hundred-thousandth of a tensor's largest, or half of that of the model's largest: the terms of a sum that cancel leave
     their rounding. Never more than a ten-thousandth of the tensor's largest."""
     largest = max(np.abs(expected).max() for expected in recorded.gradients.values())
     loss, norm, gradients = next(recorded.steps())
@@ -53,7 +53,7 @@ def test_gradients(recorded):
     for name, expected in recorded.gradients.items():
         if name in recorded.compared():
             scale = np.abs(expected).max()
-            assert np.abs(gradients[name] - expected).max() <= min(max(1e-5 * scale, 1e-6 * largest), 1e-4 * scale), name
+            assert np.abs(gradients[name] - expected).max() <= min(max(1e-5 * scale, 5e-6 * largest), 1e-4 * scale), name
         else:
             assert np.abs(gradients[name]).max() <= 1e-7, name
 
