@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from . import losses
-from .errors import ConfigError, InputError
+from .errors import ConfigError
 from .losses import Loss, LossOptions
 from .model_inputs import merge_choices
 from .modeling_utils import PreTrainedModel
@@ -212,14 +212,18 @@ class QuestionAnswering(HeadModel):
 
         Returns a QuestionAnsweringModelOutput, or with `return_dict=False` the tuple of its values.
         """
-        if (start_positions is None) != (end_positions is None):
-            raise InputError("start_positions and end_positions belong together: one of them is missing")
-        output = self.run(
-            self.inputs(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, others),
-            {"start_positions": start_positions, "end_positions": end_positions},
+        output = super().forward(
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            inputs_embeds,
+            start_positions=start_positions,
+            end_positions=end_positions,
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
             return_dict=True,
+            **others,
         )
         if start_positions is None and attention_mask is not None:
             import numpy as np
@@ -240,6 +244,7 @@ class MaskedLM(HeadModel):
     head_dropout = False
     output_class = "MaskedLMOutput"
     optional_slots: ClassVar[tuple[str, ...]] = ("head.", "embeddings.word.bias")
+
     def head(self, config: Any) -> dict[str, Any]:
         return super().head(config) | {"tied": bool(config.tie_word_embeddings)}
 
@@ -281,19 +286,6 @@ class PreTraining(MaskedLM):
         from . import modeling_outputs
 
         return getattr(modeling_outputs, self.output_class)(None, logits, pooled, hidden, attentions)
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """As `PreTrainedModel.forward`, with the second label beside `labels`. Returns the class's `output_class`."""
-        words, order = self.label_names
-        given = [kwargs.get(words), kwargs.pop(order, None)]
-        if (given[0] is None) != (given[1] is None):
-            raise InputError(f"{words} and {order} belong together: one of them is missing")
-        options = {key: kwargs.pop(key, None) for key in ("output_hidden_states", "output_attentions", "return_dict")}
-        # the order of the arguments of `PreTrainedModel.forward`
-        first = ("input_ids", "attention_mask", "token_type_ids", "position_ids", "inputs_embeds")
-        arrays = dict(zip(first, args)) | {name: value for name, value in kwargs.items() if name != words}
-        inputs = self.inputs(**{name: arrays.pop(name, None) for name in first}, others=arrays)
-        return self.run(inputs, dict(zip((words, order), given)), **options)
 
     def loss(self, outputs: Any, labels: dict[str, Any], inputs: dict[str, Any], options: LossOptions) -> Loss:
         import numpy as np

@@ -168,9 +168,10 @@ class PreTrainedModel(TokenEmbeddings):
         """
         if labels is not None and "labels" not in self.label_names:
             raise TypeError(f"{type(self).__name__}.forward has no argument 'labels'")
+        given = {name: labels if name == "labels" else others.pop(name, None) for name in self.label_names}
         return self.run(
             self.inputs(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, others),
-            {"labels": labels},
+            given,
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
             return_dict=return_dict,
@@ -216,6 +217,8 @@ class PreTrainedModel(TokenEmbeddings):
     ) -> Any:
         """The forward pass, with a loss if there are labels; an option that is None is what the configuration says."""
         labelled = any(label is not None for label in labels.values())
+        if labelled and any(label is None for label in labels.values()):
+            raise InputError(f"{' and '.join(labels)} belong together: one of them is missing")
         padding = labelled and self.loss_reads_padding
         arrays = self._run(self.prepared(inputs), padding, output_hidden_states, output_attentions)
         output = self.outputs(inputs, *arrays)

@@ -84,3 +84,13 @@ def test_labels_belong_together(kind):
     for missing in ("labels", KINDS[kind]):
         with pytest.raises(InputError, match=f"labels and {KINDS[kind]} belong together"):
             model(**{name: value for name, value in batch.items() if name != missing})
+
+
+def test_labels_may_come_by_their_place():
+    """As `forward` lists them: none is dropped in silence."""
+    model, batch = model_of("Bert"), batch_of("Bert")
+    arrays = batch["input_ids"], batch["attention_mask"], None, None, None
+    placed = model(*arrays, batch["labels"], next_sentence_label=batch["next_sentence_label"])
+    assert placed.loss == model(**batch).loss
+    with pytest.raises(InputError, match="belong together"):
+        model(*arrays, batch["labels"])
