@@ -50,6 +50,12 @@ if TYPE_CHECKING:
     from .models.camembert import CamembertForSequenceClassification as CamembertForSequenceClassification
     from .models.camembert import CamembertForTokenClassification as CamembertForTokenClassification
     from .models.camembert import CamembertModel as CamembertModel
+    from .models.deberta import DebertaConfig as DebertaConfig
+    from .models.deberta import DebertaForMaskedLM as DebertaForMaskedLM
+    from .models.deberta import DebertaForQuestionAnswering as DebertaForQuestionAnswering
+    from .models.deberta import DebertaForSequenceClassification as DebertaForSequenceClassification
+    from .models.deberta import DebertaForTokenClassification as DebertaForTokenClassification
+    from .models.deberta import DebertaModel as DebertaModel
     from .models.deberta_v2 import DebertaV2Config as DebertaV2Config
     from .models.deberta_v2 import DebertaV2ForMaskedLM as DebertaV2ForMaskedLM
     from .models.deberta_v2 import DebertaV2ForMultipleChoice as DebertaV2ForMultipleChoice
@@ -240,6 +246,12 @@ _MODULES = {
     "CamembertForSequenceClassification": "models.camembert",
     "CamembertForTokenClassification": "models.camembert",
     "CamembertModel": "models.camembert",
+    "DebertaConfig": "models.deberta",
+    "DebertaForMaskedLM": "models.deberta",
+    "DebertaForQuestionAnswering": "models.deberta",
+    "DebertaForSequenceClassification": "models.deberta",
+    "DebertaForTokenClassification": "models.deberta",
+    "DebertaModel": "models.deberta",
     "DebertaV2Config": "models.deberta_v2",
     "DebertaV2ForMaskedLM": "models.deberta_v2",
     "DebertaV2ForMultipleChoice": "models.deberta_v2",
@@ -454,6 +466,12 @@ __all__ = [
     "DataCollatorForTokenClassification",
     "DataCollatorWithPadding",
     "DataLoader",
+    "DebertaConfig",
+    "DebertaForMaskedLM",
+    "DebertaForQuestionAnswering",
+    "DebertaForSequenceClassification",
+    "DebertaForTokenClassification",
+    "DebertaModel",
     "DebertaTokenizer",
     "DebertaTokenizerFast",
     "DebertaV2Config",

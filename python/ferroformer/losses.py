@@ -218,6 +218,36 @@ def classification(
     return loss._replace(gradient=loss.gradient[:, None])
 
 
+def labels_or_shares(logits: NDArray[np.float32], labels: Any, options: LossOptions = LossOptions()) -> Loss:
+    """Cross-entropy of logits (B, C), as DeBERTa has it: labels are integers (B,) or (B, 1), of which those below 0 do not count, and where
+    none counts the loss is 0; or numbers (B, C), the shares of each class. Raises InputError for options that shares do not have.
+    """
+    import numpy as np
+
+    array = np.asarray(labels)
+    if array.ndim < 2 or array.shape[-1] == 1:
+        rows = _array(array.reshape(-1), logits.shape[:1], "iu")
+        if not (rows >= 0).any():
+            return Loss(_float32(0), np.zeros(logits.shape, np.float32))
+        return cross_entropy(logits, np.where(rows < 0, IGNORED, rows), options)
+    if options.label_smoothing or options.class_weights is not None:
+        raise InputError("label_smoothing and class_weights are for labels (B,), not for shares of each class")
+    shares, x = _array(array, logits.shape, "fiub").astype(np.float64), logits.astype(np.float64)
+    x -= x.max(-1, keepdims=True)
+    logs = x - np.log(np.exp(x).sum(-1, keepdims=True))
+    count = len(x) if options.num_items is None else options.num_items
+    gradient = np.exp(logs) * shares.sum(-1, keepdims=True) - shares
+    return Loss(_float32(-(logs * shares).sum() / count), (gradient / count).astype(np.float32))
+
+
+def count_rows(labels: Any) -> int:
+    """The rows that `labels_or_shares` takes the mean of."""
+    import numpy as np
+
+    array = np.asarray(labels)
+    return int((array >= 0).sum()) if array.ndim < 2 or array.shape[-1] == 1 else len(array)
+
+
 def _float32(value: Any) -> np.float32:
     import numpy as np
 

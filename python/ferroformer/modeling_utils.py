@@ -57,7 +57,7 @@ class PreTrainedModel(TokenEmbeddings):
     base_model_prefix: ClassVar[str] = ""
     # where the tensors of the model inside belong, and those of a head, whose names in a checkpoint have no prefix
     base_table: ClassVar[TensorTable] = {}
-    head_table: ClassVar[TensorTable] = {}
+    head_table: TensorTable = {}
     # the arrays that `forward` takes
     input_names: ClassVar[tuple[str, ...]] = INPUT_NAMES
     # slots that a checkpoint may lack begin with one of these: they are then initialized newly, with a warning
@@ -65,7 +65,7 @@ class PreTrainedModel(TokenEmbeddings):
     # and those of the model inside, under any head
     base_optional_slots: ClassVar[tuple[str, ...]] = ()
     # names of tensors that checkpoints may hold and that are others of the model once more
-    tied_tensors: ClassVar[tuple[str, ...]] = ()
+    tied_tensors: tuple[str, ...] = ()
     main_input_name: ClassVar[str] = "input_ids"
 
     def __init__(

@@ -51,10 +51,10 @@ def checkpoint_name(slot: str, table: TensorTable) -> str:
     """
     if slot in table:
         return table[slot][0]
-    stem, _, kind = slot.rpartition(".")
-    layer = _LAYER.search(stem)
-    name = table[_LAYER.sub(".{i}", stem)][0]
-    return f"{name.format(i=layer[1]) if layer else name}.{kind}"
+    layer, of_any_layer = _LAYER.search(slot), _LAYER.sub(".{i}", slot)
+    stem, _, kind = of_any_layer.rpartition(".")
+    name = table[of_any_layer][0] if of_any_layer in table else f"{table[stem][0]}.{kind}"
+    return name.format(i=layer[1]) if layer else name
 
 
 def match_tensors(

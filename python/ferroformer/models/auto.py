@@ -49,6 +49,9 @@ MODELS: dict[str, ModelType] = {
     "albert": _entry("albert", "Albert", *_TASKS, "PreTraining"),
     "bert": _entry("bert", "Bert", *_TASKS, "NextSentencePrediction", "PreTraining"),
     "camembert": _entry("camembert", "Camembert", *_TASKS),
+    "deberta": _entry(
+        "deberta", "Deberta", "MaskedLM", "QuestionAnswering", "SequenceClassification", "TokenClassification"
+    ),
     "deberta-v2": _entry("deberta_v2", "DebertaV2", *_TASKS),
     "distilbert": _entry("distilbert", "DistilBert", *_TASKS),
     "electra": _entry("electra", "Electra", *_TASKS, "PreTraining"),
@@ -196,7 +199,15 @@ class AutoModelForPreTraining(AutoModel):
     """`AutoModel` for models as they were first trained: some of them as masked language models and nothing else."""
 
     _task = "PreTraining"
-    _masked: ClassVar[tuple[str, ...]] = ("camembert", "deberta-v2", "distilbert", "mpnet", "roberta", "xlm-roberta")
+    _masked: ClassVar[tuple[str, ...]] = (
+        "camembert",
+        "deberta",
+        "deberta-v2",
+        "distilbert",
+        "mpnet",
+        "roberta",
+        "xlm-roberta",
+    )
 
     @classmethod
     def _place(cls, known: ModelType) -> str | type | None:

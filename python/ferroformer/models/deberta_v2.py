@@ -6,9 +6,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from .. import losses
 from .. import modeling_heads as heads
 from ..config_values import check_choice, check_probability
 from ..errors import ConfigError
+from ..losses import Loss, LossOptions
 from ..modeling_utils import PreTrainedModel
 from ..tensor_match import TensorTable
 from .bert import (
@@ -70,22 +72,20 @@ class DebertaV2Config(EncoderConfig):
                 check_choice("pos_att_type", kind, ("c2p", "p2c"))
 
 
-def distances(config: Any) -> dict[str, Any] | None:
+def distances(config: Any, buckets: int = -1, shared: bool = False, norm: bool = False) -> dict[str, Any] | None:
     """What attention does with distances, in the compiled core's words."""
     kinds = config.pos_att_type or []
     if not config.relative_attention or not kinds:
         return None
-    buckets = getattr(config, "position_buckets", -1)
     farthest = config.max_relative_positions
     farthest = config.max_position_embeddings if farthest < 1 else farthest
-    norms = [name.strip() for name in str(getattr(config, "norm_rel_ebd", "none")).lower().split("|")]
     return {
         "span": buckets if buckets > 0 else farthest,
         "max_distance": farthest if buckets > 0 else 0,
         "keys": "c2p" in kinds,
         "queries": "p2c" in kinds,
-        "shared": bool(getattr(config, "share_att_key", False)),
-        "norm": {"eps": config.layer_norm_eps} if "layer_norm" in norms else None,
+        "shared": shared,
+        "norm": {"eps": config.layer_norm_eps} if norm else None,
     }
 
 
@@ -101,6 +101,12 @@ TENSORS: TensorTable = EMBEDDINGS | LAYERS | {
 }
 # a dense layer on the first token, then the labels
 POOLED_CLASSIFIER: TensorTable = CLASSIFIER | {"pooler": ("pooler.dense", ("pooler_hidden_size", "hidden_size"))}
+# the head of a masked language model where `legacy` is false; its last layer is always the word embeddings
+NEWER_PREDICTIONS: TensorTable = {
+    "embeddings.word.bias": ("lm_predictions.lm_head.bias", ()),
+    "head.transform": ("lm_predictions.lm_head.dense", ("hidden_size", "hidden_size")),
+    "head.norm": ("lm_predictions.lm_head.LayerNorm", ("hidden_size",)),
+}
 
 
 class DebertaV2PreTrainedModel(PreTrainedModel):
@@ -125,8 +131,14 @@ class DebertaV2PreTrainedModel(PreTrainedModel):
         tables = {"positions": positions, "token_types": config.type_vocab_size or None}
         parts = encoder_blueprint(config, pooler, head, masked=True, **tables)
         factor = 1 + len(set(config.pos_att_type or []))
-        attention = {"disentangled": distances(config), "scale_factor": factor}
+        attention = {"disentangled": self.distances(config), "scale_factor": factor}
         return parts | {"attention": parts["attention"] | attention}
+
+    def distances(self, config: Any) -> dict[str, Any] | None:
+        """As the function of this name."""
+        norms = [name.strip() for name in str(getattr(config, "norm_rel_ebd", "none")).lower().split("|")]
+        shared = bool(getattr(config, "share_att_key", False))
+        return distances(config, getattr(config, "position_buckets", -1), shared, "layer_norm" in norms)
 
     def prepared(self, inputs: dict[str, Any]) -> dict[str, Any]:
         # without a table of types those that a tokenizer gives say nothing
@@ -147,7 +159,20 @@ class DebertaV2Model(heads.WithoutPooler, DebertaV2PreTrainedModel):
 
 
 class DebertaV2ForSequenceClassification(heads.SequenceClassification, DebertaV2PreTrainedModel):
+    """As the class above; where `config.problem_type` is None, integers (B,) below 0 do not count, and labels (B, num_labels) are
+    shares of each label, for cross-entropy."""
+
     head_table = POOLED_CLASSIFIER
+
+    def loss(self, outputs: Any, labels: dict[str, Any], inputs: dict[str, Any], options: LossOptions) -> Loss:
+        if self.config.problem_type is not None or self.config.num_labels == 1:
+            return super().loss(outputs, labels, inputs, options)
+        return losses.labels_or_shares(outputs.logits, labels["labels"], options)
+
+    def num_items(self, labels: dict[str, Any]) -> int:
+        if self.config.problem_type is not None or self.config.num_labels == 1:
+            return super().num_items(labels)
+        return losses.count_rows(labels["labels"])
 
 
 class DebertaV2ForMultipleChoice(heads.MultipleChoice, DebertaV2PreTrainedModel):
@@ -170,10 +195,13 @@ class DebertaV2ForMaskedLM(heads.MaskedLM, DebertaV2PreTrainedModel):
     head_table = PREDICTIONS
     tied_tensors = ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
 
-    def check(self, config: Any) -> None:
-        super().check(config)
+    def __init__(self, config: Any, **kwargs: Any) -> None:
         if not config.legacy:
-            raise ConfigError("legacy=false is not supported: the head of DebertaV2ForMaskedLM is the older one")
+            self.head_table, self.tied_tensors = NEWER_PREDICTIONS, ()
+        super().__init__(config, **kwargs)
+
+    def head(self, config: Any) -> dict[str, Any]:
+        return super().head(config) | ({} if config.legacy else {"tied": True})
 
     def transform_spec(self, config: Any) -> dict[str, Any]:
         return {"activation": ACTIVATIONS[config.hidden_act], "norm": {"eps": config.layer_norm_eps}}

@@ -71,11 +71,17 @@ pub struct AttentionSpec {
     pub head_dim: usize,
     #[serde(default = "yes")]
     pub bias: bool,
+    /// Whether keys have one, where queries and values do. Where they have none, a checkpoint holds those of the others apart.
+    #[serde(default = "yes")]
+    pub key_bias: bool,
     #[serde(default = "yes")]
     pub output_bias: bool,
     /// Whether queries, keys and values are made by weights that a checkpoint holds as one.
     #[serde(default)]
     pub fused: bool,
+    /// Whether these lie head by head: what makes queries, keys and values of the first, then those of the second.
+    #[serde(default)]
+    pub by_head: bool,
     /// From which a layer takes one.
     #[serde(default)]
     pub rotary: Vec<RotarySpec>,
@@ -444,6 +450,9 @@ impl Blueprint {
                 "attention.heads = {heads} is no multiple of attention.key_heads = {key_heads}"
             )));
         }
+        if self.attention.by_head && (!self.attention.fused || key_heads != heads) {
+            return Err(refused("attention.by_head is for weights held as one, with as many heads of keys".to_owned()));
+        }
         if self.attention.rotary.iter().any(|rotary| 2 * rotary.pairs() > dim) {
             return Err(refused(format!("a rotation turns more than the {dim} channels of a head")));
         }
@@ -501,6 +510,9 @@ impl Blueprint {
             self.norm.placement,
             self.norm.biased(),
         );
+        if !attention.key_bias {
+            shapes += ", keys without bias";
+        }
         if !plain {
             shapes += &format!(", layers {layers:?}");
         }

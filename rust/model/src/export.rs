@@ -11,13 +11,14 @@ use half::bf16;
 use safetensors::{Dtype, View};
 
 use crate::error::{ModelError, Result};
+use crate::order::Order;
 
 /// A slot's values where they lie.
 pub(crate) enum Values<'a> {
     Vector(&'a [f32]),
     Table(&'a Table, Level),
-    Weights(&'a PackedLinear, Range<usize>),
-    Biases(&'a PackedLinear, Range<usize>),
+    Weights(&'a PackedLinear, Range<usize>, &'a Order),
+    Biases(&'a PackedLinear, Range<usize>, &'a Order),
 }
 
 impl Values<'_> {
@@ -26,16 +27,19 @@ impl Values<'_> {
         match self {
             Values::Vector(_) | Values::Biases(..) => false,
             Values::Table(table, _) => table.precision() == Precision::BFloat16,
-            Values::Weights(packed, _) => packed.precision() == Precision::BFloat16,
+            Values::Weights(packed, ..) => packed.precision() == Precision::BFloat16,
         }
     }
 
+    /// All of them, row-major as a checkpoint has them.
     pub(crate) fn to_vec(&self) -> Vec<f32> {
         match self {
             Values::Vector(values) => values.to_vec(),
             Values::Table(table, level) => (0..table.rows()).flat_map(|r| table.row(*level, r)).collect(),
-            Values::Weights(packed, outputs) => outputs.clone().flat_map(|n| packed.weights_of(n)).collect(),
-            Values::Biases(packed, outputs) => outputs.clone().map(|n| packed.bias_of(n)).collect(),
+            Values::Weights(packed, outputs, order) => {
+                order.lay(outputs.clone().flat_map(|n| packed.weights_of(n)).collect())
+            }
+            Values::Biases(packed, outputs, order) => order.lay(outputs.clone().map(|n| packed.bias_of(n)).collect()),
         }
     }
 }
@@ -45,18 +49,18 @@ pub(crate) enum ValuesMut<'a> {
     Vector(&'a mut [f32]),
     /// In f32.
     Table(&'a mut Table),
-    Weights(&'a mut PackedLinear, Range<usize>),
-    Biases(&'a mut PackedLinear, Range<usize>),
+    Weights(&'a mut PackedLinear, Range<usize>, &'a Order),
+    Biases(&'a mut PackedLinear, Range<usize>, &'a Order),
 }
 
 impl ValuesMut<'_> {
-    /// Writes all values, row-major.
+    /// Writes all values, row-major as a checkpoint has them.
     pub(crate) fn set(self, values: &[f32]) {
         match self {
             ValuesMut::Vector(place) => place.copy_from_slice(values),
             ValuesMut::Table(table) => floats_of_mut(table.words_mut()).copy_from_slice(values),
-            ValuesMut::Weights(packed, outputs) => packed.set_weights(outputs.start, values),
-            ValuesMut::Biases(packed, outputs) => packed.set_bias(outputs.start, values),
+            ValuesMut::Weights(packed, outputs, order) => packed.set_weights(outputs.start, &order.read(values)),
+            ValuesMut::Biases(packed, outputs, order) => packed.set_bias(outputs.start, &order.read(values)),
         }
     }
 }

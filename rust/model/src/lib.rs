@@ -19,12 +19,12 @@ mod ingredients;
 mod init;
 mod loader;
 mod memory;
+mod order;
 mod outputs;
 mod packed_file;
 mod pooling;
 mod rotation;
 mod training;
-
 mod weights;
 mod workspace;
 

@@ -5,6 +5,7 @@
 //! before are taken as they lie in their file.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use ferroformer_kernels::{Arena, Element, Level, PackedLinear, Precision, Stored, Table, Threads};
 
@@ -12,13 +13,17 @@ use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::init::{Generator, Init, sines};
 use crate::memory;
+use crate::order::Order;
 use crate::packed_file::PackedFile;
 
 /// A place for one tensor.
 #[derive(Clone, Debug)]
 pub struct Slot {
     pub name: String,
+    /// As a checkpoint has it.
     pub shape: Vec<usize>,
+    /// How the model reads a checkpoint's tensor.
+    pub(crate) order: Order,
     pub(crate) init: Init,
     /// Whether training changes it.
     pub(crate) trained: bool,
@@ -26,9 +31,12 @@ pub struct Slot {
 
 impl Slot {
     pub(crate) fn new(name: String, shape: &[usize], init: Init) -> Self {
-        Slot { name, shape: shape.to_vec(), init, trained: true }
+        Slot { name, shape: shape.to_vec(), order: Order::default(), init, trained: true }
     }
 }
+
+/// A slot, and which of a linear layer's outputs its values belong to.
+pub(crate) type Share = (Slot, Range<usize>);
 
 /// Where the values of the slots come from.
 pub struct Source<'a> {
@@ -92,28 +100,29 @@ impl Loader<'_> {
         Ok(table)
     }
 
-    /// Layers with the same inputs side by side in one, under one name: weight (N, K) and, where there is one, bias (N,) of each.
-    pub(crate) fn linear(&self, name: &str, parts: &[(Slot, Option<Slot>)]) -> Result<PackedLinear> {
-        let (level, precision, inputs) = (self.level, self.precision, parts[0].0.shape[1]);
-        if self.leaves_out(
-            &parts.iter().flat_map(|(weight, bias)| std::iter::once(weight).chain(bias)).collect::<Vec<_>>(),
-        ) {
+    /// Layers with the same inputs side by side in one, under one name: weights (N, K) of all outputs, biases (N,) of some.
+    pub(crate) fn linear(
+        &self,
+        name: &str,
+        inputs: usize,
+        weights: &[Share],
+        biases: &[Share],
+    ) -> Result<PackedLinear> {
+        let (level, precision) = (self.level, self.precision);
+        if self.leaves_out(&weights.iter().chain(biases).map(|(slot, _)| slot).collect::<Vec<_>>()) {
             return Ok(PackedLinear::of(level, precision, [0, 0], Stored::default()));
         }
-        let outputs = parts.iter().map(|(weight, _)| weight.shape[0]).sum();
+        let outputs = weights.iter().map(|(_, outputs)| outputs.len()).sum();
         let words = self.place(name, PackedLinear::len(level, precision, inputs, outputs))?;
         let mut packed = PackedLinear::of(level, precision, [inputs, outputs], words);
         let From::Source(source, _) = &self.from else { return Ok(packed) };
-        let mut first = 0;
-        for (weight, bias) in parts {
-            let outputs = first..first + weight.shape[0];
-            packed.fill(self.threads, outputs.clone(), |n, rows| fill(source, weight, n * inputs, rows))?;
-            if let Some(bias) = bias {
-                let mut biases = memory::zeroed("the model", outputs.len())?;
-                fill(source, bias, 0, &mut biases)?;
-                packed.set_bias(first, &biases);
-            }
-            first = outputs.end;
+        for (slot, outputs) in weights {
+            packed.fill(self.threads, outputs.clone(), |n, rows| fill(source, slot, n * inputs, rows))?;
+        }
+        for (slot, outputs) in biases {
+            let mut values = memory::zeroed("the model", outputs.len())?;
+            fill(source, slot, 0, &mut values)?;
+            packed.set_bias(outputs.start, &values);
         }
         Ok(packed)
     }
@@ -139,10 +148,10 @@ pub(crate) fn scales_of(table: &str) -> String {
     format!("{table}.scales")
 }
 
-/// Elements `first..` of a slot, from the checkpoint or as initial values. `first` is even.
+/// Elements `first..` of a slot as the model reads it, from the checkpoint or as initial values. `first` is even.
 fn fill(source: &Source, slot: &Slot, first: usize, out: &mut [f32]) -> Result<()> {
     if let (Some(checkpoint), Some(name)) = (source.checkpoint, source.tensor_names.get(&slot.name)) {
-        return checkpoint.tensor(name)?.read(first, out);
+        return checkpoint.tensor(name)?.read_as(&slot.order, first, out);
     }
     match slot.init {
         Init::Zeros => out.fill(0.0),

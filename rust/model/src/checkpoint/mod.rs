@@ -19,6 +19,7 @@ use safetensors::Dtype;
 
 use crate::error::{ModelError, Result};
 use crate::memory;
+use crate::order::Order;
 
 pub(crate) use safetensors_file::SafetensorsFile;
 
@@ -28,8 +29,7 @@ struct Place {
     shape: Vec<usize>,
     /// Of its first element.
     start: u64,
-    /// Elements from one index of an axis to the next; `None` where the elements lie one after the other.
-    strides: Option<Vec<usize>>,
+    order: Order,
     big_endian: bool,
 }
 
@@ -172,14 +172,21 @@ impl Tensor<'_> {
 
     /// Fills `out` with the elements from `first` on, as f32.
     pub(crate) fn read(&self, first: usize, out: &mut [f32]) -> Result<()> {
+        self.read_as(&Order::default(), first, out)
+    }
+
+    /// Likewise, of a view of the tensor.
+    pub(crate) fn read_as(&self, order: &Order, first: usize, out: &mut [f32]) -> Result<()> {
         let place = self.place;
-        if place.dtype == Dtype::F32 && place.strides.is_none() && place.big_endian == cfg!(target_endian = "big") {
+        let plain = order.is_plain() && place.order.is_plain();
+        if place.dtype == Dtype::F32 && plain && place.big_endian == cfg!(target_endian = "big") {
             return self.read_bytes(first * 4, bytes_of_mut(out));
         }
         let mut bytes = vec![0; out.len() * place.width()];
-        match &place.strides {
-            None => self.read_bytes(first * place.width(), &mut bytes)?,
-            Some(strides) => self.gather(strides, first, &mut bytes)?,
+        if plain {
+            self.read_bytes(first * place.width(), &mut bytes)?;
+        } else {
+            self.gather(order, first, &mut bytes)?;
         }
         if place.big_endian {
             bytes.chunks_exact_mut(place.width()).for_each(<[u8]>::reverse);
@@ -195,43 +202,46 @@ impl Tensor<'_> {
     }
 
     /// Elements `first..` of a view, which are read in the order of the file, near ones in one go.
-    fn gather(&self, strides: &[usize], first: usize, out: &mut [u8]) -> Result<()> {
+    fn gather(&self, order: &Order, first: usize, out: &mut [u8]) -> Result<()> {
         /// Bytes between two elements that cost less than another read.
         const GAP: usize = 512;
         const LONGEST: usize = 1 << 20;
         let width = self.place.width();
-        let mut wanted: Vec<_> =
-            out.chunks_exact_mut(width).enumerate().map(|(i, b)| (self.offset(strides, first + i), b)).collect();
-        wanted.sort_unstable_by_key(|(offset, _)| *offset);
+        // One of the two is plain, nearly always.
+        let run = match (order.run(), self.place.order.run()) {
+            (run, usize::MAX) | (usize::MAX, run) => run,
+            _ => 1,
+        };
+        let mut wanted = vec![];
+        let (mut i, mut left) = (first, out);
+        while !left.is_empty() {
+            let count = (run - i % run).min(left.len() / width);
+            let (piece, after) = left.split_at_mut(count * width);
+            wanted.push((self.place.order.place(order.place(i)) * width, piece));
+            (i, left) = (i + count, after);
+        }
+        wanted.sort_unstable_by_key(|(place, _)| *place);
         let mut rest = &mut wanted[..];
         let mut bytes = vec![];
         while let Some((start, _)) = rest.first() {
             let start = *start;
-            let near = |pair: &[(usize, &mut [u8])]| {
-                (pair[1].0 - pair[0].0) * width <= GAP && (pair[1].0 - start) * width < LONGEST
-            };
+            let end = |(place, piece): &(usize, &mut [u8])| place + piece.len();
+            let near =
+                |pair: &[(usize, &mut [u8])]| pair[1].0 <= end(&pair[0]) + GAP && end(&pair[1]) <= start + LONGEST;
             let count = 1 + rest.windows(2).take_while(|pair| near(pair)).count();
             let (run, after) = rest.split_at_mut(count);
-            bytes.resize((run[count - 1].0 - start + 1) * width, 0);
-            self.read_bytes(start * width, &mut bytes)?;
-            for (offset, element) in run {
-                element.copy_from_slice(&bytes[(*offset - start) * width..][..width]);
+            bytes.resize(run.iter().map(end).max().unwrap_or(start) - start, 0);
+            self.read_bytes(start, &mut bytes)?;
+            for (place, piece) in run {
+                let size = piece.len();
+                piece.copy_from_slice(&bytes[*place - start..][..size]);
             }
             rest = after;
         }
         Ok(())
     }
 
-    /// How many elements after the first one in the file element `i` of a view lies.
-    fn offset(&self, strides: &[usize], mut i: usize) -> usize {
-        let mut offset = 0;
-        for (size, stride) in self.place.shape.iter().zip(strides).rev() {
-            offset += i % size * stride;
-            i /= size;
-        }
-        offset
-    }
-
+    /// The bytes from `first` on.
     fn read_bytes(&self, first: usize, bytes: &mut [u8]) -> Result<()> {
         let Shard { path, contents } = self.shard;
         read_exact_at(&contents.file, bytes, self.place.start + first as u64).map_err(|e| match e.kind() {

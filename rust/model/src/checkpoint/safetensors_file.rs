@@ -9,6 +9,7 @@ use safetensors::tensor::Metadata;
 
 use super::{Contents, Place, open_file};
 use crate::error::{ModelError, Result};
+use crate::order::Order;
 
 /// The limit of the reference implementation.
 const LONGEST_HEADER: u64 = 100_000_000;
@@ -44,7 +45,16 @@ impl SafetensorsFile {
     pub(super) fn contents(self) -> Contents {
         let places = self.metadata.tensors().into_iter().map(|(name, info)| {
             let start = self.data + info.data_offsets.0 as u64;
-            (name, Place { dtype: info.dtype, shape: info.shape.clone(), start, strides: None, big_endian: false })
+            (
+                name,
+                Place {
+                    dtype: info.dtype,
+                    shape: info.shape.clone(),
+                    start,
+                    order: Order::default(),
+                    big_endian: false,
+                },
+            )
         });
         let tensors: HashMap<_, _> = places.collect();
         Contents { file: self.file, tensors, metadata: self.metadata.metadata().clone().unwrap_or_default() }

@@ -13,6 +13,7 @@ use super::safetensors_file::what_it_looks_like;
 use super::zip::Zip;
 use super::{Contents, Place, open_file, read_exact_at};
 use crate::error::{ModelError, Result};
+use crate::order::Order;
 
 /// A few kB are usual.
 const LONGEST_PICKLE: u64 = 1 << 26;
@@ -126,8 +127,9 @@ fn places(pickle: &Pickle, tensors: &[(&str, &View)], starts: &[u64], big_endian
     let place = |(name, view): &(&str, &View)| {
         let dtype = pickle.storages[view.storage].dtype;
         let start = starts[view.storage] + (view.first * (dtype.bitsize() / 8)) as u64;
-        let (shape, strides) = (view.shape.clone(), view.strides.clone());
-        ((*name).to_owned(), Place { dtype, shape, start, strides, big_endian })
+        let (shape, strides) = (view.shape.clone(), view.strides.as_ref());
+        let order = strides.map_or(Order::default(), |strides| Order::new(&shape, strides));
+        ((*name).to_owned(), Place { dtype, shape, start, order, big_endian })
     };
     tensors.iter().map(place).collect()
 }

@@ -60,19 +60,31 @@ impl<'a> Around<'a> {
 pub(crate) type AttentionOutput<'a> = Option<&'a mut [f32]>;
 
 fn projection_parts(blueprint: &Blueprint, scope: &str) -> Vec<Layer> {
-    let [queries, keys, values] = blueprint.attention.qkv_sizes();
-    if blueprint.attention.fused {
-        return vec![Layer::new(format!("{scope}.qkv"), queries + keys + values, blueprint.attention.bias)];
+    let spec = &blueprint.attention;
+    let [queries, keys, values] = spec.qkv_sizes();
+    let biased = spec.bias && spec.key_bias;
+    if spec.fused {
+        let mut whole = Layer::new(format!("{scope}.qkv"), spec.qkv_size(), biased);
+        if spec.bias && !spec.key_bias {
+            let apart = [("query", 0..queries), ("value", queries + keys..spec.qkv_size())];
+            whole = whole.with_biases(apart.map(|(name, outputs)| (format!("{scope}.{name}"), outputs)).into());
+        }
+        if spec.by_head {
+            whole = whole.by_head([3, spec.heads, spec.head_dim]);
+        }
+        return vec![whole];
     }
-    let part = |(name, size)| Layer::new(format!("{scope}.{name}"), size, blueprint.attention.bias);
-    [("query", queries), ("key", keys), ("value", values)].map(part).into()
+    let part = |(name, size, bias)| Layer::new(format!("{scope}.{name}"), size, bias);
+    [("query", queries, spec.bias), ("key", keys, biased), ("value", values, spec.bias)].map(part).into()
 }
 
 fn position_parts(blueprint: &Blueprint, scope: &str) -> Option<Vec<Layer>> {
-    let spec = blueprint.attention.disentangled.filter(|spec| !spec.shared)?;
-    let names = [("position_key", spec.keys), ("position_query", spec.queries)];
-    let part = |name| Layer::new(format!("{scope}.{name}"), blueprint.attention_size(), blueprint.attention.bias);
-    Some(names.into_iter().filter(|(_, there)| *there).map(|(name, _)| part(name)).collect())
+    let attention = &blueprint.attention;
+    let spec = attention.disentangled.filter(|spec| !spec.shared)?;
+    let part = |name, bias| Layer::new(format!("{scope}.{name}"), blueprint.attention_size(), bias);
+    let keys = spec.keys.then(|| part("position_key", attention.bias && attention.key_bias));
+    let queries = spec.queries.then(|| part("position_query", attention.bias));
+    Some(keys.into_iter().chain(queries).collect())
 }
 
 fn output_parts(blueprint: &Blueprint, scope: &str) -> Vec<Layer> {

@@ -10,47 +10,86 @@ use ferroformer_kernels::{
 use crate::error::Result;
 use crate::export::{Export, Values, ValuesMut};
 use crate::init::Init;
-use crate::loader::{Loader, Slot};
+use crate::loader::{Loader, Share, Slot};
+use crate::order::Order;
 use crate::packed_file::Piece;
 use crate::weights::Place;
 
 pub(crate) struct Linear {
     packed: PackedLinear,
-    parts: Vec<Layer>,
+    /// Of all layers together.
+    name: String,
+    weights: Vec<Share>,
+    biases: Vec<Share>,
 }
 
 /// One of the layers.
 #[derive(Clone)]
 pub(crate) struct Layer {
-    pub(crate) scope: String,
-    pub(crate) outputs: usize,
-    /// Without one it is zero, and stays so.
-    pub(crate) bias: bool,
+    scope: String,
+    outputs: usize,
+    /// The scopes of biases, and whose they are. Where there is none it is zero, and stays so.
+    biases: Vec<(String, Range<usize>)>,
+    /// Parts, heads and channels of the outputs, where a checkpoint holds them head by head.
+    by_head: Option<[usize; 3]>,
 }
 
 impl Layer {
     pub(crate) fn new(scope: impl Into<String>, outputs: usize, bias: bool) -> Self {
-        Layer { scope: scope.into(), outputs, bias }
+        let scope = scope.into();
+        Layer { biases: bias.then(|| (scope.clone(), 0..outputs)).into_iter().collect(), scope, outputs, by_head: None }
     }
 
-    fn slots(&self, inputs: usize) -> (Slot, Option<Slot>) {
-        let Layer { scope, outputs, bias } = self;
-        let weight = Slot::new(format!("{scope}.weight"), &[*outputs, inputs], Init::Normal);
-        (weight, bias.then(|| Slot::new(format!("{scope}.bias"), &[*outputs], Init::Zeros)))
+    /// With these biases, that a checkpoint holds apart.
+    pub(crate) fn with_biases(self, biases: Vec<(String, Range<usize>)>) -> Self {
+        Layer { biases, ..self }
     }
+
+    /// As a checkpoint holds it: of each head its rows of all parts, [parts, heads, channels].
+    pub(crate) fn by_head(self, axes: [usize; 3]) -> Self {
+        Layer { by_head: Some(axes), ..self }
+    }
+
+    fn weight(&self, inputs: usize) -> Share {
+        let slot = Slot::new(format!("{}.weight", self.scope), &[self.outputs, inputs], Init::Normal);
+        (Slot { order: self.order(self.outputs, inputs), ..slot }, 0..self.outputs)
+    }
+
+    fn biases(&self) -> impl Iterator<Item = Share> {
+        self.biases.iter().map(|(scope, outputs)| {
+            let slot = Slot::new(format!("{scope}.bias"), &[outputs.len()], Init::Zeros);
+            (Slot { order: self.order(outputs.len(), 1), ..slot }, outputs.clone())
+        })
+    }
+
+    /// What lies head by head has all outputs.
+    fn order(&self, outputs: usize, width: usize) -> Order {
+        let axes = self.by_head.filter(|_| outputs == self.outputs);
+        axes.map_or(Order::default(), |axes| Order::by_head(axes, width))
+    }
+}
+
+/// Whose outputs come after so many others'.
+fn after(first: usize, (slot, outputs): Share) -> Share {
+    (slot, first + outputs.start..first + outputs.end)
 }
 
 impl Linear {
     /// Weight and bias of each layer.
     pub(crate) fn slots(parts: &[Layer], inputs: usize) -> impl Iterator<Item = Slot> + use<> {
-        let slots: Vec<_> = parts.iter().map(|part| part.slots(inputs)).collect();
-        slots.into_iter().flat_map(|(weight, bias)| std::iter::once(weight).chain(bias))
+        let shares = parts.iter().flat_map(|part| std::iter::once(part.weight(inputs)).chain(part.biases()));
+        shares.map(|(slot, _)| slot).collect::<Vec<_>>().into_iter()
     }
 
     pub(crate) fn load(loader: &Loader, parts: Vec<Layer>, inputs: usize) -> Result<Self> {
-        let slots: Vec<_> = parts.iter().map(|part| part.slots(inputs)).collect();
-        let packed = loader.linear(&name(&parts), &slots)?;
-        Ok(Self { packed, parts })
+        let name = parts.iter().map(|part| part.scope.as_str()).collect::<Vec<_>>().join("+");
+        let (mut weights, mut biases, mut first) = (vec![], vec![], 0);
+        for part in &parts {
+            weights.push(after(first, part.weight(inputs)));
+            biases.extend(part.biases().map(|share| after(first, share)));
+            first += part.outputs;
+        }
+        Ok(Self { packed: loader.linear(&name, inputs, &weights, &biases)?, name, weights, biases })
     }
 
     pub(crate) fn outputs(&self) -> usize {
@@ -115,22 +154,16 @@ impl Linear {
     }
 
     pub(crate) fn exports(&self) -> impl Iterator<Item = Export<'_>> {
-        let inputs = self.packed.inputs();
-        self.layers().flat_map(move |(Layer { scope, bias, .. }, outputs)| {
-            let (count, weights) = (outputs.len(), Values::Weights(&self.packed, outputs.clone()));
-            let biases = Values::Biases(&self.packed, outputs);
-            let weight = Export { slot: format!("{scope}.weight"), shape: vec![count, inputs], values: weights };
-            let bias = bias.then(|| Export { slot: format!("{scope}.bias"), shape: vec![count], values: biases });
-            std::iter::once(weight).chain(bias)
-        })
-    }
-
-    /// Each layer with its outputs.
-    fn layers(&self) -> impl Iterator<Item = (&Layer, Range<usize>)> {
-        self.parts.iter().scan(0, |next, part| {
-            *next += part.outputs;
-            Some((part, *next - part.outputs..*next))
-        })
+        let export = |slot: &Slot, values| Export { slot: slot.name.clone(), shape: slot.shape.clone(), values };
+        let weights = self
+            .weights
+            .iter()
+            .map(move |(slot, outputs)| export(slot, Values::Weights(&self.packed, outputs.clone(), &slot.order)));
+        let biases = self
+            .biases
+            .iter()
+            .map(move |(slot, outputs)| export(slot, Values::Biases(&self.packed, outputs.clone(), &slot.order)));
+        weights.chain(biases)
     }
 
     pub(crate) fn floats_mut(&mut self) -> &mut [f32] {
@@ -138,31 +171,24 @@ impl Linear {
     }
 
     pub(crate) fn places(&self) -> Vec<Place> {
-        let place = |(Layer { scope, bias, .. }, outputs): (&Layer, Range<usize>)| {
-            let [weights, biases] = self.packed.places(outputs);
-            let places = [("weight", weights), ("bias", biases)]
-                .map(|(name, ranges)| Place { slot: format!("{scope}.{name}"), ranges });
-            places.into_iter().take(1 + usize::from(*bias)).collect::<Vec<_>>()
+        let places = |shares: &[Share], kind: usize| {
+            let ranges = |outputs: &Range<usize>| std::mem::take(&mut self.packed.places(outputs.clone())[kind]);
+            let place = |(slot, outputs): &Share| Place { slot: slot.name.clone(), ranges: ranges(outputs) };
+            shares.iter().map(place).collect::<Vec<_>>()
         };
-        self.layers().flat_map(place).collect()
+        places(&self.weights, 0).into_iter().chain(places(&self.biases, 1)).collect()
     }
 
     pub(crate) fn slot_mut(&mut self, slot: &str) -> Option<ValuesMut<'_>> {
-        let (scope, name) = slot.rsplit_once('.')?;
-        let (Layer { bias, .. }, outputs) = self.layers().find(|(layer, _)| layer.scope == scope)?;
-        match name {
-            "weight" => Some(ValuesMut::Weights(&mut self.packed, outputs)),
-            "bias" if *bias => Some(ValuesMut::Biases(&mut self.packed, outputs)),
-            _ => None,
+        let Self { packed, weights, biases, .. } = self;
+        if let Some((slot, outputs)) = weights.iter().find(|(known, _)| known.name == slot) {
+            return Some(ValuesMut::Weights(packed, outputs.clone(), &slot.order));
         }
+        let (slot, outputs) = biases.iter().find(|(known, _)| known.name == slot)?;
+        Some(ValuesMut::Biases(packed, outputs.clone(), &slot.order))
     }
 
     pub(crate) fn piece(&self) -> Piece<'_> {
-        Piece::new(name(&self.parts), self.packed.words())
+        Piece::new(self.name.clone(), self.packed.words())
     }
-}
-
-/// Of all parts together.
-fn name(parts: &[Layer]) -> String {
-    parts.iter().map(|part| part.scope.as_str()).collect::<Vec<_>>().join("+")
 }
