@@ -28,6 +28,7 @@ SIZES = {
 }
 MORE: dict[str, dict[str, Any]] = {
     "albert": {"embedding_size": 128},
+    "deberta": {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_biased_input": False},
     "deberta-v2": {
         "relative_attention": True,
         "pos_att_type": ["c2p", "p2c"],

@@ -16,6 +16,8 @@ EXTRA = {"nomic_bert": {"tie_word_embeddings": True}}
 # the old names of ModernBERT's settings, and settings that decide others
 SETTINGS = [
     ("albert", {"num_hidden_groups": 3, "hidden_size": 128}),
+    ("deberta", {"pos_att_type": "c2p|P2C", "pooler_hidden_size": 24, "hidden_size": 24, "num_attention_heads": 2}),
+    ("deberta-v2", {"pos_att_type": ["p2c"], "position_buckets": 8, "legacy": False}),
     ("distilbert", {"hidden_size": 24, "num_attention_heads": 2, "num_hidden_layers": 3}),
     ("electra", {"summary_use_proj": False}),
     ("ernie", {"use_task_id": True, "task_type_vocab_size": 7}),
@@ -123,6 +125,9 @@ REFUSED = [
     ("albert", {"embedding_size": 0}, "embedding_size=0: at least 1"),
     ("albert", {"position_embedding_type": "relative_key"}, "position_embedding_type='relative_key'"),
     ("camembert", {"pad_token_id": None}, "pad_token_id=None: positions are counted from it"),
+    ("deberta", {"talking_head": True, "embedding_size": 24}, "talking_head=true is not supported"),
+    ("deberta", {"embedding_size": 8}, "embedding_size=8 is not supported: 24 is what hidden_size says"),
+    ("deberta", {"pos_att_type": "c2p|p2p"}, "pos_att_type='p2p' is not supported"),
     ("distilbert", {"activation": "geluu"}, "activation='geluu' is not supported.*did you mean 'gelu'"),
     ("electra", {"embedding_size": -1}, "embedding_size=-1: at least 1"),
     ("electra", {"position_embedding_type": "relative_key_query"}, "relative_key_query"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ferroformer
-from ferroformer import AutoConfig, AutoModel, BertConfig, BertModel
+from ferroformer import AutoConfig, AutoModel, BertConfig, BertModel, training
 from ferroformer.errors import InputError
 from ferroformer.models.auto import MODELS, load_class
 
@@ -185,10 +185,65 @@ def test_ernie_adds_a_vector_for_the_task():
         ernie(IDS, task_type_ids=np.full(IDS.shape, 3))
 
 
-def test_types_without_a_table_say_nothing():
+DISTANCES = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "max_relative_positions": 4}
+
+
+@pytest.mark.parametrize("kinds", [["c2p", "p2c"], ["c2p"], ["p2c"], []])
+@pytest.mark.parametrize("heads, channels", [(4, 6), (1, 24), (24, 1), (3, 17)])
+def test_deberta_is_its_second_form_with_the_rows_of_a_head_together(heads, channels, kinds):
+    """And without what a bias of keys does. Of outputs and gradients the same bits."""
+    settings = DISTANCES | {"pos_att_type": kinds, "hidden_size": heads * channels, "num_attention_heads": heads, "num_labels": 3}
+    first, second = (build(name, "SequenceClassification", **settings) for name in ("deberta", "deberta-v2"))
+    state, copied = first.state_dict(), second.state_dict()
+    copied |= {name: array for name, array in state.items() if name in copied}
+    for layer in range(2):
+        at = f"deberta.encoder.layer.{layer}.attention.self"
+        parts = state[f"{at}.in_proj.weight"].reshape(heads, 3, channels, heads * channels).swapaxes(0, 1)
+        for name, weight in zip(("query", "key", "value"), parts):
+            copied[f"{at}.{name}_proj.weight"] = weight.reshape(heads * channels, -1)
+            copied[f"{at}.{name}_proj.bias"] = state.get(f"{at}.{name[0]}_bias", np.zeros(heads * channels))
+        for theirs, ours in {"pos_key_proj": "pos_proj", "pos_query_proj": "pos_q_proj"}.items():
+            for kind in ("weight", "bias"):
+                if f"{at}.{theirs}.{kind}" in copied:
+                    copied[f"{at}.{theirs}.{kind}"] = state.get(f"{at}.{ours}.{kind}", np.zeros(heads * channels))
+    second.load_state_dict(copied)
+    assert np.array_equal(first(IDS, MASK).logits, second(IDS, MASK).logits)
+    inputs = {"input_ids": IDS, "attention_mask": MASK, "labels": [0, 2, 1]}
+    (_, ours), (_, theirs) = (training.value_and_grad(model, **inputs) for model in (first, second))
+    gradients, expected = dict(ours), dict(theirs)
+    for layer in range(2):
+        at = f"deberta.encoder.layer.{layer}.attention.self"
+        parts = gradients[f"{at}.in_proj.weight"].reshape(heads, 3, channels, heads * channels).swapaxes(0, 1)
+        for name, gradient in zip(("query", "key", "value"), parts):
+            assert np.array_equal(gradient.reshape(heads * channels, -1), expected[f"{at}.{name}_proj.weight"])
+        for name in ("query", "value"):
+            assert np.array_equal(gradients[f"{at}.{name[0]}_bias"], expected[f"{at}.{name}_proj.bias"])
+
+
+@pytest.mark.parametrize("model_type", ["deberta", "deberta-v2"])
+def test_debertas_newer_head_for_words_is_the_older_one(model_type):
+    older, newer = (build(model_type, "MaskedLM", legacy=legacy, **DISTANCES) for legacy in (True, False))
+    names = {"bias": "bias", "transform.dense": "dense", "transform.LayerNorm": "LayerNorm"}
+    state = {}
+    for name, array in older.state_dict().items():
+        for theirs, ours in names.items():
+            name = name.replace(f"cls.predictions.{theirs}", f"lm_predictions.lm_head.{ours}")
+        state[name] = array
+    newer.load_state_dict(state)
+    assert np.array_equal(newer(IDS, MASK).logits, older(IDS, MASK).logits)
+    untied = build(model_type, "MaskedLM", legacy=False, tie_word_embeddings=False, **DISTANCES)
+    assert untied.state_dict().keys() == state.keys(), "its last layer is always the word embeddings"
+
+
+@pytest.mark.parametrize("model_type", ["deberta", "deberta-v2"])
+def test_types_without_a_table_say_nothing(model_type):
     """As in transformers, and as a tokenizer gives them for a pair."""
-    model, types = build("deberta-v2", type_vocab_size=0), np.ones_like(IDS)
+    model, types = build(model_type, type_vocab_size=0), np.ones_like(IDS)
     assert np.array_equal(model(IDS, MASK, token_type_ids=types)[0], model(IDS, MASK)[0])
+
+
+def test_types_of_choices_and_tasks_without_a_table_say_nothing():
+    types = np.ones_like(IDS)
     choices = build("deberta-v2", "MultipleChoice", type_vocab_size=0)
     assert np.array_equal(choices(IDS[:, None], token_type_ids=types[:, None])[0], choices(IDS[:, None])[0])
     ernie, tasks = build("ernie", use_task_id=False), np.ones_like(IDS)
@@ -234,9 +289,9 @@ def test_a_gap_between_tokens_leaves_their_positions(model_type):
     assert not ours[[2, 3, 7]].any()
 
 
-@pytest.mark.parametrize("model_type", ["mpnet", "modernbert", "deberta-v2"])
+@pytest.mark.parametrize("model_type", ["mpnet", "modernbert", "deberta", "deberta-v2"])
 def test_a_gap_is_an_error_where_distances_are_counted(model_type):
-    settings = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]} if model_type == "deberta-v2" else {}
+    settings = DISTANCES if model_type.startswith("deberta") else {}
     model = build(model_type, **settings)
     gap = MASK.copy()
     gap[2, 2] = 0

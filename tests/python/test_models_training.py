@@ -20,6 +20,7 @@ FROZEN = {
     # its two layers share their weights
     "albert": [("*albert_layers.0.*",), ("*.attention.key.*", "*.ffn.*"), ("*embedding*",)],
     "bert": [("*layer.0.*", "*embeddings.*")],
+    "deberta": [("*rel_embeddings*", "*layer.1.*"), ("*in_proj*", "*q_bias", "*pos_q_proj*"), ("*v_bias",)],
     "deberta-v2": [("*rel_embeddings*", "*layer.1.*"), ("*layer.0.*", "*query_proj*")],
     "distilbert": [("*layer.0.*", "*embeddings.*")],
     "electra": [("*embeddings_project.*",)],
@@ -38,6 +39,8 @@ LEARNERS = [(name, "SequenceClassification") for name in FROZEN] + [
     ("modernbert", "MultipleChoice"),
     # its loss is of masked tokens too, far from all others
     ("modernbert", "QuestionAnswering"),
+    ("deberta", "QuestionAnswering"),
+    ("deberta", "MaskedLM"),
     ("deberta-v2", "QuestionAnswering"),
     ("nomic_bert", "MaskedLM"),
     ("albert", "QuestionAnswering"),
