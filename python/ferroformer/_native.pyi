@@ -92,6 +92,7 @@ class Encoder:
         task_type_ids: NDArray[np.int64] | None,
         position_ids: NDArray[np.int64] | None,
         compute_padding: bool,
+        selected: NDArray[np.int64] | None,
         output_hidden_states: bool,
         output_attentions: bool,
     ) -> tuple[
@@ -103,7 +104,8 @@ class Encoder:
     ]:
         """(B, T) ids or (B, T, H) embeddings -> last hidden state (B, T, H) and pooled (B, H) of a model without a head, logits
         (B, N) or (B, T, N) of one with a head, hidden states, attentions. `compute_padding`: what is masked is computed too, as
-        tokens that attend and that none attends to."""
+        tokens that attend and that none attends to. `selected` (B, T): 1 for the tokens that a head on tokens reads, whose logits
+        then come as (M, N)."""
 
     def record(
         self,

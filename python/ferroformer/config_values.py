@@ -72,6 +72,12 @@ def check_not_negative(config: Any, *keys: str) -> None:
             raise ConfigError(f"{key}={getattr(config, key)}: a finite number >= 0 is needed")
 
 
+def check_divides(config: Any, count: str, size: str) -> None:
+    """ConfigError unless the one key's number divides the other's."""
+    if getattr(config, size) % getattr(config, count):
+        raise ConfigError(f"{size}={getattr(config, size)} is not a multiple of {count}={getattr(config, count)}")
+
+
 def check_choice(key: str, value: Any, allowed: Any) -> None:
     """ConfigError, with the closest match, unless `value` is one of `allowed`."""
     if value in allowed:

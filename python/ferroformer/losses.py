@@ -93,6 +93,14 @@ def count_labels(labels: Any) -> int:
     return int((np.asarray(labels) != IGNORED).sum())
 
 
+def shifted(labels: Any) -> NDArray[Any]:
+    """Labels (B, T) where they are predicted: each at the token before its own. None is predicted at the last."""
+    import numpy as np
+
+    array = np.asarray(labels)
+    return np.concatenate([array[..., 1:], np.full_like(array[..., :1], IGNORED)], axis=-1)
+
+
 def labelled(labels: Any) -> Any:
     """Where a label is not -100, as 1 and 0."""
     import numpy as np

@@ -11,13 +11,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "BaseModelOutputWithPast",
+    "BaseModelOutputWithPastAndCrossAttentions",
     "BaseModelOutputWithPooling",
+    "CausalLMOutputWithCrossAttentions",
+    "CausalLMOutputWithPast",
     "MaskedLMOutput",
     "ModelOutput",
     "MultipleChoiceModelOutput",
     "NextSentencePredictorOutput",
     "QuestionAnsweringModelOutput",
     "SequenceClassifierOutput",
+    "SequenceClassifierOutputWithPast",
     "TokenClassifierOutput",
 ]
 
@@ -155,3 +160,50 @@ class AlbertForPreTrainingOutput(ModelOutput):
     sop_logits: NDArray[np.float32] | None = None
     hidden_states: tuple[NDArray[np.float32], ...] | None = None
     attentions: tuple[NDArray[np.float32], ...] | None = None
+
+
+@dataclass(eq=False, repr=False)
+class BaseModelOutputWithPast(ModelOutput):
+    """What a decoder returns; last_hidden_state, hidden_states and attentions as in BaseModelOutputWithPooling.
+
+    past_key_values: None.
+    """
+
+    last_hidden_state: NDArray[np.float32] | None = None
+    past_key_values: Any = None
+    hidden_states: tuple[NDArray[np.float32], ...] | None = None
+    attentions: tuple[NDArray[np.float32], ...] | None = None
+
+
+@dataclass(eq=False, repr=False)
+class BaseModelOutputWithPastAndCrossAttentions(BaseModelOutputWithPast):
+    """As BaseModelOutputWithPast; cross_attentions: of a decoder that reads an encoder, which this is not."""
+
+    cross_attentions: tuple[NDArray[np.float32], ...] | None = None
+
+
+@dataclass(eq=False, repr=False)
+class _DecoderOutput(ModelOutput):
+    """What a decoder with a head returns; the other fields as in BaseModelOutputWithPast."""
+
+    loss: np.float32 | None = None
+    logits: NDArray[np.float32] | None = None
+    past_key_values: Any = None
+    hidden_states: tuple[NDArray[np.float32], ...] | None = None
+    attentions: tuple[NDArray[np.float32], ...] | None = None
+
+
+class CausalLMOutputWithPast(_DecoderOutput):
+    """logits (B, T, vocabulary), or of `logits_to_keep` alone: of the word after each token, before the softmax, zeros where the mask
+    is zero; loss: with `labels`."""
+
+
+@dataclass(eq=False, repr=False)
+class CausalLMOutputWithCrossAttentions(_DecoderOutput):
+    """As CausalLMOutputWithPast; cross_attentions: of a decoder that reads an encoder, which this is not."""
+
+    cross_attentions: tuple[NDArray[np.float32], ...] | None = None
+
+
+class SequenceClassifierOutputWithPast(_DecoderOutput):
+    """logits (B, num_labels): before the softmax; loss: with `labels`."""

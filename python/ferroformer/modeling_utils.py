@@ -255,6 +255,10 @@ class PreTrainedModel(TokenEmbeddings):
         """How many labels `loss` takes the mean of."""
         raise NotImplementedError(f"{type(self).__name__} has no loss")
 
+    def read_tokens(self, inputs: dict[str, Any]) -> Any:
+        """(B, T) of 1 and 0: the tokens that a head on tokens reads, where it does not read all; else None."""
+        return None
+
     def selected(self, labels: dict[str, Any]) -> Any:
         """(B, T) of 1 and 0: the tokens whose logits the loss is of, where all others would cost much; else None."""
         return None
@@ -270,6 +274,7 @@ class PreTrainedModel(TokenEmbeddings):
         if arrays.pop("inputs_embeds") is not None:
             raise NotImplementedError("a model learns from input_ids, not from inputs_embeds")
         dropout = None if dropout_seed is None else (dropout_seed % 2**64, *self.dropout_rates())
+        selected = self.read_tokens(given) if selected is None else selected
         token_ids = arrays.pop("input_ids")
         assert token_ids is not None  # one of the two is there
         *outputs, recording = self.core.record(
@@ -341,10 +346,11 @@ class PreTrainedModel(TokenEmbeddings):
         output_attentions: bool | None,
     ) -> Any:
         """Last hidden state, pooled vectors, logits, hidden states, attentions; None for what there is not."""
-        config = self.config
+        config, selected = self.config, self.read_tokens(inputs)
         *arrays, hidden, attentions = self.core.forward(
             **encoder_inputs(inputs, self.embedding_size),
             compute_padding=compute_padding,
+            selected=None if selected is None else integer_array("selected", selected),
             output_hidden_states=bool(_first(output_hidden_states, config.output_hidden_states)),
             output_attentions=bool(_first(output_attentions, config.output_attentions)),
         )

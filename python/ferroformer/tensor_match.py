@@ -20,7 +20,8 @@ TensorTable = dict[str, tuple[str, tuple[str, ...]]]
 Shape = tuple[int, ...]
 
 _FLOATS = {"F64", "F32", "F16", "BF16"}
-_BUFFERS = re.compile(r"(^|\.)(position_ids|token_type_ids)$")  # saved by old versions; no parameters
+# saved by old versions; no parameters
+_BUFFERS = re.compile(r"(^|\.)(position_ids|token_type_ids|(attn|attention)\.(masked_)?bias|rotary_emb\.inv_freq)$")
 _LAYER = re.compile(r"\.(\d+)(?=\.)")
 _SHOWN = 20
 

@@ -114,14 +114,15 @@ impl Encoder {
         task_type_ids: Ids<'py>,
         position_ids: Ids<'py>,
         compute_padding: bool,
+        selected: Ids<'py>,
         output_hidden_states: bool,
         output_attentions: bool,
     ) -> PyResult<Outputs<'py>> {
         let shape = input_ids.as_ref().map(shape).or(inputs_embeds.as_ref().map(shape)).unwrap_or_default();
         let (rows, width) = (shape.first().copied().unwrap_or(0), shape.get(1).copied().unwrap_or(0));
-        let [ids, mask, types, tasks, positions] =
-            [input_ids, attention_mask, token_type_ids, task_type_ids, position_ids].map(copy);
-        let (ids, mask, types, tasks, positions) = (ids?, mask?, types?, tasks?, positions?);
+        let given = [input_ids, attention_mask, token_type_ids, task_type_ids, position_ids, selected];
+        let [ids, mask, types, tasks, positions, selected] = given.map(copy);
+        let (ids, mask, types, tasks, positions, selected) = (ids?, mask?, types?, tasks?, positions?, selected?);
         let embeds = copy(inputs_embeds)?;
         let padded = Padded {
             rows,
@@ -133,19 +134,20 @@ impl Encoder {
             tasks: tasks.as_deref(),
             positions: positions.as_deref(),
             compute_padding,
-            selected: None,
+            selected: selected.as_deref(),
         };
         let want = Want { hidden_states: output_hidden_states, attentions: output_attentions };
         let (threads, blueprint) = (threads()?, &self.blueprint);
-        let out = enter_long(py, |cancel| {
+        let (out, selected) = enter_long(py, |cancel| {
             let batch = Batch::from_padded(padded, blueprint)?;
-            self.read(|encoder| encoder.forward(threads, &batch, want, cancel))
+            let out = self.read(|encoder| encoder.forward(threads, &batch, want, cancel))?;
+            Ok((out, batch.selected()))
         })?;
         let (hidden, heads) = (blueprint.hidden_size, blueprint.attention.heads);
         let states = |states: Vec<Vec<f32>>| states.into_iter().map(|x| array(py, x, (rows, width, hidden))).collect();
         let attentions =
             |all: Vec<Vec<f32>>| all.into_iter().map(|x| array(py, x, (rows, heads, width, width))).collect();
-        let logits = self.logits_shape(rows, width, None);
+        let logits = self.logits_shape(rows, width, selected);
         Ok((
             out.last_hidden_state.map(|x| array(py, x, (rows, width, hidden))).transpose()?,
             out.pooled.map(|x| array(py, x, (rows, self.blueprint.pooled_size()))).transpose()?,

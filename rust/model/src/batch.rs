@@ -59,6 +59,8 @@ pub(crate) struct Part<'a> {
     /// As in the batch: the part's first token is number `starts[0]`.
     pub(crate) starts: &'a [usize],
     pub(crate) keys: Option<&'a [usize]>,
+    /// Tokens of this part, by their numbers in the batch.
+    pub(crate) selected: Option<&'a [usize]>,
     pub(crate) width: usize,
     pub(crate) embeds: Option<Mat<'a>>,
 }
@@ -150,13 +152,15 @@ impl<'a> Batch<'a> {
         Ok(batch)
     }
 
-    /// A distance is counted in tokens: an error where a model goes by distances and a row has padding between its tokens.
+    /// A distance is counted in tokens: an error where a model goes by distances and a row has padding between its tokens. Nor does
+    /// padding before tokens see none of them, where it is computed behind them.
     fn check_gaps(&self, blueprint: &Blueprint) -> Result<()> {
         let gap = |row: &Range<usize>| self.columns[row.clone()].windows(2).any(|pair| pair[1] != pair[0] + 1);
+        let order_counts = blueprint.counts_distances() || blueprint.attention.causal && self.keys.is_some();
         match self.starts.windows(2).map(|pair| pair[0]..pair[1]).position(|row| gap(&row)) {
-            Some(row) if blueprint.counts_distances() => Err(ModelError::Input(format!(
-                "attention_mask has zeros between the ones of row {row}; a model with relative positions wants padding at one \
-                 side, and on the right where a loss is of padding too"
+            Some(row) if order_counts => Err(ModelError::Input(format!(
+                "attention_mask has zeros between the ones of row {row}; a model with relative positions or windows wants padding at \
+                 one side, and on the right where a loss is of padding too"
             ))),
             _ => Ok(()),
         }
@@ -235,9 +239,13 @@ impl<'a> Batch<'a> {
             types: &self.types[tokens.clone()],
             tasks: if self.tasks.is_empty() { &[] } else { &self.tasks[tokens.clone()] },
             positions: &self.positions[tokens.clone()],
-            columns: &self.columns[tokens],
+            columns: &self.columns[tokens.clone()],
             starts,
             keys: self.keys.as_ref().map(|keys| &keys[sequences]),
+            selected: self.selected.as_ref().map(|selected| {
+                let before = |end: usize| selected.partition_point(|t| *t < end);
+                &selected[before(tokens.start)..before(tokens.end)]
+            }),
             width: self.width,
             embeds: self.embeds,
         }

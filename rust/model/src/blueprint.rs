@@ -87,6 +87,9 @@ pub struct AttentionSpec {
     pub rotary: Vec<RotarySpec>,
     pub relative: Option<RelativeSpec>,
     pub disentangled: Option<DisentangledSpec>,
+    /// Whether a token attends to itself and to those before it alone.
+    #[serde(default)]
+    pub causal: bool,
     /// Scores are divided by the root of so many times head_dim.
     #[serde(default = "one")]
     pub scale_factor: usize,
@@ -190,8 +193,10 @@ pub enum NormPlacement {
 pub struct LayerSpec {
     /// Whose weights it has, where they are not its own: a lower layer's.
     pub shares: Option<usize>,
-    /// How far a token attends, to either side.
+    /// How far a token attends: to either side, or behind alone where attention is causal.
     pub window: Option<usize>,
+    /// What its attention's scores are multiplied by; 1 / the root of head_dim where it is not given.
+    pub scale: Option<f32>,
     /// Which of the rotations.
     pub rotary: Option<usize>,
     /// Whether what attention reads is normalised, where blocks do so.
@@ -200,7 +205,7 @@ pub struct LayerSpec {
 
 impl Default for LayerSpec {
     fn default() -> Self {
-        Self { shares: None, window: None, rotary: None, attention_norm: true }
+        Self { shares: None, window: None, scale: None, rotary: None, attention_norm: true }
     }
 }
 
@@ -439,6 +444,9 @@ impl Blueprint {
             }
             if layer.rotary.is_some_and(|r| r >= self.attention.rotary.len()) {
                 return Err(refused(format!("layer {i} has a rotation that attention.rotary lacks")));
+            }
+            if let Some(scale) = layer.scale.filter(|scale| !scale.is_finite()) {
+                return Err(refused(format!("layer {i} has the scale {scale}; expected a finite number")));
             }
         }
         if self.attention.disentangled.is_some_and(|d| d.span < 4 || !d.keys && !d.queries) {

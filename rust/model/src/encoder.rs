@@ -17,7 +17,7 @@ use crate::export;
 use crate::ingredients::Around;
 use crate::loader::{From, Loader, Slot, Source};
 use crate::memory;
-use crate::outputs::{Outputs, PartOutputs, Want, cut, means, of_sequences, unpad};
+use crate::outputs::{Outputs, PartOutputs, Want, cut, dense, means, of_sequences, unpad};
 use crate::packed_file::{self, PackedFile};
 use crate::pooling::{Pooling, normalize};
 use crate::rotation;
@@ -119,7 +119,7 @@ impl Encoder {
     pub fn forward(&self, threads: usize, batch: &Batch, want: Want, cancel: &Cancel) -> Result<Outputs> {
         let mut outputs = Outputs::new(batch, &self.blueprint, want)?;
         let parts = batch.parts(threads);
-        let shares = outputs.split(&parts, batch.sequences());
+        let shares = outputs.split(&parts, batch);
         self.run(threads, batch, &parts, shares, cancel, |threads, part, ws, out| {
             if let Some(last) = out.last_hidden_state {
                 unpad(part, ws.hidden.mat(), last);
@@ -272,9 +272,9 @@ impl Encoder {
 
     /// What a layer's attention goes by, of what is not a matter of distances alone: with the angles of all tokens.
     pub(crate) fn around<'a>(&self, layer: usize, angles: &'a [Rows]) -> Around<'a> {
-        let LayerSpec { window, rotary, .. } = self.blueprint.layer(layer);
+        let LayerSpec { window, scale, rotary, .. } = self.blueprint.layer(layer);
         let angles = rotary.map(|r| (angles[r].mat(), self.weights.rotations[r].interleaved()));
-        Around { angles, window, ..Around::default() }
+        Around { angles, window, scale, ..Around::default() }
     }
 
     /// What each block makes of the embeddings of distances, which depends on nothing but weights. The lock is never waited for.
@@ -331,17 +331,27 @@ impl Encoder {
         failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
-    /// What the head says of each token or sequence, to `out`, padded; zeros where there is no token.
+    /// What the head says of each token or sequence, to `out`, padded, zeros where there is no token; or of those that are selected.
     fn judge(&self, threads: &Threads, part: &Part, ws: &mut Workspace, out: &mut [f32]) -> Result<()> {
         let Some(head) = &self.weights.head else { return Ok(()) };
-        let Workspace { pooler, hidden, logits, head: room, .. } = ws;
-        let x = if head.reads() == HeadInput::Pooled { pooler.pooled.mat() } else { hidden.mat() };
+        let Workspace { pooler, hidden, selected, logits, head: room, .. } = ws;
+        let x = match (head.reads(), part.selected) {
+            (HeadInput::Pooled, _) => pooler.pooled.mat(),
+            (HeadInput::Tokens, Some(tokens)) => {
+                selected.resize(tokens.len(), self.blueprint.hidden_size)?;
+                let rows = tokens.iter().map(|t| hidden.mat().row(t - part.starts[0]));
+                rows.enumerate().for_each(|(r, row)| selected.mat_mut().row_mut(r).copy_from_slice(row));
+                selected.mat()
+            }
+            (HeadInput::Tokens | HeadInput::Mean, _) => hidden.mat(),
+        };
         logits.resize(x.rows(), head.outputs())?;
         head.forward(threads, self.weights.embeddings.tied(), x, room, logits.mat_mut())?;
-        match head.reads() {
-            HeadInput::Pooled => of_sequences(part, ws.logits.mat(), out),
-            HeadInput::Tokens => unpad(part, ws.logits.mat(), out),
-            HeadInput::Mean => means(part, ws.logits.mat(), out),
+        match (head.reads(), part.selected) {
+            (HeadInput::Pooled, _) => of_sequences(part, ws.logits.mat(), out),
+            (HeadInput::Mean, _) => means(part, ws.logits.mat(), out),
+            (HeadInput::Tokens, None) => unpad(part, ws.logits.mat(), out),
+            (HeadInput::Tokens, Some(_)) => dense(ws.logits.mat(), out),
         }
         Ok(())
     }

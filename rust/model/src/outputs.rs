@@ -22,7 +22,7 @@ pub struct Outputs {
     pub last_hidden_state: Option<Vec<f32>>,
     /// (B, H), where the model has a pooler and no head; (B, outputs) of its second head, where it has one.
     pub pooled: Option<Vec<f32>>,
-    /// (B, outputs) or (B, W, outputs), where the model has a head.
+    /// (B, outputs) or (B, W, outputs), where the model has a head; (M, outputs) where it reads M selected tokens alone.
     pub logits: Option<Vec<f32>>,
     /// The embeddings' and each block's output, (B, W, H) each, where wanted; the last is `last_hidden_state`.
     pub hidden_states: Vec<Vec<f32>>,
@@ -65,11 +65,14 @@ impl Outputs {
     }
 
     /// Cuts the outputs at the borders of the parts, so that each can be written by its own thread.
-    pub(crate) fn split<'a>(&'a mut self, parts: &[Range<usize>], sequences: usize) -> Vec<PartOutputs<'a>> {
-        let cut = |xs: &'a mut [f32]| cut(xs, parts, sequences);
+    pub(crate) fn split<'a>(&'a mut self, parts: &[Range<usize>], batch: &Batch) -> Vec<PartOutputs<'a>> {
+        let cut = |xs: &'a mut [f32]| cut(xs, parts, batch.sequences());
         let single = |xs: &'a mut Option<Vec<f32>>| xs.as_mut().map(|xs| cut(xs).into_iter());
-        let (mut last, mut pooled, mut logits) =
-            (single(&mut self.last_hidden_state), single(&mut self.pooled), single(&mut self.logits));
+        let (mut last, mut pooled) = (single(&mut self.last_hidden_state), single(&mut self.pooled));
+        let mut logits = self.logits.as_mut().map(|xs| match batch.selected() {
+            None => cut(xs).into_iter(),
+            Some(count) => cut_selected(xs, parts, batch, count).into_iter(),
+        });
         let mut hidden: Vec<_> = self.hidden_states.iter_mut().map(|xs| cut(xs).into_iter()).collect();
         let mut attentions: Vec<_> = self.attentions.iter_mut().map(|xs| cut(xs).into_iter()).collect();
         let part = |_: &Range<usize>| PartOutputs {
@@ -97,6 +100,20 @@ pub(crate) fn cut<'a>(mut xs: &'a mut [f32], parts: &[Range<usize>], sequences: 
     let each = xs.len() / sequences.max(1);
     let next = |part: &Range<usize>| xs.split_off_mut(..part.len() * each).unwrap_or_default();
     parts.iter().map(next).collect()
+}
+
+/// Likewise, where it holds as many for each of the `count` selected tokens.
+fn cut_selected<'a>(mut xs: &'a mut [f32], parts: &[Range<usize>], batch: &Batch, count: usize) -> Vec<&'a mut [f32]> {
+    let each = xs.len() / count.max(1);
+    let selected = |part: &Range<usize>| batch.part(part.clone()).selected.map_or(0, <[usize]>::len);
+    let next = |part: &Range<usize>| xs.split_off_mut(..selected(part) * each).unwrap_or_default();
+    parts.iter().map(next).collect()
+}
+
+/// Rows (M, N) without gaps.
+pub(crate) fn dense(rows: Mat, out: &mut [f32]) {
+    let each = out.chunks_exact_mut(rows.cols()).enumerate();
+    each.for_each(|(r, out)| out.copy_from_slice(rows.row(r)));
 }
 
 /// The rows of a part's sequences (S, N) to their places in (S, N); what belongs to no token stays as it is.

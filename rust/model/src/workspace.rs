@@ -63,6 +63,8 @@ pub(crate) struct Workspace {
     /// The row of each distance, where positions have keys and queries.
     pub(crate) places: Vec<u32>,
     pub(crate) pooler: PoolerRoom,
+    /// (M, H): what the head reads, where that is some tokens alone.
+    pub(crate) selected: Rows,
     /// What the head makes of each token or sequence.
     pub(crate) logits: Rows,
     pub(crate) head: HeadRoom,

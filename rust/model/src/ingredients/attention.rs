@@ -29,6 +29,7 @@ pub(crate) struct SelfAttention {
     /// Whether attention computes in f32 whatever the precision of the weights.
     in_floats: bool,
     scale: f32,
+    causal: bool,
     heads: usize,
     /// Of keys and values; several heads of queries may share one.
     key_heads: usize,
@@ -43,6 +44,8 @@ pub(crate) struct Around<'a> {
     pub(crate) angles: Option<(Mat<'a>, bool)>,
     /// How far a token attends.
     pub(crate) window: Option<usize>,
+    /// Of scores, where a layer has its own.
+    pub(crate) scale: Option<f32>,
     /// For each head and distance.
     pub(crate) bias: Option<&'a Distances>,
     /// What [`project_positions`](SelfAttention::project_positions) made, and the row of each distance.
@@ -113,6 +116,7 @@ impl SelfAttention {
             disentangled: spec.disentangled,
             in_floats: !spec.rotary.is_empty() || spec.disentangled.is_some(),
             scale: 1.0 / ((spec.head_dim * spec.scale_factor) as f32).sqrt(),
+            causal: spec.causal,
             heads: spec.heads,
             key_heads: spec.key_heads(),
             head_dim: spec.head_dim,
@@ -247,7 +251,8 @@ impl SelfAttention {
     }
 
     fn of<'a>(&self, part: &Part<'a>, around: Around<'a>, dropout: Option<Dropout>) -> Heads<'a> {
-        let reach = [around.window.unwrap_or(usize::MAX); 2];
+        let window = around.window.unwrap_or(usize::MAX);
+        let reach = [window, if self.causal { 0 } else { window }];
         let bias = around.bias.map(Distances::bias);
         let positions = around.positions.map(|(projected, places)| {
             let [keys, queries] = self.positions_in(projected);
@@ -260,7 +265,7 @@ impl SelfAttention {
             reach,
             bias,
             positions,
-            ..Heads::new(self.heads, part.starts, self.scale)
+            ..Heads::new(self.heads, part.starts, around.scale.unwrap_or(self.scale))
         }
     }
 

@@ -14,7 +14,7 @@ use crate::cancel::Cancel;
 use crate::encoder::Encoder;
 use crate::error::{ModelError, Result};
 use crate::ingredients::{Around, Linear};
-use crate::outputs::{Outputs, Want, means, means_backward, of_sequences, pad, unpad};
+use crate::outputs::{Outputs, Want, dense, means, means_backward, of_sequences, pad, unpad};
 use crate::weights::Weights;
 use crate::workspace::Rows;
 
@@ -354,12 +354,6 @@ impl Encoder {
     pub fn release_tape(&mut self) {
         *self.tapes.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
     }
-}
-
-/// Rows (M, N) without gaps.
-fn dense(rows: Mat, out: &mut [f32]) {
-    let each = out.chunks_exact_mut(rows.cols()).enumerate();
-    each.for_each(|(r, out)| out.copy_from_slice(rows.row(r)));
 }
 
 fn from_dense(d: &[f32], mut rows: MatMut) {
