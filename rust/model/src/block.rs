@@ -33,8 +33,8 @@ pub(crate) struct Block {
 impl Block {
     /// Of the block with this number, which is the layer's.
     pub(crate) fn slots(blueprint: &Blueprint, block: usize, layer: usize) -> impl Iterator<Item = Slot> + use<> {
-        let (scope, size, biased) = (format!("layers.{block}"), blueprint.hidden_size, blueprint.norm.biased());
-        let norm = |name: &str| LayerNorm::slots(&format!("{scope}.{name}.norm"), size, biased);
+        let (scope, size, spec) = (format!("layers.{block}"), blueprint.hidden_size, blueprint.norm);
+        let norm = |name: &str| LayerNorm::slots(&format!("{scope}.{name}.norm"), size, spec.norm(), spec.biased());
         let attention_norm = blueprint.layer(layer).attention_norm.then(|| norm("attention"));
         let attention = SelfAttention::slots(blueprint, &format!("{scope}.attention"));
         let feed_forward = FeedForward::slots(blueprint, &format!("{scope}.feed_forward")).chain(norm("feed_forward"));
@@ -327,6 +327,7 @@ impl Block {
             d_bias,
             d_positions,
         );
+        self.attention.normed_backward(pass, qkv, d_qkv.reborrow(), sums.reborrow(), &mut gradient.attention)?;
         if let Some(positions) = positions {
             let PositionRoom { read, d_read, d_projected, transposed: room, .. } = positions;
             let (d, dx) = (d_projected.mat(), d_read.mat_mut());

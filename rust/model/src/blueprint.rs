@@ -32,6 +32,9 @@ pub struct EmbeddingsSpec {
     /// Of the vectors; the model's where it is not given.
     #[serde(default)]
     pub size: Option<usize>,
+    /// What words' vectors are multiplied by; others, which a caller gives for them, are not.
+    #[serde(default)]
+    pub factor: Option<FactorSpec>,
     pub positions: Option<usize>,
     pub token_types: Option<usize>,
     /// Another table of the same kind.
@@ -51,6 +54,15 @@ pub struct EmbeddingsSpec {
     /// Whether what stands in padding becomes zeros, where it is computed.
     #[serde(default)]
     pub masked: bool,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FactorSpec {
+    pub value: f32,
+    /// Whether it is rounded to the precision that the weights have, where that is bf16.
+    #[serde(default)]
+    pub rounded: bool,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -82,6 +94,12 @@ pub struct AttentionSpec {
     /// Whether these lie head by head: what makes queries, keys and values of the first, then those of the second.
     #[serde(default)]
     pub by_head: bool,
+    /// Of each head of queries and keys by itself, before they are turned.
+    #[serde(default)]
+    pub query_key_norm: Option<RmsNormSpec>,
+    /// Scores become cap tanh(score / cap).
+    #[serde(default)]
+    pub soft_cap: Option<f32>,
     /// From which a layer takes one.
     #[serde(default)]
     pub rotary: Vec<RotarySpec>,
@@ -93,6 +111,12 @@ pub struct AttentionSpec {
     /// Scores are divided by the root of so many times head_dim.
     #[serde(default = "one")]
     pub scale_factor: usize,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RmsNormSpec {
+    pub eps: f32,
 }
 
 /// Queries and keys are multiplied with vectors of their distance too (He et al. 2020, arXiv 2006.03654).
@@ -123,6 +147,9 @@ pub struct RotarySpec {
     /// Whether an angle is rounded to f32, as torch does it: far from the beginning of a text that is not nothing.
     #[serde(default)]
     pub rounded: bool,
+    /// Sines and cosines that are computed are multiplied by it.
+    #[serde(default = "unit")]
+    pub factor: f32,
     /// Where sines and cosines are read from a table of a checkpoint's: for how many positions. Where there is none it holds
     /// base^(-i / P) for the frequencies.
     #[serde(default)]
@@ -169,6 +196,9 @@ pub struct NormSpec {
     pub placement: NormPlacement,
     #[serde(default = "yes")]
     pub bias: bool,
+    /// What is added to the weights: 1 where these are what a factor differs from 1 by.
+    #[serde(default)]
+    pub offset: f32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
@@ -247,6 +277,9 @@ pub struct HeadSpec {
     pub tied: bool,
     #[serde(default = "yes")]
     pub bias: bool,
+    /// What comes out becomes cap tanh(x / cap).
+    #[serde(default)]
+    pub soft_cap: Option<f32>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -305,13 +338,17 @@ fn one() -> usize {
     1
 }
 
+fn unit() -> f32 {
+    1.0
+}
+
 fn yes() -> bool {
     true
 }
 
 impl NormSpec {
     pub(crate) fn norm(&self) -> Norm {
-        Norm { centred: self.kind == NormKind::LayerNorm, eps: self.eps }
+        Norm { centred: self.kind == NormKind::LayerNorm, eps: self.eps, offset: self.offset }
     }
 
     pub(crate) fn biased(&self) -> bool {
@@ -321,7 +358,13 @@ impl NormSpec {
 
 impl EmbeddingNormSpec {
     pub(crate) fn norm(self) -> Norm {
-        Norm { centred: true, eps: self.eps }
+        Norm { centred: true, eps: self.eps, offset: 0.0 }
+    }
+}
+
+impl RmsNormSpec {
+    pub(crate) fn norm(self) -> Norm {
+        Norm { centred: false, eps: self.eps, offset: 0.0 }
     }
 }
 
@@ -348,6 +391,12 @@ impl AttentionSpec {
 
     pub(crate) fn qkv_size(&self) -> usize {
         self.qkv_sizes().iter().sum()
+    }
+
+    /// Likewise, and where these are normalised, of queries and keys as they were before: what the way back needs.
+    pub(crate) fn recorded_qkv_size(&self) -> usize {
+        let [queries, keys, _] = self.qkv_sizes();
+        self.qkv_size() + self.query_key_norm.map_or(0, |_| queries + keys)
     }
 }
 
@@ -378,12 +427,34 @@ impl Blueprint {
             ("norm.eps", self.norm.eps),
             ("head.transform.norm.eps", transform),
             ("pooler.norm.eps", pooler),
+            ("attention.query_key_norm.eps", self.attention.query_key_norm.map_or(0.0, |norm| norm.eps)),
         ] {
             if !(eps >= 0.0 && eps.is_finite()) {
                 return Err(refused(format!("{name} is {eps}; expected a finite number >= 0")));
             }
         }
-        Ok(())
+        self.check_numbers()
+    }
+
+    fn check_numbers(&self) -> Result<()> {
+        let factors = self.attention.rotary.iter().map(|rotary| ("attention.rotary.factor", rotary.factor));
+        let others = [
+            ("embeddings.factor", self.embeddings.factor.map_or(1.0, |factor| factor.value)),
+            ("norm.offset", self.norm.offset),
+        ];
+        if let Some((name, x)) = factors.chain(others).find(|(_, x)| !x.is_finite()) {
+            return Err(refused(format!("{name} is {x}; expected a finite number")));
+        }
+        let caps = [
+            ("attention.soft_cap", self.attention.soft_cap),
+            ("head.soft_cap", self.head.and_then(|head| head.soft_cap)),
+        ];
+        match caps.into_iter().find(|(_, cap)| cap.is_some_and(|cap| !(cap > 0.0 && cap.is_finite()))) {
+            Some((name, cap)) => {
+                Err(refused(format!("{name} is {}; expected a finite number > 0", cap.unwrap_or(0.0))))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Every size is positive and small enough that their products cannot overflow.
@@ -520,6 +591,9 @@ impl Blueprint {
         );
         if !attention.key_bias {
             shapes += ", keys without bias";
+        }
+        if attention.query_key_norm.is_some() {
+            shapes += ", query_key_norm";
         }
         if !plain {
             shapes += &format!(", layers {layers:?}");

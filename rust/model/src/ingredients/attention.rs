@@ -8,7 +8,7 @@ use ferroformer_kernels::{
 };
 
 use super::linear::Layer;
-use super::{Distances, Linear, blind};
+use super::{Distances, LayerNorm, Linear, QueryKeyNorm, blind};
 use crate::batch::Part;
 use crate::blueprint::{Blueprint, DisentangledSpec};
 use crate::error::Result;
@@ -23,6 +23,7 @@ pub(crate) struct SelfAttention {
     /// H to all heads x head_dim: queries, keys and values of a token side by side.
     projection: Linear,
     output: Linear,
+    query_key_norm: Option<QueryKeyNorm>,
     /// H to the keys and queries of positions, where they have weights of their own.
     positions: Option<Linear>,
     disentangled: Option<DisentangledSpec>,
@@ -98,9 +99,12 @@ impl SelfAttention {
     pub(crate) fn slots(blueprint: &Blueprint, scope: &str) -> impl Iterator<Item = Slot> + use<> {
         let projection = Linear::slots(&projection_parts(blueprint, scope), blueprint.hidden_size);
         let positions = position_parts(blueprint, scope).unwrap_or_default();
+        let norm = blueprint.attention.query_key_norm.into_iter();
+        let norm: Vec<_> = norm.flat_map(|spec| QueryKeyNorm::slots(blueprint, spec, scope)).collect();
         projection
             .chain(Linear::slots(&positions, blueprint.hidden_size))
             .chain(Linear::slots(&output_parts(blueprint, scope), blueprint.attention_size()))
+            .chain(norm)
     }
 
     pub(crate) fn load(loader: &Loader, blueprint: &Blueprint, scope: &str) -> Result<Self> {
@@ -109,12 +113,14 @@ impl SelfAttention {
         let positions = position_parts(blueprint, scope);
         let positions = positions.map(|parts| Linear::load(loader, parts, blueprint.hidden_size)).transpose()?;
         let spec = &blueprint.attention;
+        let norm = spec.query_key_norm.map(|norm| QueryKeyNorm::load(loader, blueprint, norm, scope));
         Ok(Self {
             projection,
             output,
+            query_key_norm: norm.transpose()?,
             positions,
             disentangled: spec.disentangled,
-            in_floats: !spec.rotary.is_empty() || spec.disentangled.is_some(),
+            in_floats: !spec.rotary.is_empty() || spec.disentangled.is_some() || spec.query_key_norm.is_some(),
             scale: 1.0 / ((spec.head_dim * spec.scale_factor) as f32).sqrt(),
             causal: spec.causal,
             heads: spec.heads,
@@ -130,14 +136,19 @@ impl SelfAttention {
     }
 
     /// Some tokens: x (T, H) -> queries, keys and values (T, all heads x head_dim), in bf16 where attention computes in that: then
-    /// they fill the first half of each row. The angles are these tokens'.
+    /// they fill the first half of each row. The angles are these tokens'. In a row that has room for that, queries and keys that are
+    /// normalised follow as they were before.
     pub(crate) fn project(&self, threads: &Threads, x: Mat, narrow: &Narrow, around: Around, mut qkv: MatMut) {
         let (rows, cols) = (qkv.rows(), qkv.cols());
         if self.in_bf16() {
             let words = qkv.into_words().into_block(0..rows, 0..cols / 2);
             return self.projection.forward(threads, x, narrow, Epilogue::default(), Output::Bf16(words));
         }
-        self.projection.forward(threads, x, narrow, Epilogue::default(), qkv.reborrow());
+        let made = qkv.reborrow().into_block(0..rows, 0..self.projection.outputs());
+        self.projection.forward(threads, x, narrow, Epilogue::default(), made);
+        if let Some(norm) = &self.query_key_norm {
+            norm.forward(self.projection.outputs(), qkv.reborrow());
+        }
         self.turn(around, false, qkv);
     }
 
@@ -301,6 +312,22 @@ impl SelfAttention {
         self.turn(around, true, d_qkv);
     }
 
+    /// Where queries and keys are normalised: what [`project`](Self::project) made and the gradient of what was normalised, in d_qkv
+    /// (T, all heads x head_dim) -> that of what it was before, in its place; those of the weights are added to `gradient`.
+    pub(crate) fn normed_backward(
+        &self,
+        pass: &Pass,
+        qkv: Mat,
+        d_qkv: MatMut,
+        sums: MatMut,
+        gradient: &mut SelfAttention,
+    ) -> Result<()> {
+        match (&self.query_key_norm, &mut gradient.query_key_norm) {
+            (Some(norm), Some(gradient)) => norm.backward(pass, self.projection.outputs(), qkv, d_qkv, sums, gradient),
+            _ => Ok(()),
+        }
+    }
+
     /// The keys' and the queries' columns of what [`project_positions`](Self::project_positions) made.
     fn cut_positions<'a>(&self, d: MatMut<'a>) -> [Option<MatMut<'a>>; 2] {
         let (rows, size) = (d.rows(), self.heads * self.head_dim);
@@ -337,29 +364,37 @@ impl SelfAttention {
         [&self.projection, &self.output].into_iter().chain(&self.positions)
     }
 
+    fn norms(&self) -> impl Iterator<Item = &LayerNorm> {
+        self.query_key_norm.iter().flat_map(QueryKeyNorm::norms)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        self.linears().all(Linear::is_empty)
+        self.linears().all(Linear::is_empty) && self.query_key_norm.as_ref().is_none_or(QueryKeyNorm::is_empty)
     }
 
     pub(crate) fn exports(&self) -> impl Iterator<Item = Export<'_>> {
-        self.linears().flat_map(Linear::exports)
+        self.linears().flat_map(Linear::exports).chain(self.norms().flat_map(LayerNorm::exports))
     }
 
     pub(crate) fn floats_mut(&mut self) -> Vec<&mut [f32]> {
-        let Self { projection, output, positions, .. } = self;
-        [projection, output].into_iter().chain(positions).map(Linear::floats_mut).collect()
+        let Self { projection, output, positions, query_key_norm, .. } = self;
+        let linears = [projection, output].into_iter().chain(positions).map(Linear::floats_mut);
+        linears.chain(query_key_norm.iter_mut().flat_map(QueryKeyNorm::floats_mut)).collect()
     }
 
     pub(crate) fn places(&self) -> Vec<Vec<Place>> {
-        self.linears().map(Linear::places).collect()
+        self.linears().map(Linear::places).chain(self.norms().flat_map(LayerNorm::places)).collect()
     }
 
     pub(crate) fn slot_mut(&mut self, slot: &str) -> Option<ValuesMut<'_>> {
-        let Self { projection, output, positions, .. } = self;
+        let Self { projection, output, positions, query_key_norm, .. } = self;
+        if let Some(norm) = query_key_norm.as_mut().filter(|norm| norm.holds(slot)) {
+            return norm.slot_mut(slot);
+        }
         [projection, output].into_iter().chain(positions).find_map(|linear| linear.slot_mut(slot))
     }
 
     pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {
-        self.linears().map(Linear::piece).collect()
+        self.linears().map(Linear::piece).chain(self.norms().flat_map(LayerNorm::pieces)).collect()
     }
 }

@@ -12,6 +12,7 @@ mod head;
 mod linear;
 mod norm;
 mod pooler;
+mod query_key_norm;
 mod relative;
 mod transform;
 
@@ -23,5 +24,6 @@ pub(crate) use head::{Head, HeadRoom, SCOPES as HEADS};
 pub(crate) use linear::Linear;
 pub(crate) use norm::LayerNorm;
 pub(crate) use pooler::{Pooler, PoolerRoom};
+pub(crate) use query_key_norm::QueryKeyNorm;
 pub(crate) use relative::{Distances, RelativeBias};
 pub(crate) use transform::Transform;

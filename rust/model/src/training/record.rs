@@ -262,7 +262,7 @@ impl Encoder {
         gradients: &mut Gradients,
     ) -> Result<()> {
         let (part, level, threads, size) = (pass.step.part, self.level, pass.threads, self.blueprint.hidden_size);
-        let Top { pooler: pooler_room, head: x, d_logits, d_head, d_pooled, room, second_room, .. } = top;
+        let Top { pooler: pooler_room, head: x, logits, d_logits, d_head, d_pooled, room, second_room } = top;
         flow.d_hidden.fill(0.0);
         if let Some(d) = d.last_hidden_state {
             pad(part, d, flow.d_hidden.reborrow());
@@ -289,6 +289,7 @@ impl Encoder {
                 (HeadInput::Tokens, None) => pad(part, d, d_logits.mat_mut()),
                 (HeadInput::Tokens, Some(_)) => from_dense(d, d_logits.mat_mut()),
             }
+            head.cap_backward(threads, logits.mat(), d_logits.mat_mut());
             d_head.resize(x.mat().rows(), size)?;
             let (words, words_gradient) = (self.weights.embeddings.tied(), embeddings.tied_mut());
             let (x, d, dx) = (x.mat(), d_logits.mat(), d_head.mat_mut());

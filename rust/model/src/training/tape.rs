@@ -100,7 +100,8 @@ impl PositionRoom {
     }
 }
 
-/// What lies between the last layer and the outputs. Nothing of it is kept for the way back, which computes it again.
+/// What lies between the last layer and the outputs. Nothing of it is kept for the way back, which computes it again, but the logits
+/// where they are capped.
 #[derive(Default)]
 pub(crate) struct Top {
     pub(crate) pooler: PoolerRoom,
@@ -116,7 +117,7 @@ pub(crate) struct Top {
 
 /// What a layer keeps for the way back.
 pub(crate) struct Saved<'a> {
-    /// (T, all heads x head_dim)
+    /// (T, all heads x head_dim), and where queries and keys are normalised, these as they were before.
     pub(crate) qkv: MatMut<'a>,
     /// (T, heads x head_dim)
     pub(crate) context: MatMut<'a>,
@@ -192,8 +193,8 @@ impl Tape {
         const WHAT: &str = "the activations of a training step";
         let (blueprint, level, Sizes { tokens, longest, .. }) = (&encoder.blueprint, encoder.level, sizes);
         let (h, a, f) = (blueprint.hidden_size, blueprint.attention_size(), blueprint.feed_forward.up_size());
-        let qkv = blueprint.attention.qkv_size();
-        let layer = [qkv, a, h, f].iter().map(|cols| floats(tokens, *cols)).sum::<usize>();
+        let [qkv, recorded] = [blueprint.attention.qkv_size(), blueprint.attention.recorded_qkv_size()];
+        let layer = [recorded, a, h, f].iter().map(|cols| floats(tokens, *cols)).sum::<usize>();
         let layers = if checkpointing { 1 } else { blueprint.num_layers };
         let kept = (layer * layers).saturating_add(floats(tokens, h) * blueprint.num_layers);
         let flow = [h, h, h, h, h, f, a, qkv].iter().map(|cols| floats(tokens, *cols)).sum::<usize>();
@@ -231,11 +232,11 @@ impl Tape {
         dropping: bool,
     ) -> Parts<'_> {
         let (h, a, f) = (blueprint.hidden_size, blueprint.attention_size(), blueprint.feed_forward.up_size());
-        let qkv = blueprint.attention.qkv_size();
+        let [qkv, recorded] = [blueprint.attention.qkv_size(), blueprint.attention.recorded_qkv_size()];
         let mut kept = Cutter(&mut self.floats);
         let sums = (0..blueprint.num_layers).map(|_| kept.cut(tokens, h)).collect();
         let mut saved = || Saved {
-            qkv: kept.cut(tokens, qkv),
+            qkv: kept.cut(tokens, recorded),
             context: kept.cut(tokens, a),
             first_sum: kept.cut(tokens, h),
             up: kept.cut(tokens, f),
@@ -292,9 +293,9 @@ fn projected(blueprint: &Blueprint, tokens: usize) -> usize {
     if blueprint.embeddings.projection { tokens } else { 0 }
 }
 
-/// The columns of sums over tokens: two norms' of a layer, or one of the embeddings.
+/// The columns of sums over tokens: two norms' of a layer, those of queries and keys, or one of the embeddings.
 fn sum_columns(blueprint: &Blueprint) -> usize {
-    (4 * blueprint.hidden_size).max(2 * blueprint.embedding_size())
+    (4 * blueprint.hidden_size).max(2 * blueprint.embedding_size()).max(4 * blueprint.attention.head_dim)
 }
 
 impl Transposed {
