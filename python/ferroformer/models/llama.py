@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from .. import modeling_causal as causal
 from .. import modeling_heads as heads
-from ..config_values import check_choice, check_not_negative, check_positive, check_probability
+from ..config_values import check_choice, check_divides, check_not_negative, check_positive, check_probability
 from ..configuration_utils import PreTrainedConfig
 from ..errors import ConfigError
 from ..rope import rope_parameters, rotation
@@ -33,6 +33,8 @@ class RotaryConfig(PreTrainedConfig):
     """What Llama and the models after it have in common; names are those of transformers."""
 
     default_theta: ClassVar[float] = 10000.0
+    # the key that names the activation of feed-forward
+    activation: ClassVar[str] = "hidden_act"
 
     vocab_size: int = 32000
     hidden_size: int = 4096
@@ -61,12 +63,8 @@ class RotaryConfig(PreTrainedConfig):
     @property
     def head_channels(self) -> int:
         """Of each head of attention."""
-        return int(getattr(self, "head_dim", None) or self.hidden_size // self.num_attention_heads)
-
-    @property
-    def activation(self) -> str:
-        """The key that names the activation of feed-forward."""
-        return "hidden_act"
+        given = getattr(self, "head_dim", None)
+        return int(self.hidden_size // self.num_attention_heads if given is None else given)
 
     def validate(self) -> None:
         """Raise ConfigError, which names key, value and what is allowed, if no such model can have these settings."""
@@ -77,9 +75,9 @@ class RotaryConfig(PreTrainedConfig):
         check_choice(self.activation, getattr(self, self.activation), ACTIVATIONS)
         if self.num_hidden_layers > MAX_LAYERS:
             raise ConfigError(f"num_hidden_layers={self.num_hidden_layers}: at most {MAX_LAYERS} are supported")
-        heads, groups = self.num_attention_heads, self.num_key_value_heads
-        if groups is not None and (groups < 1 or heads % groups):
-            raise ConfigError(f"num_attention_heads={heads} is not a multiple of num_key_value_heads={groups}")
+        if self.num_key_value_heads is not None:
+            check_positive(self, "num_key_value_heads")
+            check_divides(self, "num_key_value_heads", "num_attention_heads")
 
 
 class LayeredConfig(RotaryConfig):
@@ -116,16 +114,7 @@ class LlamaConfig(RotaryConfig):
 
     def validate(self) -> None:
         super().validate()
-        check_whole_heads(self)
-
-
-def check_whole_heads(config: Any) -> None:
-    """ConfigError unless the hidden size is a multiple of the heads, as transformers wants it even where `head_dim` is another."""
-    if config.hidden_size % config.num_attention_heads:
-        raise ConfigError(
-            f"The hidden size ({config.hidden_size}) is not a multiple of the number of attention heads "
-            f"({config.num_attention_heads})"
-        )
+        check_divides(self, "num_attention_heads", "hidden_size")
 
 
 TENSORS: TensorTable = {

@@ -30,6 +30,7 @@ pub(crate) struct SelfAttention {
     /// Whether attention computes in f32 whatever the precision of the weights.
     in_floats: bool,
     scale: f32,
+    soft_cap: Option<f32>,
     causal: bool,
     heads: usize,
     /// Of keys and values; several heads of queries may share one.
@@ -122,6 +123,7 @@ impl SelfAttention {
             disentangled: spec.disentangled,
             in_floats: !spec.rotary.is_empty() || spec.disentangled.is_some() || spec.query_key_norm.is_some(),
             scale: 1.0 / ((spec.head_dim * spec.scale_factor) as f32).sqrt(),
+            soft_cap: spec.soft_cap,
             causal: spec.causal,
             heads: spec.heads,
             key_heads: spec.key_heads(),
@@ -274,6 +276,7 @@ impl SelfAttention {
             keys: part.keys,
             key_heads: self.key_heads,
             reach,
+            soft_cap: self.soft_cap,
             bias,
             positions,
             ..Heads::new(self.heads, part.starts, around.scale.unwrap_or(self.scale))
