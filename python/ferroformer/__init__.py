@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .data_collator import default_data_collator as default_data_collator
     from .models.auto import AutoConfig as AutoConfig
     from .models.auto import AutoModel as AutoModel
+    from .models.auto import AutoModelForCausalLM as AutoModelForCausalLM
     from .models.auto import AutoModelForMaskedLM as AutoModelForMaskedLM
     from .models.auto import AutoModelForMultipleChoice as AutoModelForMultipleChoice
     from .models.auto import AutoModelForNextSentencePrediction as AutoModelForNextSentencePrediction
@@ -92,6 +93,14 @@ if TYPE_CHECKING:
     from .models.eurobert import EuroBertForSequenceClassification as EuroBertForSequenceClassification
     from .models.eurobert import EuroBertForTokenClassification as EuroBertForTokenClassification
     from .models.eurobert import EuroBertModel as EuroBertModel
+    from .models.gpt2 import GPT2Config as GPT2Config
+    from .models.gpt2 import GPT2ForSequenceClassification as GPT2ForSequenceClassification
+    from .models.gpt2 import GPT2LMHeadModel as GPT2LMHeadModel
+    from .models.gpt2 import GPT2Model as GPT2Model
+    from .models.gpt_neo import GPTNeoConfig as GPTNeoConfig
+    from .models.gpt_neo import GPTNeoForCausalLM as GPTNeoForCausalLM
+    from .models.gpt_neo import GPTNeoForSequenceClassification as GPTNeoForSequenceClassification
+    from .models.gpt_neo import GPTNeoModel as GPTNeoModel
     from .models.modernbert import ModernBertConfig as ModernBertConfig
     from .models.modernbert import ModernBertForMaskedLM as ModernBertForMaskedLM
     from .models.modernbert import ModernBertForMultipleChoice as ModernBertForMultipleChoice
@@ -221,6 +230,7 @@ _MODULES = {
     "AlbertTokenizerFast": "models.sentence_piece_tokenizers",
     "AutoConfig": "models.auto",
     "AutoModel": "models.auto",
+    "AutoModelForCausalLM": "models.auto",
     "AutoModelForMaskedLM": "models.auto",
     "AutoModelForMultipleChoice": "models.auto",
     "AutoModelForNextSentencePrediction": "models.auto",
@@ -288,6 +298,14 @@ _MODULES = {
     "EuroBertForSequenceClassification": "models.eurobert",
     "EuroBertForTokenClassification": "models.eurobert",
     "EuroBertModel": "models.eurobert",
+    "GPT2Config": "models.gpt2",
+    "GPT2ForSequenceClassification": "models.gpt2",
+    "GPT2LMHeadModel": "models.gpt2",
+    "GPT2Model": "models.gpt2",
+    "GPTNeoConfig": "models.gpt_neo",
+    "GPTNeoForCausalLM": "models.gpt_neo",
+    "GPTNeoForSequenceClassification": "models.gpt_neo",
+    "GPTNeoModel": "models.gpt_neo",
     "ModernBertConfig": "models.modernbert",
     "ModernBertForMaskedLM": "models.modernbert",
     "ModernBertForMultipleChoice": "models.modernbert",
@@ -427,6 +445,7 @@ __all__ = [
     "AlbertTokenizerFast",
     "AutoConfig",
     "AutoModel",
+    "AutoModelForCausalLM",
     "AutoModelForMaskedLM",
     "AutoModelForMultipleChoice",
     "AutoModelForNextSentencePrediction",
@@ -523,8 +542,16 @@ __all__ = [
     "EvalPrediction",
     "FeatureExtractionPipeline",
     "FillMaskPipeline",
+    "GPT2Config",
+    "GPT2ForSequenceClassification",
+    "GPT2LMHeadModel",
+    "GPT2Model",
     "GPT2Tokenizer",
     "GPT2TokenizerFast",
+    "GPTNeoConfig",
+    "GPTNeoForCausalLM",
+    "GPTNeoForSequenceClassification",
+    "GPTNeoModel",
     "GPTNeoXTokenizer",
     "GPTNeoXTokenizerFast",
     "GemmaTokenizer",

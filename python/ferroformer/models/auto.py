@@ -16,6 +16,7 @@ __all__ = [
     "MODELS",
     "AutoConfig",
     "AutoModel",
+    "AutoModelForCausalLM",
     "AutoModelForMaskedLM",
     "AutoModelForMultipleChoice",
     "AutoModelForNextSentencePrediction",
@@ -57,6 +58,12 @@ MODELS: dict[str, ModelType] = {
     "electra": _entry("electra", "Electra", *_TASKS, "PreTraining"),
     "ernie": _entry("ernie", "Ernie", *_TASKS, "NextSentencePrediction", "PreTraining"),
     "eurobert": _entry("eurobert", "EuroBert", "MaskedLM", "SequenceClassification", "TokenClassification"),
+    "gpt2": ModelType(
+        "gpt2:GPT2Config",
+        "gpt2:GPT2Model",
+        {"CausalLM": "gpt2:GPT2LMHeadModel", "SequenceClassification": "gpt2:GPT2ForSequenceClassification"},
+    ),
+    "gpt_neo": _entry("gpt_neo", "GPTNeo", "CausalLM", "SequenceClassification"),
     "modernbert": _entry("modernbert", "ModernBert", *_TASKS),
     "mpnet": _entry("mpnet", "MPNet", *_TASKS),
     "nomic_bert": _entry("nomic_bert", "NomicBert", "MaskedLM", "SequenceClassification", "TokenClassification"),
@@ -175,6 +182,12 @@ class AutoModel:
             kind = f"{config.model_type!r} has no model class for {cls.__name__}"
             raise ConfigError(f"model_type {kind}; {cls.__name__}.register adds one")
         return load_class(place)
+
+
+class AutoModelForCausalLM(AutoModel):
+    """`AutoModel` for models that predict the next word."""
+
+    _task = "CausalLM"
 
 
 class AutoModelForMaskedLM(AutoModel):

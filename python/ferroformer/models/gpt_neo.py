@@ -12,6 +12,7 @@ from ..configuration_utils import PreTrainedConfig
 from ..errors import ConfigError
 from ..tensor_match import TensorTable
 from .bert import ACTIVATIONS, MAX_LAYERS
+from .gpt2 import LABELS, SHARED, WORDS
 
 __all__ = ["GPTNeoConfig", "GPTNeoForCausalLM", "GPTNeoForSequenceClassification", "GPTNeoModel"]
 
@@ -77,15 +78,7 @@ def _layers(types: Any) -> list[str]:
         raise ConfigError(f"attention_types={types!r:.200}: expected a list like [[['global', 'local'], 12]]") from None
 
 
-# a checkpoint's names in GPT-2 and GPT-Neo alike
-EMBEDDINGS: TensorTable = {
-    "embeddings.word": ("wte", ("vocab_size", "hidden_size")),
-    "embeddings.position": ("wpe", ("max_position_embeddings", "hidden_size")),
-    "layers.{i}.attention.norm": ("h.{i}.ln_1", ("hidden_size",)),
-    "layers.{i}.feed_forward.norm": ("h.{i}.ln_2", ("hidden_size",)),
-    "final_norm": ("ln_f", ("hidden_size",)),
-}
-TENSORS: TensorTable = EMBEDDINGS | {
+TENSORS: TensorTable = SHARED | {
     "layers.{i}.attention.query": ("h.{i}.attn.attention.q_proj", ("hidden_size", "hidden_size")),
     "layers.{i}.attention.key": ("h.{i}.attn.attention.k_proj", ("hidden_size", "hidden_size")),
     "layers.{i}.attention.value": ("h.{i}.attn.attention.v_proj", ("hidden_size", "hidden_size")),
@@ -93,8 +86,6 @@ TENSORS: TensorTable = EMBEDDINGS | {
     "layers.{i}.feed_forward.up": ("h.{i}.mlp.c_fc", ("intermediate_size", "hidden_size")),
     "layers.{i}.feed_forward.down": ("h.{i}.mlp.c_proj", ("hidden_size", "intermediate_size")),
 }
-WORDS: TensorTable = {"head": ("lm_head", ("vocab_size", "hidden_size"))}
-LABELS: TensorTable = {"head": ("score", ("num_labels", "hidden_size"))}
 
 
 class GPTNeoPreTrainedModel(causal.Decoder):

@@ -14,6 +14,9 @@ pub struct Blueprint {
     pub attention: AttentionSpec,
     pub feed_forward: FeedForwardSpec,
     pub norm: NormSpec,
+    /// Whether a checkpoint holds the weights of the blocks' linear layers as (inputs, outputs).
+    #[serde(default)]
+    pub transposed: bool,
     /// What is peculiar to a layer; one for each, or none.
     #[serde(default)]
     pub layers: Vec<LayerSpec>,
@@ -531,6 +534,9 @@ impl Blueprint {
         }
         if self.attention.by_head && (!self.attention.fused || key_heads != heads) {
             return Err(refused("attention.by_head is for weights held as one, with as many heads of keys".to_owned()));
+        }
+        if self.transposed && self.attention.by_head {
+            return Err(refused("attention.by_head is not for transposed weights".to_owned()));
         }
         if self.attention.rotary.iter().any(|rotary| 2 * rotary.pairs() > dim) {
             return Err(refused(format!("a rotation turns more than the {dim} channels of a head")));

@@ -117,7 +117,11 @@ impl Loader<'_> {
         let mut packed = PackedLinear::of(level, precision, [inputs, outputs], words);
         let From::Source(source, _) = &self.from else { return Ok(packed) };
         for (slot, outputs) in weights {
-            packed.fill(self.threads, outputs.clone(), |n, rows| fill(source, slot, n * inputs, rows))?;
+            let whole = whole(source, slot)?;
+            packed.fill(self.threads, outputs.clone(), |n, rows| match &whole {
+                Some(laid) => Ok(slot.order.read_from(laid, n * inputs, rows)),
+                None => fill(source, slot, n * inputs, rows),
+            })?;
         }
         for (slot, outputs) in biases {
             let mut values = memory::zeroed("the model", outputs.len())?;
@@ -146,6 +150,14 @@ impl Loader<'_> {
 /// The name of a table's scales beside its own.
 pub(crate) fn scales_of(table: &str) -> String {
     format!("{table}.scales")
+}
+
+/// All of a checkpoint's tensor as it lies, where reading it in pieces would mean to read it element by element.
+fn whole(source: &Source, slot: &Slot) -> Result<Option<Vec<f32>>> {
+    match (source.checkpoint, source.tensor_names.get(&slot.name)) {
+        (Some(checkpoint), Some(name)) if slot.order.is_scattered() => checkpoint.tensor(name)?.values().map(Some),
+        _ => Ok(None),
+    }
 }
 
 /// Elements `first..` of a slot as the model reads it, from the checkpoint or as initial values. `first` is even.

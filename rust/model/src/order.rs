@@ -19,6 +19,11 @@ impl Order {
         Order::new(&[parts, heads, share], &[share, parts * share, 1])
     }
 
+    /// (rows, width) of what lies as (width, rows).
+    pub(crate) fn transposed(rows: usize, width: usize) -> Self {
+        Order::new(&[rows, width], &[1, rows])
+    }
+
     pub(crate) fn is_plain(&self) -> bool {
         self.axes.is_empty()
     }
@@ -51,28 +56,53 @@ impl Order {
         run.max(1)
     }
 
+    /// Whether neighbours lie so far apart that a file is better read as a whole.
+    pub(crate) fn is_scattered(&self) -> bool {
+        const SHORT: usize = 16;
+        self.run() < SHORT
+    }
+
     /// Elements as they are read -> as they lie.
     pub(crate) fn lay(&self, values: Vec<f32>) -> Vec<f32> {
         if self.is_plain() {
             return values;
         }
         let mut laid = vec![0.0; values.len()];
-        for (n, run) in values.chunks(self.run()).enumerate() {
-            laid[self.place(n * self.run())..][..run.len()].copy_from_slice(run);
+        for (n, row) in values.chunks(self.row().max(1)).enumerate() {
+            let places = laid[self.place(n * self.row())..].iter_mut().step_by(self.step());
+            places.zip(row).for_each(|(place, x)| *place = *x);
         }
         laid
     }
 
     /// Elements as they lie -> as they are read.
     pub(crate) fn read(&self, laid: &[f32]) -> Vec<f32> {
-        if self.is_plain() {
-            return laid.to_vec();
-        }
         let mut values = vec![0.0; laid.len()];
-        for (n, run) in values.chunks_mut(self.run()).enumerate() {
-            run.copy_from_slice(&laid[self.place(n * self.run())..][..run.len()]);
-        }
+        self.read_from(laid, 0, &mut values);
         values
+    }
+
+    /// Likewise, those from `first` on.
+    pub(crate) fn read_from(&self, laid: &[f32], mut first: usize, mut out: &mut [f32]) {
+        if self.is_plain() {
+            return out.copy_from_slice(&laid[first..first + out.len()]);
+        }
+        while !out.is_empty() {
+            let count = (self.row() - first % self.row()).min(out.len());
+            let (row, after) = out.split_at_mut(count);
+            let places = laid[self.place(first)..].iter().step_by(self.step());
+            row.iter_mut().zip(places).for_each(|(x, place)| *x = *place);
+            (first, out) = (first + count, after);
+        }
+    }
+
+    /// The size of the last axis, and how far from one of its elements to the next.
+    fn row(&self) -> usize {
+        self.axes.last().map_or(1, |axis| axis.0)
+    }
+
+    fn step(&self) -> usize {
+        self.axes.last().map_or(1, |axis| axis.1.max(1))
     }
 }
 
@@ -90,6 +120,19 @@ mod tests {
         assert_eq!(order.run(), 2);
         assert_eq!(order.read(&laid), read);
         assert_eq!(order.lay(read), laid);
+    }
+
+    #[test]
+    fn a_transpose_is_read_from_anywhere() {
+        let order = Order::transposed(3, 5);
+        let laid: Vec<f32> = (0..15).map(|i| i as f32).collect();
+        let read: Vec<f32> = (0..3).flat_map(|row| (0..5).map(move |column| (3 * column + row) as f32)).collect();
+        assert!(order.is_scattered() && order.read(&laid) == read && order.lay(read.clone()) == laid);
+        for first in 0..15 {
+            let mut out = vec![0.0; 15 - first];
+            order.read_from(&laid, first, &mut out);
+            assert_eq!(out, read[first..]);
+        }
     }
 
     #[test]

@@ -69,7 +69,7 @@ fn projection_parts(blueprint: &Blueprint, scope: &str) -> Vec<Layer> {
     let [queries, keys, values] = spec.qkv_sizes();
     let biased = spec.bias && spec.key_bias;
     if spec.fused {
-        let mut whole = Layer::new(format!("{scope}.qkv"), spec.qkv_size(), biased);
+        let mut whole = Layer::new(format!("{scope}.qkv"), spec.qkv_size(), biased).transposed(blueprint.transposed);
         if spec.bias && !spec.key_bias {
             let apart = [("query", 0..queries), ("value", queries + keys..spec.qkv_size())];
             whole = whole.with_biases(apart.map(|(name, outputs)| (format!("{scope}.{name}"), outputs)).into());
@@ -79,7 +79,8 @@ fn projection_parts(blueprint: &Blueprint, scope: &str) -> Vec<Layer> {
         }
         return vec![whole];
     }
-    let part = |(name, size, bias)| Layer::new(format!("{scope}.{name}"), size, bias);
+    let part =
+        |(name, size, bias)| Layer::new(format!("{scope}.{name}"), size, bias).transposed(blueprint.transposed);
     [("query", queries, spec.bias), ("key", keys, biased), ("value", values, spec.bias)].map(part).into()
 }
 
@@ -93,7 +94,8 @@ fn position_parts(blueprint: &Blueprint, scope: &str) -> Option<Vec<Layer>> {
 }
 
 fn output_parts(blueprint: &Blueprint, scope: &str) -> Vec<Layer> {
-    vec![Layer::new(format!("{scope}.output"), blueprint.hidden_size, blueprint.attention.output_bias)]
+    let output = Layer::new(format!("{scope}.output"), blueprint.hidden_size, blueprint.attention.output_bias);
+    vec![output.transposed(blueprint.transposed)]
 }
 
 impl SelfAttention {

@@ -28,15 +28,17 @@ pub(crate) struct FeedForward {
 
 fn up_parts(blueprint: &Blueprint, scope: &str) -> Vec<Layer> {
     let FeedForwardSpec { size, gated, fused, bias, .. } = blueprint.feed_forward;
+    let part = |name, size| Layer::new(format!("{scope}.{name}"), size, bias).transposed(blueprint.transposed);
     if gated && fused {
-        return vec![Layer::new(format!("{scope}.gate_up"), 2 * size, bias)];
+        return vec![part("gate_up", 2 * size)];
     }
     let names: &[&str] = if gated { &["gate", "up"] } else { &["up"] };
-    names.iter().map(|name| Layer::new(format!("{scope}.{name}"), size, bias)).collect()
+    names.iter().map(|name| part(name, size)).collect()
 }
 
 fn down_parts(blueprint: &Blueprint, scope: &str) -> Vec<Layer> {
-    vec![Layer::new(format!("{scope}.down"), blueprint.hidden_size, blueprint.feed_forward.bias)]
+    let down = Layer::new(format!("{scope}.down"), blueprint.hidden_size, blueprint.feed_forward.bias);
+    vec![down.transposed(blueprint.transposed)]
 }
 
 impl FeedForward {

@@ -32,12 +32,15 @@ pub(crate) struct Layer {
     biases: Vec<(String, Range<usize>)>,
     /// Parts, heads and channels of the outputs, where a checkpoint holds them head by head.
     by_head: Option<[usize; 3]>,
+    /// Whether a checkpoint holds the weights as (inputs, outputs).
+    transposed: bool,
 }
 
 impl Layer {
     pub(crate) fn new(scope: impl Into<String>, outputs: usize, bias: bool) -> Self {
         let scope = scope.into();
-        Layer { biases: bias.then(|| (scope.clone(), 0..outputs)).into_iter().collect(), scope, outputs, by_head: None }
+        let biases = bias.then(|| (scope.clone(), 0..outputs)).into_iter().collect();
+        Layer { scope, outputs, biases, by_head: None, transposed: false }
     }
 
     /// With these biases, that a checkpoint holds apart.
@@ -50,7 +53,16 @@ impl Layer {
         Layer { by_head: Some(axes), ..self }
     }
 
+    /// As a checkpoint holds it, where it holds weights as (inputs, outputs).
+    pub(crate) fn transposed(self, transposed: bool) -> Self {
+        Layer { transposed, ..self }
+    }
+
     fn weight(&self, inputs: usize) -> Share {
+        if self.transposed {
+            let slot = Slot::new(format!("{}.weight", self.scope), &[inputs, self.outputs], Init::Normal);
+            return (Slot { order: Order::transposed(self.outputs, inputs), ..slot }, 0..self.outputs);
+        }
         let slot = Slot::new(format!("{}.weight", self.scope), &[self.outputs, inputs], Init::Normal);
         (Slot { order: self.order(self.outputs, inputs), ..slot }, 0..self.outputs)
     }
