@@ -13,9 +13,10 @@ mod linear;
 mod norm;
 mod pooler;
 mod relative;
+mod residual;
 mod transform;
 
-pub(crate) use attention::{Around, AttentionOutput, SelfAttention};
+pub(crate) use attention::{Around, Attention, AttentionOutput};
 pub(crate) use disentangled::RelativeEmbeddings;
 pub(crate) use embeddings::{EmbeddingRoom, Embeddings};
 pub(crate) use feed_forward::FeedForward;
@@ -24,4 +25,5 @@ pub(crate) use linear::Linear;
 pub(crate) use norm::LayerNorm;
 pub(crate) use pooler::{Pooler, PoolerRoom};
 pub(crate) use relative::{Distances, RelativeBias};
+pub(crate) use residual::Residual;
 pub(crate) use transform::Transform;
