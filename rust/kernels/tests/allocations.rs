@@ -71,7 +71,7 @@ fn no_kernel_allocates() {
                 Qkv::Floats([mat(H); 3]),
                 Heads::new(HEADS, &[0, T], 0.2),
                 &mut scratch,
-                Some(Probabilities { out: &mut probabilities, width: T, columns: &columns }),
+                Some(Probabilities { out: &mut probabilities, width: T, columns: &columns, source: None }),
                 MatMut::dense(&mut out, T, H),
             );
             gather_add(

@@ -17,6 +17,12 @@ pub struct Blueprint {
     /// Whether a checkpoint holds the weights of the blocks' linear layers as (inputs, outputs).
     #[serde(default)]
     pub transposed: bool,
+    /// Whether feed-forward reads what attention reads, not what that made of it.
+    #[serde(default)]
+    pub parallel: Option<Parallel>,
+    /// The model whose last hidden states each layer attends to as well.
+    #[serde(default)]
+    pub source: Option<Box<Blueprint>>,
     /// What is peculiar to a layer; one for each, or none.
     #[serde(default)]
     pub layers: Vec<LayerSpec>,
@@ -212,13 +218,22 @@ pub enum NormKind {
     RmsNorm,
 }
 
+/// Whether feed-forward has a norm of its own then, or reads attention's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Parallel {
+    OwnNorm,
+    SharedNorm,
+}
+
 /// Where a block normalises: after the residual sums; or what attention and feed-forward read, and then once more after the last
-/// block.
+/// block; or likewise and what they made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NormPlacement {
     Post,
     Pre,
+    Sandwich,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -523,6 +538,9 @@ impl Blueprint {
                 return Err(refused(format!("layer {i} has the scale {scale}; expected a finite number")));
             }
         }
+        if self.parallel.is_some() && (self.norm.placement != NormPlacement::Pre || self.source.is_some()) {
+            return Err(refused("parallel sub-layers go with norms before them and without a source".to_owned()));
+        }
         if self.attention.disentangled.is_some_and(|d| d.span < 4 || !d.keys && !d.queries) {
             return Err(refused("attention.disentangled needs a span of 4 or more, and keys or queries".to_owned()));
         }
@@ -604,6 +622,12 @@ impl Blueprint {
         if !plain {
             shapes += &format!(", layers {layers:?}");
         }
+        if let Some(parallel) = self.parallel {
+            shapes += &format!(", parallel {parallel:?}");
+        }
+        if let Some(source) = &self.source {
+            shapes += &format!(", source ({})", source.shapes());
+        }
         if let Some(head) = self.head {
             let transform = head.transform.map(|t| (t.size, t.bias, t.norm.map(|norm| norm.bias)));
             shapes += &format!(", head {} bias {} transform {transform:?} tied {}", head.outputs, head.bias, head.tied);
@@ -635,7 +659,7 @@ impl Blueprint {
     }
 
     pub(crate) fn pre_norm(&self) -> bool {
-        self.norm.placement == NormPlacement::Pre
+        self.norm.placement != NormPlacement::Post
     }
 
     /// Whether a token's vectors depend on how far others stand from it, beside on positions.

@@ -45,7 +45,7 @@ impl<'a> From<[MatMut<'a>; 3]> for AttentionGradients<'a> {
     }
 }
 
-/// The gradients of queries (T, heads x D), keys and values (T, key_heads x D each) from that of what attention made of them,
+/// The gradients of queries (T, heads x D), keys and values (T, key_heads x D each, or as many as `of.source` says) from that of what attention made of them,
 /// `dout` (T, heads x D), and those of the bias and the positions, if they are wanted. Sums over queries, keys and the heads of a group are taken in a fixed
 /// order, those of bias and positions over sequences too, so nothing depends on the threads, and but for these not on the other
 /// sequences.
@@ -65,11 +65,11 @@ pub fn attention_backward<'a>(
 ) {
     let AttentionGradients { qkv: dqkv, bias: dbias, positions: dpositions } = gradients.into();
     let (tokens, columns, heads, key_heads) = (dout.rows(), dout.cols(), of.heads, of.key_heads);
-    let (sequences, longest, group, head_dim) =
-        (of.sequences(), of.longest(tokens, columns), of.group(), columns / heads);
+    let (sequences, keys, group, head_dim) = (of.sequences(), qkv[1].rows(), of.group(), columns / heads);
+    let longest = of.longest(tokens, keys, columns);
     assert!(head_dim * heads == columns, "attention_backward: heads");
-    for ((x, dx), heads) in qkv.iter().zip(&dqkv).zip([heads, key_heads, key_heads]) {
-        let shape = (tokens, heads * head_dim);
+    for ((x, dx), (rows, heads)) in qkv.iter().zip(&dqkv).zip([(tokens, heads), (keys, key_heads), (keys, key_heads)]) {
+        let shape = (rows, heads * head_dim);
         assert!((x.rows(), x.cols()) == shape, "attention_backward: q, k, v");
         assert!((dx.rows(), dx.cols()) == shape, "attention_backward: dq, dk, dv");
     }
@@ -90,8 +90,8 @@ pub fn attention_backward<'a>(
     let dpositions = dpositions.map(|x| x.map(Disjoint::new));
     let dbias = dbias.map(|dbias| Disjoint::new(MatMut::dense(dbias, heads, distances)));
     let task = |rank: usize, s: usize, key_head: usize| {
-        let (rows, keys) = of.rows(s);
-        let (heads, key_rows) = (key_head * group..(key_head + 1) * group, rows.start..rows.start + keys);
+        let [rows, key_rows] = of.rows(s);
+        let (heads, all_keys) = (key_head * group..(key_head + 1) * group, of.all_keys(s));
         let cols = heads.start * head_dim..heads.end * head_dim;
         let key_cols = key_head * head_dim..(key_head + 1) * head_dim;
         let (q, dout) = (qkv[0].block(rows.clone(), cols.clone()), dout.block(rows.clone(), cols.clone()));
@@ -100,10 +100,12 @@ pub fn attention_backward<'a>(
         // are those of bias or positions, each its own heads.
         let (mut scratch, [dq, dk, dv], dbias, dpositions) = unsafe {
             let scratch = scratch.block(rank..rank + 1, 0..sizes.floats() + more);
-            let block = |i: usize| dqkv[i].block(rows.clone(), if i == 0 { cols.clone() } else { key_cols.clone() });
+            let [dq, dk, dv] = &dqkv;
+            let (dq, [dk, dv]) =
+                (dq.block(rows.clone(), cols.clone()), [dk, dv].map(|x| x.block(all_keys.clone(), key_cols.clone())));
             let dbias = dbias.as_ref().map(|x| x.block(heads.clone(), 0..distances));
             let own = |i: usize| dpositions[i].as_ref().map(|x| x.block(0..positions, cols.clone()));
-            (scratch, [block(0), block(1), block(2)], dbias, [own(0), own(1)])
+            (scratch, [dq, dk, dv], dbias, [own(0), own(1)])
         };
         let rules = of.rules(s, heads.start);
         let (scratch, more) = scratch.row_mut(0).split_at_mut(sizes.floats());
@@ -173,7 +175,7 @@ impl Kernel for Head<'_> {
         pack_keys::<I, Float32>(isa, self.k, keys);
         pack_keys::<I, Float32>(isa, self.v, values);
         for gradient in [&mut self.dk, &mut self.dv] {
-            (0..length).for_each(#[inline(always)] |r| gradient.row_mut(r).fill(0.0));
+            (0..gradient.rows()).for_each(#[inline(always)] |r| gradient.row_mut(r).fill(0.0));
         }
         let mut packed = None;
         for first in (0..length).step_by(BLOCK) {

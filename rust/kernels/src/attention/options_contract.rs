@@ -156,7 +156,7 @@ impl Problem {
         let mut out = Guarded::output(tokens, self.columns(0), gap, offset);
         let mut p = vec![-7.0; self.lengths.len() * self.heads * width * width];
         let places: Vec<usize> = self.lengths.iter().flat_map(|length| 0..*length).collect();
-        let probabilities = Some(Probabilities { out: &mut p, width, columns: &places });
+        let probabilities = Some(Probabilities { out: &mut p, width, columns: &places, source: None });
         let more = if count > 0 { positions_scratch(level, width, self.dim, count) } else { 0 };
         let size = threads * (attention_scratch(level, width, self.dim) + more);
         let mut scratch = Guarded::output(1, size, 0, offset);

@@ -14,9 +14,10 @@ mod norm;
 mod pooler;
 mod query_key_norm;
 mod relative;
+mod residual;
 mod transform;
 
-pub(crate) use attention::{Around, AttentionOutput, SelfAttention};
+pub(crate) use attention::{Around, Attention, AttentionOutput};
 pub(crate) use disentangled::RelativeEmbeddings;
 pub(crate) use embeddings::{EmbeddingRoom, Embeddings};
 pub(crate) use feed_forward::FeedForward;
@@ -26,4 +27,5 @@ pub(crate) use norm::LayerNorm;
 pub(crate) use pooler::{Pooler, PoolerRoom};
 pub(crate) use query_key_norm::QueryKeyNorm;
 pub(crate) use relative::{Distances, RelativeBias};
+pub(crate) use residual::Residual;
 pub(crate) use transform::Transform;

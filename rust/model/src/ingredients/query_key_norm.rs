@@ -89,10 +89,6 @@ impl QueryKeyNorm {
         self.norms.iter_mut().flat_map(LayerNorm::floats_mut)
     }
 
-    pub(crate) fn holds(&self, slot: &str) -> bool {
-        self.norms.iter().any(|norm| norm.holds(slot))
-    }
-
     pub(crate) fn slot_mut(&mut self, slot: &str) -> Option<ValuesMut<'_>> {
         self.norms.iter_mut().find_map(|norm| norm.slot_mut(slot))
     }
