@@ -13,6 +13,7 @@ mod dropout;
 mod gather;
 mod gemm;
 mod isa;
+mod key_values;
 mod layer_norm;
 mod layer_norm_backward;
 mod mat;
@@ -35,8 +36,9 @@ mod threads;
 pub use add::add;
 pub use arena::Arena;
 pub use attention::{
-    AttentionGradients, Bias, Heads, Positions, Probabilities, Qkv, attention, attention_backward,
-    attention_backward_scratch, attention_scratch, positions_backward_scratch, positions_scratch,
+    AttentionGradients, Bias, Cached, CachedQuery, Heads, Positions, Probabilities, Qkv, attention, attention_backward,
+    attention_backward_scratch, attention_cached, attention_cached_scratch, attention_scratch,
+    positions_backward_scratch, positions_scratch,
 };
 pub use buffer::{Buffer, Element, NoMemory, bytes_of, bytes_of_mut, floats_of, floats_of_mut, zeroed_vec};
 pub use cross_entropy::cross_entropy;
@@ -44,6 +46,7 @@ pub use dropout::Dropout;
 pub use gather::{Lookup, Table, gather_add, scatter_add};
 pub use gemm::{Epilogue, Input, LAYOUT_VERSION, Output, PackedLinear, Precision, linear, weight_gradient};
 pub use isa::{IsaError, Level};
+pub use key_values::KeyValues;
 pub use layer_norm::{Norm, layer_norm};
 pub use layer_norm_backward::layer_norm_backward;
 pub use mat::{Mat, MatMut, padded_stride};

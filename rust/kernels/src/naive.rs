@@ -216,6 +216,11 @@ pub fn scores(q: &[f64], k: &[f64], d: usize, scale: f64, added: &dyn Fn(usize, 
     (0..q.len() / d).flat_map(keys).map(score).collect()
 }
 
+/// `cap tanh(score / cap)`.
+pub fn soft_cap(score: f64, cap: f64) -> f64 {
+    cap * (score / cap).tanh()
+}
+
 /// [`scores`] of disentangled attention: the distance from key j to query i adds `scale (q_i pos_key[place] + k_j pos_query[place])`,
 /// `place(i, j)` a row of both (p, d).
 pub fn disentangled_scores(

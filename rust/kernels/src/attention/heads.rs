@@ -22,7 +22,9 @@ pub struct Heads<'a> {
     /// How far behind and ahead of itself a query attends, by the keys' numbers in the sequence: `[w, w]` is a sliding window,
     /// `[usize::MAX, 0]` causal. Cost goes with it.
     pub reach: [usize; 2],
-    /// What is added to the scaled scores.
+    /// Scaled scores s become `cap tanh(s / cap)`, within -cap..cap. (Gemma 2, arXiv 2408.00118.)
+    pub soft_cap: Option<f32>,
+    /// What is added to the scaled, and capped, scores.
     pub bias: Option<Bias<'a>>,
     /// What else the distance adds; with as many heads of keys, and operands in f32.
     pub positions: Option<Positions<'a>>,
@@ -41,7 +43,7 @@ pub struct Bias<'a> {
 }
 
 impl<'a> Heads<'a> {
-    /// As many heads of keys, every row a key, in everyone's reach, without bias, positions and dropout.
+    /// As many heads of keys, every row a key, in everyone's reach, without cap, bias, positions and dropout.
     pub fn new(heads: usize, starts: &'a [usize], scale: f32) -> Self {
         Heads {
             heads,
@@ -50,6 +52,7 @@ impl<'a> Heads<'a> {
             keys: None,
             scale,
             reach: [usize::MAX; 2],
+            soft_cap: None,
             bias: None,
             positions: None,
             dropout: None,
@@ -98,7 +101,7 @@ impl<'a> Heads<'a> {
     pub(super) fn rules(&self, s: usize, head: usize) -> Rules<'a> {
         let bias = self.bias.map(|bias| Mat::dense(bias.table, self.heads, bias.columns()).rows_of(head..self.heads));
         let dropout = self.dropout.map(|dropout| (dropout, self.dropout_row(s, 0, head), self.heads as u64));
-        Rules { scale: self.scale, reach: self.reach, bias, dropout }
+        Rules { scale: self.scale, soft_cap: self.soft_cap, reach: self.reach, bias, dropout }
     }
 
     pub(super) fn dropout_row(&self, s: usize, query: usize, head: usize) -> u64 {

@@ -14,6 +14,9 @@
 mod backward;
 #[cfg(test)]
 mod backward_contract;
+mod cached;
+#[cfg(test)]
+mod cached_contract;
 #[cfg(test)]
 mod contract;
 mod disentangled;
@@ -24,6 +27,7 @@ mod options_contract;
 mod rules;
 
 pub use backward::{AttentionGradients, attention_backward, attention_backward_scratch};
+pub use cached::{Cached, CachedQuery, attention_cached, attention_cached_scratch};
 use disentangled::Relative;
 pub use disentangled::{Positions, positions_backward_scratch, positions_scratch};
 pub use heads::{Bias, Heads};
@@ -341,10 +345,18 @@ const AHEAD: usize = 8;
 /// Asks for row `r`, if there is one.
 #[inline(always)]
 fn ask<I: Isa, F: Operands<I>>(isa: I, x: Mat<F::X>, r: usize) {
-    const LINE: usize = 16;
     if r < x.rows() {
-        F::words(x.row(r)).chunks(LINE).for_each(|line| isa.prefetch(line.as_ptr()));
+        request(isa, F::words(x.row(r)));
     }
+}
+
+#[inline(always)]
+fn request<I: Isa>(isa: I, words: &[u32]) {
+    const LINE: usize = 16;
+    words.chunks(LINE).for_each(
+        #[inline(always)]
+        |line| isa.prefetch(line.as_ptr()),
+    );
 }
 
 /// Panels of keys as columns: a row of zeros to begin the sums, then each word of every key.
