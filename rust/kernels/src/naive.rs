@@ -225,6 +225,11 @@ pub fn soft_cap(score: f64, cap: f64) -> f64 {
     cap * (score / cap).tanh()
 }
 
+/// Its derivative.
+pub fn soft_cap_slope(score: f64, cap: f64) -> f64 {
+    1.0 - (score / cap).tanh().powi(2)
+}
+
 /// [`scores`] of disentangled attention: the distance from key j to query i adds `scale (q_i pos_key[place] + k_j pos_query[place])`,
 /// `place(i, j)` a row of both (p, d).
 pub fn disentangled_scores(

@@ -3,7 +3,7 @@
 //!   P = softmax(scale Q K^T + bias),  O = (P m) V     m: dropout, 0 or 1 / (1 - p); 1 without
 //!   dV = (P m)^T dO
 //!   dP = (dO V^T) m
-//!   dS = P (dP - rowsum(P dP))
+//!   dS = P (dP - rowsum(P dP))            times the slope of the cap, where there is one
 //!   dbias = the sums of dS over all pairs at a distance
 //!   dQ = scale dS K,  dK = scale dS^T Q
 //!
@@ -129,17 +129,18 @@ struct Sizes {
     /// Panels with a key in each row.
     rows: usize,
     block: usize,
+    slopes: usize,
 }
 
 impl Sizes {
     fn new(panel: usize, length: usize, head_dim: usize) -> Self {
         let panels = |columns: usize, depth: usize| columns.div_ceil(panel) * panel * (depth + 1);
-        let block = BLOCK.min(length) * padded_stride(length);
-        Sizes { keys: panels(length, head_dim), rows: panels(head_dim, length), block }
+        let (block, slopes) = (BLOCK.min(length) * padded_stride(length), padded_stride(length));
+        Sizes { keys: panels(length, head_dim), rows: panels(head_dim, length), block, slopes }
     }
 
     fn floats(self) -> usize {
-        2 * self.keys + self.rows + 2 * self.block
+        2 * self.keys + self.rows + 2 * self.block + self.slopes
     }
 }
 
@@ -170,7 +171,8 @@ impl Kernel for Head<'_> {
         let (keys, rest) = self.scratch.split_at_mut(self.sizes.keys);
         let (values, rest) = rest.split_at_mut(self.sizes.keys);
         let (key_rows, rest) = rest.split_at_mut(self.sizes.rows);
-        let (p, ds) = rest.split_at_mut(self.sizes.block);
+        let (p, rest) = rest.split_at_mut(self.sizes.block);
+        let (ds, slopes) = rest.split_at_mut(self.sizes.block);
         let (keys, values, key_rows) = (words_of_mut(keys), words_of_mut(values), words_of_mut(key_rows));
         pack_keys::<I, Float32>(isa, self.k, keys);
         pack_keys::<I, Float32>(isa, self.v, values);
@@ -204,7 +206,7 @@ impl Kernel for Head<'_> {
                     let p = only(p.row_mut(query - first), reached.start, &keys);
                     let ds = only(ds.row_mut(query - first), reached.start, &keys);
                     let dbias = self.dbias.as_mut().map(#[inline(always)] |x| x.row_mut(head));
-                    row_backward(isa, &rules, query, &keys, p, ds, dbias);
+                    row_backward(isa, &rules, query, &keys, p, ds, &mut slopes[..keys.len()], dbias);
                 }
                 let (p, ds) = (p.view(), ds.view());
                 let mut dq = self.dq.reborrow().into_block(rows.clone(), own);
@@ -223,9 +225,10 @@ impl Kernel for Head<'_> {
 }
 
 /// A query's scores and the gradient of its weights -> its weights, after dropout, and the gradient of its scores before these were
-/// scaled.
+/// scaled and capped. `slopes` is room for as many keys.
 #[inline(always)]
 #[rustfmt::skip]
+#[expect(clippy::too_many_arguments, reason = "one row of each operand")]
 fn row_backward<I: Isa>(
     isa: I,
     rules: &Rules,
@@ -233,8 +236,10 @@ fn row_backward<I: Isa>(
     keys: &Range<usize>,
     p: &mut [f32],
     d: &mut [f32],
+    slopes: &mut [f32],
     dbias: Option<&mut [f32]>,
 ) {
+    rules.slopes(isa, p, slopes);
     let inverse = isa.splat(1.0 / rules.exp(isa, query, keys, p));
     map_in_place(isa, p, #[inline(always)] |x| isa.mul(x, inverse));
     rules.drop(isa, query, keys, d);
@@ -247,6 +252,9 @@ fn row_backward<I: Isa>(
         map_in_place(isa, d, #[inline(always)] |d| isa.mul(d, scale));
     } else {
         update(isa, [&mut *d], [&*p], #[inline(always)] |[d], [p]| [isa.mul(isa.mul(p, isa.sub(d, sum)), scale)]);
+    }
+    if rules.soft_cap.is_some() {
+        update(isa, [d], [&*slopes], #[inline(always)] |[d], [slope]| [isa.mul(d, slope)]);
     }
     rules.drop(isa, query, keys, p);
 }

@@ -1,6 +1,6 @@
 //! Scaled dot-product attention, one head of one sequence at a time, on exact lengths.
 //!
-//!   out = softmax(scale Q K^T + bias) V        (what [`Positions`] add to that: disentangled.rs)
+//!   out = softmax(scale Q K^T + bias) V        (what [`Positions`] add to that: disentangled.rs; what a cap makes of it: rules.rs)
 //!
 //! K is packed transposed and V as it is, into panels like those of weights; then for each block of queries
 //!

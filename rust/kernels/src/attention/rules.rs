@@ -6,7 +6,7 @@ use crate::dropout::Dropout;
 use crate::isa::Isa;
 use crate::mat::Mat;
 use crate::math::tanh;
-use crate::rows::{map_in_place, update};
+use crate::rows::{map_in_place, update, zip_map};
 use crate::softmax::exp_row;
 
 /// Those of one sequence and of the query heads from one on.
@@ -65,6 +65,16 @@ impl Rules<'_> {
             scale = 1.0;
         }
         exp_row(isa, row, scale)
+    }
+
+    /// A query's scores -> the derivatives of what the cap makes of them, once scaled; all is left as it is where there is no cap.
+    #[inline(always)]
+    #[rustfmt::skip]
+    pub(super) fn slopes<I: Isa>(&self, isa: I, row: &[f32], slopes: &mut [f32]) {
+        if let Some(cap) = self.soft_cap {
+            let inner = isa.splat(self.scale / cap);
+            zip_map(isa, [row], slopes, #[inline(always)] |[s]| tanh(isa, isa.mul(s, inner)).1);
+        }
     }
 
     /// Dropout of a query's weights for these keys, or of their gradient.
