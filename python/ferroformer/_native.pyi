@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 __version__: str
 __all__ = [
+    "Cache",
     "Checkpoint",
     "Encoder",
     "Encoding",
@@ -95,6 +96,8 @@ class Encoder:
         selected: NDArray[np.int64] | None,
         output_hidden_states: bool,
         output_attentions: bool,
+        cache: Cache | None,
+        source: tuple[NDArray[np.float32], NDArray[np.int64] | None] | None,
     ) -> tuple[
         NDArray[np.float32] | None,
         NDArray[np.float32] | None,
@@ -105,7 +108,8 @@ class Encoder:
         """(B, T) ids or (B, T, H) embeddings -> last hidden state (B, T, H) and pooled (B, H) of a model without a head, logits
         (B, N) or (B, T, N) of one with a head, hidden states, attentions. `compute_padding`: what is masked is computed too, as
         tokens that attend and that none attends to. `selected` (B, T): 1 for the tokens that a head on tokens reads, whose logits
-        then come as (M, N)."""
+        then come as (M, N). `cache`: the tokens follow those that it holds, and are added to them. `source`: states (B, Ts, S) and
+        mask (B, Ts) of what the model attends to; with a cache that holds it, None."""
 
     def record(
         self,
@@ -173,6 +177,23 @@ class Encoder:
 @final
 class Recording:
     """A batch and what its forward pass left; good for one `backward`."""
+
+@final
+class Cache:
+    """What a model remembers of the tokens of its sequences."""
+
+    def __new__(cls, encoder: Encoder) -> Self: ...
+    def lengths(self) -> list[int]:
+        """The tokens of each sequence."""
+
+    def reorder(self, indices: NDArray[np.int64]) -> None:
+        """Sequence i is from now on a continuation of what was sequence indices[i]."""
+
+    def crop(self, lengths: NDArray[np.int64]) -> None:
+        """Each sequence forgets all but its first tokens."""
+
+    def memory_footprint(self) -> int:
+        """Bytes held."""
 
 @final
 class Gradients:

@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 
 use crate::arrays::{array, copy, shape};
 
+use crate::cache::Cache;
 use crate::checkpoint::Checkpoint;
 use crate::enter::{enter, enter_long};
 use crate::errors::{model_error, named};
@@ -29,6 +30,10 @@ pub(crate) struct Encoder {
 }
 
 impl Encoder {
+    pub(crate) fn cache(&self) -> model::Cache {
+        model::Cache::new(&self.blueprint, self.precision)
+    }
+
     fn of(encoder: model::Encoder) -> Self {
         let (blueprint, precision) = (encoder.blueprint().clone(), encoder.precision());
         Encoder { encoder: RwLock::new(encoder), blueprint, precision }
@@ -54,6 +59,8 @@ impl Encoder {
 }
 
 type Ids<'py> = Option<PyReadonlyArray<'py, i64, numpy::Ix2>>;
+/// The last hidden states of a source (B, Ts, size) and its mask (B, Ts).
+type SourceArrays<'py> = Option<(PyReadonlyArray<'py, f32, numpy::Ix3>, Ids<'py>)>;
 type List<'py, T> = Option<Vec<Bound<'py, T>>>;
 type Outputs<'py> = (
     Option<Bound<'py, PyArray3<f32>>>,
@@ -117,6 +124,8 @@ impl Encoder {
         selected: Ids<'py>,
         output_hidden_states: bool,
         output_attentions: bool,
+        cache: Option<&Cache>,
+        source: SourceArrays<'py>,
     ) -> PyResult<Outputs<'py>> {
         let shape = input_ids.as_ref().map(shape).or(inputs_embeds.as_ref().map(shape)).unwrap_or_default();
         let (rows, width) = (shape.first().copied().unwrap_or(0), shape.get(1).copied().unwrap_or(0));
@@ -133,14 +142,28 @@ impl Encoder {
             types: types.as_deref(),
             tasks: tasks.as_deref(),
             positions: positions.as_deref(),
+            first_positions: None,
             compute_padding,
             selected: selected.as_deref(),
         };
         let want = Want { hidden_states: output_hidden_states, attentions: output_attentions };
         let (threads, blueprint) = (threads()?, &self.blueprint);
+        let source_shape = source.as_ref().map(|(states, _)| shape_of(states));
+        let (source_states, source_mask) = source.unzip();
+        let (source_states, source_mask) = (copy(source_states)?, copy(source_mask.flatten())?);
         let (out, selected) = enter_long(py, |cancel| {
+            let source = source_shape.map(|shape| {
+                model::SourceStates::new(source_states.as_deref().unwrap_or(&[]), shape, source_mask.as_deref())
+            });
+            let (source, mut cache) = (source.transpose()?, cache.map(|cache| lock(&cache.0)));
+            let first = cache.as_ref().and_then(|cache| cache.next_positions());
+            let padded = Padded { first_positions: first.as_deref(), ..padded };
             let batch = Batch::from_padded(padded, blueprint)?;
-            let out = self.read(|encoder| encoder.forward(threads, &batch, want, cancel))?;
+            let out = self.read(|encoder| match (&mut cache, &source) {
+                (Some(cache), _) => encoder.forward_cached(threads, &batch, want, cache, source.as_ref(), cancel),
+                (None, Some(source)) => encoder.forward_with_source(threads, &batch, want, source, cancel),
+                (None, None) => encoder.forward(threads, &batch, want, cancel),
+            })?;
             Ok((out, batch.selected()))
         })?;
         let (hidden, heads) = (blueprint.hidden_size, blueprint.attention.heads);
@@ -188,6 +211,7 @@ impl Encoder {
             types: types.as_deref(),
             tasks: tasks.as_deref(),
             positions: positions.as_deref(),
+            first_positions: None,
             compute_padding,
             selected: selected.as_deref(),
         };
@@ -314,6 +338,11 @@ impl Encoder {
             (HeadInput::Tokens, Some(count)) => vec![count, head.outputs],
         })
     }
+}
+
+fn shape_of(states: &PyReadonlyArray<'_, f32, numpy::Ix3>) -> [usize; 3] {
+    let shape = shape(states);
+    [shape[0], shape[1], shape[2]]
 }
 
 fn precision(dtype: &str) -> PyResult<Precision> {

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod arrays;
+mod cache;
 mod checkpoint;
 mod encoder;
 mod enter;
@@ -15,6 +16,8 @@ use pyo3::prelude::*;
 
 #[pymodule(gil_used = false)]
 mod _native {
+    #[pymodule_export]
+    use super::cache::Cache;
     #[pymodule_export]
     use super::checkpoint::Checkpoint;
     #[pymodule_export]

@@ -24,6 +24,8 @@ pub struct Padded<'a> {
     pub tasks: Option<&'a [i64]>,
     /// (B, W); 0, 1, 2, ... along each row where there are none.
     pub positions: Option<&'a [i64]>,
+    /// (B,): the first position of each row, where they are counted from another than the model's first.
+    pub first_positions: Option<&'a [u32]>,
     /// Whether what is masked is computed too, as tokens that attend and that none attends to.
     pub compute_padding: bool,
     /// (B, W) of 1 and 0: the tokens that a head on tokens reads; all where there is none.
@@ -94,7 +96,12 @@ impl Part<'_> {
 impl<'a> Batch<'a> {
     /// Every argument has B x W elements (x H for `embeds`), and every id is in its table.
     pub fn from_padded(padded: Padded<'a>, blueprint: &Blueprint) -> Result<Self> {
-        let Padded { rows, width, ids, embeds, mask, types, tasks, positions, compute_padding, selected } = padded;
+        let Padded { rows, width, ids, embeds, mask, types, tasks, positions, .. } = padded;
+        let Padded { first_positions, compute_padding, selected, .. } = padded;
+        if first_positions.is_some_and(|first| first.len() != rows) {
+            let held = first_positions.map_or(0, <[u32]>::len);
+            return Err(ModelError::Input(format!("past_key_values have {held} sequences, the batch has {rows}")));
+        }
         let (limits, size) = (Limits::new(blueprint), blueprint.embedding_size());
         let count = rows.checked_mul(width).filter(|n| *n <= u32::MAX as usize);
         let count =
@@ -124,7 +131,10 @@ impl<'a> Batch<'a> {
             }
             let padding = all.clone().filter(|i| compute_padding && !is_token(*i));
             let given = positions.map(|x| x[all.clone()].to_vec());
-            let row_positions = given.unwrap_or_else(|| limits.count(ids.map(|ids| &ids[all.clone()]), width));
+            let row_positions = given.unwrap_or_else(|| match first_positions {
+                Some(first) => (0..width as i64).map(|column| column + i64::from(first[row])).collect(),
+                None => limits.count(ids.map(|ids| &ids[all.clone()]), width),
+            });
             for i in tokens.chain(padding) {
                 let column = i % width;
                 let at = |argument, limit| Place { argument, row, column, limit };
@@ -134,7 +144,8 @@ impl<'a> Batch<'a> {
                 batch.positions.push(if positions.is_some() {
                     position?
                 } else {
-                    position.map_err(|_| limits.too_long(width))?
+                    position
+                        .map_err(|_| limits.too_long(width + first_positions.map_or(0, |first| first[row] as usize)))?
                 });
                 if limits.tasks > 0 {
                     batch.tasks.push(tasks.map_or(Ok(0), |x| at("task_type_ids", limits.tasks).check(x[i]))?);
@@ -164,6 +175,21 @@ impl<'a> Batch<'a> {
             ))),
             _ => Ok(()),
         }
+    }
+
+    /// Where tokens stand in rows (B, W), and nothing else of them.
+    pub(crate) fn of_places(rows: usize, width: usize, mask: Option<&[i64]>) -> Result<Batch<'static>> {
+        if mask.is_some_and(|mask| Some(mask.len()) != rows.checked_mul(width)) {
+            return Err(ModelError::Input(format!("an attention mask does not have the shape ({rows}, {width})")));
+        }
+        let mut batch = Batch::empty(width);
+        for row in 0..rows {
+            batch.columns.extend((0..width).filter(|column| mask.is_none_or(|mask| mask[row * width + column] != 0)));
+            batch.starts.push(batch.columns.len());
+        }
+        let count = batch.columns.len();
+        (batch.ids, batch.types, batch.positions) = (vec![0; count], vec![0; count], vec![0; count]);
+        Ok(batch)
     }
 
     /// Of ids alone, so that nothing is borrowed.
@@ -225,6 +251,14 @@ impl<'a> Batch<'a> {
 
     pub(crate) fn sequences(&self) -> usize {
         self.starts.len() - 1
+    }
+
+    pub(crate) fn tokens(&self) -> usize {
+        self.ids.len()
+    }
+
+    pub(crate) fn starts(&self) -> &[usize] {
+        &self.starts
     }
 
     pub(crate) fn width(&self) -> usize {

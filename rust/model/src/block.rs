@@ -7,7 +7,7 @@ use crate::batch::Part;
 use crate::blueprint::{Blueprint, Parallel};
 use crate::error::Result;
 use crate::export::{Export, ValuesMut};
-use crate::ingredients::{Around, Attention, AttentionOutput, FeedForward, LayerNorm, Linear, Residual};
+use crate::ingredients::{Around, Attention, FeedForward, LayerNorm, Linear, Residual};
 use crate::loader::{Loader, Slot};
 use crate::packed_file::Piece;
 use crate::training::{Transposed, TransposedAttention};
@@ -81,7 +81,7 @@ impl Block {
         })
     }
 
-    /// How many sub-layers attend: each is [`project`](Self::project), [`attend`](Self::attend), [`finish`](Self::finish).
+    /// How many sub-layers attend: each is [`project`](Self::project), attention itself, [`finish`](Self::finish).
     pub(crate) fn stages(&self) -> usize {
         self.attentions.len()
     }
@@ -150,22 +150,6 @@ impl Block {
         out: &mut Rows,
     ) -> Result<()> {
         self.attentions[0].0.project_positions(threads, x, narrow, out)
-    }
-
-    /// What [`project`](Self::project) made of all tokens of the part -> context (T, heads x head_dim).
-    #[expect(clippy::too_many_arguments, reason = "what attention reads and writes, each by its own name")]
-    pub(crate) fn attend(
-        &self,
-        stage: usize,
-        threads: &Threads,
-        part: &Part,
-        around: Around,
-        qkv: Mat,
-        scratch: &mut [f32],
-        attentions: AttentionOutput,
-        context: MatMut,
-    ) {
-        self.attentions[stage].0.attend(threads, part, around, qkv, None, scratch, attentions, context);
     }
 
     /// What follows attention, token by token, to the next or to the end of the layer: context (T, heads x head_dim), hidden (T, H)

@@ -10,16 +10,18 @@ use ferroformer_kernels::{Arena, Form, Level, Mat, MatMut, Narrow, Precision, Th
 use crate::batch::{Batch, Part};
 use crate::block::Block;
 use crate::blueprint::{Blueprint, HeadInput, LayerSpec};
+use crate::cache::Cache;
 use crate::cancel::Cancel;
 use crate::checkpoint::Checkpoint;
 use crate::error::{ModelError, Result};
 use crate::export;
-use crate::ingredients::Around;
+use crate::ingredients::{Around, Linear};
 use crate::loader::{From, Loader, Slot, Source};
 use crate::memory;
 use crate::outputs::{Outputs, PartOutputs, Want, cut, dense, means, of_sequences, unpad};
 use crate::packed_file::{self, PackedFile};
 use crate::pooling::{Pooling, normalize};
+use crate::recall::{Beside, Recall, SourceStates};
 use crate::rotation;
 use crate::training::Tape;
 use crate::weights::Weights;
@@ -117,10 +119,65 @@ impl Encoder {
 
     /// A padded batch to padded outputs.
     pub fn forward(&self, threads: usize, batch: &Batch, want: Want, cancel: &Cancel) -> Result<Outputs> {
+        self.forward_beside(threads, batch, want, Beside::default(), cancel)
+    }
+
+    /// The batch behind what the cache holds, which it is added to. With an error the cache is as before.
+    pub fn forward_cached(
+        &self,
+        threads: usize,
+        batch: &Batch,
+        want: Want,
+        cache: &mut Cache,
+        source: Option<&SourceStates>,
+        cancel: &Cancel,
+    ) -> Result<Outputs> {
+        cache.check(&self.blueprint, batch)?;
+        if want.attentions {
+            return Err(ModelError::Input("output_attentions is not supported with past_key_values".to_owned()));
+        }
+        let before: Vec<_> = cache.lengths().into_iter().map(|length| length as i64).collect();
+        let fresh = before.iter().all(|length| *length == 0);
+        cache.append(batch)?;
+        let remember = |cache: &mut Cache| {
+            if let Some(source) = source {
+                self.remember_source(threads, cache, source)?;
+            }
+            let beside = Beside { recall: Some(Recall { cache, fresh }), ..Beside::default() };
+            self.forward_beside(threads, batch, want, beside, cancel)
+        };
+        let outputs = remember(cache);
+        if outputs.is_err() {
+            cache.roll_back(&before)?;
+        }
+        outputs
+    }
+
+    /// The batch, and with each sequence a source for it to attend to.
+    pub fn forward_with_source(
+        &self,
+        threads: usize,
+        batch: &Batch,
+        want: Want,
+        source: &SourceStates,
+        cancel: &Cancel,
+    ) -> Result<Outputs> {
+        self.forward_beside(threads, batch, want, Beside { source: Some(source), ..Beside::default() }, cancel)
+    }
+
+    fn forward_beside(
+        &self,
+        threads: usize,
+        batch: &Batch,
+        want: Want,
+        beside: Beside,
+        cancel: &Cancel,
+    ) -> Result<Outputs> {
         let mut outputs = Outputs::new(batch, &self.blueprint, want)?;
         let parts = batch.parts(threads);
         let shares = outputs.split(&parts, batch);
-        self.run(threads, batch, &parts, shares, cancel, |threads, part, ws, out| {
+        beside.check(&self.blueprint, batch)?;
+        self.run(threads, batch, &parts, shares, beside, cancel, |threads, part, ws, out| {
             if let Some(last) = out.last_hidden_state {
                 unpad(part, ws.hidden.mat(), last);
             }
@@ -155,6 +212,7 @@ impl Encoder {
             batch,
             &parts,
             shares,
+            Beside::default(),
             cancel,
             |_, part, ws, (sequences, out): (Range<usize>, &mut [f32])| {
                 let skips = sequences.map(|s| pooling.skip.map_or(0, |skip| skip[s].max(0) as usize));
@@ -177,25 +235,29 @@ impl Encoder {
     ///
     /// Parts run side by side, each on one thread, where there are enough of them; else one after the other,
     /// each on all threads.
+    #[expect(clippy::too_many_arguments, reason = "what a call is made of, each by its own name")]
     fn run<T: Shares + Send>(
         &self,
         threads: usize,
         batch: &Batch,
         parts: &[Range<usize>],
         shares: Vec<T>,
+        beside: Beside,
         cancel: &Cancel,
         finish: impl Fn(&Threads, &Part, &mut Workspace, T) -> Result<()> + Sync,
     ) -> Result<()> {
         self.file.as_ref().map_or(Ok(()), PackedFile::check)?;
         let shares: Vec<_> = shares.into_iter().map(|share| Mutex::new(Some(share))).collect();
         let positions = self.positions(&Threads::new(threads))?;
+        let beside = Beside { positions: positions.as_ref().map(|x| &x[..]), ..beside };
         let failure = Mutex::new(None);
         let run_part = |team: &Threads, rank, i: usize| {
             let part = batch.part(parts[i].clone());
             let Some(mut share) = lock(&shares[i]).take() else { return };
             let mut ws = self.room();
+            let beside = beside.of(parts[i].clone());
             let result = self
-                .run_part(team, &part, positions.as_ref().map(|x| &x[..]), &mut ws, &mut share, &|| cancel.check(rank))
+                .run_part(team, &part, &beside, &mut ws, &mut share, &|| cancel.check(rank))
                 .and_then(|()| finish(team, &part, &mut ws, share));
             if let Err(error) = result {
                 *lock(&failure) = Some(error);
@@ -219,15 +281,17 @@ impl Encoder {
         &self,
         threads: &Threads,
         part: &Part,
-        positions: Option<&[Rows]>,
+        beside: &Beside,
         ws: &mut Workspace,
         share: &mut impl Shares,
         check: &dyn Fn() -> Result<()>,
     ) -> Result<()> {
         check()?;
-        ws.resize(self.level, threads, &self.blueprint, [part.tokens(), part.longest()])?;
+        let [longest, longest_source] = beside.longest(part);
+        ws.resize(self.level, threads, &self.blueprint, [part.tokens(), part.longest().max(beside.longest_read())])?;
+        ws.resize_cached(threads, &self.blueprint, longest.max(longest_source))?;
         rotation::fill(&self.weights.rotations, part.positions, &mut ws.angles)?;
-        ws.distances = self.weights.relative.as_ref().map(|relative| relative.distances(part.longest()));
+        ws.distances = self.weights.relative.as_ref().map(|relative| relative.distances(longest));
         ws.places = self.weights.distances.as_ref().map_or(vec![], |x| x.places(part.longest().max(1)));
         let (layers, of_layer) = (self.layers(), self.blueprint.blocks());
         let stages: Vec<_> =
@@ -243,10 +307,7 @@ impl Encoder {
         for (n, &(i, stage)) in stages.iter().enumerate() {
             check()?;
             let (block, next) = (layers[i], stages.get(n + 1).map(|&(i, stage)| (i, layers[i], stage)));
-            let Workspace { angles, distances, places, qkv, context, scratch, .. } = &mut *ws;
-            let positions = positions.map(|positions| (positions[of_layer[i]].mat(), &places[..]));
-            let around = Around { bias: distances.as_ref(), positions, ..self.around(i, angles) };
-            block.attend(stage, threads, part, around, qkv.mat(), scratch, share.attention(i), context.mat_mut());
+            self.attend(threads, part, beside, (i, block, stage), of_layer[i], ws, share)?;
             self.each_chunk(threads, ws, |team, tokens, context, mut hidden, qkv, room, angles| {
                 let form = next.map_or(Form::Floats, |(_, block, stage)| block.form(stage));
                 block.finish(stage, team, context, &mut hidden, form, room)?;
@@ -266,6 +327,67 @@ impl Encoder {
             if stage + 1 == block.stages() {
                 share.hidden_state(i + 1, part, ws);
             }
+        }
+        Ok(())
+    }
+
+    /// One attention of a layer: what was projected -> `ws.context`.
+    #[expect(clippy::too_many_arguments, reason = "what attention reads and writes, each by its own name")]
+    fn attend(
+        &self,
+        threads: &Threads,
+        part: &Part,
+        beside: &Beside,
+        (layer, block, stage): (usize, &Block, usize),
+        block_number: usize,
+        ws: &mut Workspace,
+        share: &mut impl Shares,
+    ) -> Result<()> {
+        let Workspace { angles, distances, places, qkv, context, scratch, source, source_narrow, .. } = ws;
+        let (attention, qkv, context) = (&block.attentions[stage].0, qkv.mat(), context.mat_mut());
+        if stage > 0 {
+            if let Some(recall) = beside.recall {
+                let (cache, queries) = (recall.cache.layer(layer, stage), beside.source_queries(part));
+                attention.attend_cached(threads, &cache, &queries, Around::default(), qkv, scratch, context);
+                return Ok(());
+            }
+            let Some((tokens, states)) = beside.source_of_part() else {
+                return Err(ModelError::Input("the model attends to a source, and there is none".to_owned()));
+            };
+            source.resize(states.rows(), attention.source().map_or(0, Linear::outputs))?;
+            attention.project_source(threads, states, source_narrow, source.mat_mut())?;
+            let around = Around { source: Some((&tokens, source.mat())), ..Around::default() };
+            attention.attend(threads, part, around, qkv, None, scratch, share.cross_attention(layer), context);
+            return Ok(());
+        }
+        let positions = beside.positions.map(|positions| (positions[block_number].mat(), &places[..]));
+        let around = Around { bias: distances.as_ref(), positions, ..self.around(layer, angles) };
+        if let Some(recall) = beside.recall {
+            let slots = recall.cache.own_slots(beside.sequences.clone(), part);
+            recall.cache.write(self.level, [layer, stage], &slots, attention.keys_values(qkv));
+            if !recall.fresh {
+                let queries = recall.cache.queries(beside.sequences.clone(), part, around.window);
+                let cache = recall.cache.layer(layer, stage);
+                attention.attend_cached(threads, &cache, &queries, around, qkv, scratch, context);
+                return Ok(());
+            }
+        }
+        attention.attend(threads, part, around, qkv, None, scratch, share.attention(layer), context);
+        Ok(())
+    }
+
+    /// What the layers make of the sources of a cache's sequences.
+    fn remember_source(&self, threads: usize, cache: &mut Cache, source: &SourceStates) -> Result<()> {
+        source.check(&self.blueprint, cache.lengths().len())?;
+        cache.take_sources(source.starts())?;
+        let (threads, states) = (&Threads::new(threads), source.states());
+        let (mut room, mut made) = (Narrow::default(), Rows::default());
+        let slots = cache.source_slots(0..cache.lengths().len());
+        for (layer, block) in self.layers().into_iter().enumerate() {
+            let attention = &block.attentions[1].0;
+            made.resize(states.rows(), attention.source().map_or(0, Linear::outputs))?;
+            attention.project_source(threads, states, &mut room, made.mat_mut())?;
+            cache.write(self.level, [layer, 1], &slots, attention.keys_values(made.mat()));
         }
         Ok(())
     }
@@ -424,6 +546,9 @@ impl Encoder {
 trait Shares {
     fn hidden_state(&mut self, _layer: usize, _part: &Part, _ws: &Workspace) {}
     fn attention(&mut self, _layer: usize) -> Option<&mut [f32]> {
+        None
+    }
+    fn cross_attention(&mut self, _layer: usize) -> Option<&mut [f32]> {
         None
     }
 }

@@ -3,7 +3,8 @@
 use std::sync::Mutex;
 
 use ferroformer_kernels::{
-    Buffer, Level, Mat, MatMut, Narrow, Threads, attention_scratch, padded_stride, positions_scratch,
+    Buffer, Level, Mat, MatMut, Narrow, Threads, attention_cached_scratch, attention_scratch, padded_stride,
+    positions_scratch,
 };
 
 use crate::blueprint::Blueprint;
@@ -56,6 +57,9 @@ pub(crate) struct Workspace {
     pub(crate) qkv: Rows,
     /// (T, heads x head_dim)
     pub(crate) context: Rows,
+    /// (Ts, twice key heads x head_dim): keys and values of the tokens of a source.
+    pub(crate) source: Rows,
+    pub(crate) source_narrow: Narrow,
     /// (T, 2 P): of each of the model's rotations.
     pub(crate) angles: Vec<Rows>,
     /// The bias of each distance, where the model has one.
@@ -113,6 +117,15 @@ impl Workspace {
         let (dim, positions) = (blueprint.attention.head_dim, blueprint.attention.disentangled.map(|spec| spec.rows()));
         let positions = positions.map_or(0, |positions| positions_scratch(level, longest, dim, positions));
         let scratch = threads.count() * (attention_scratch(level, longest, dim) + positions);
+        self.scratch.resize(scratch).map_err(|_| memory::refused("the workspace", scratch))
+    }
+
+    /// Room for attention to lists of so many slots.
+    pub(crate) fn resize_cached(&mut self, threads: &Threads, blueprint: &Blueprint, longest: usize) -> Result<()> {
+        let attention = &blueprint.attention;
+        let (heads, key_heads) = (attention.heads, attention.key_heads());
+        let scratch = threads.count() * attention_cached_scratch(heads, key_heads, attention.head_dim, longest);
+        let scratch = scratch.max(self.scratch.len());
         self.scratch.resize(scratch).map_err(|_| memory::refused("the workspace", scratch))
     }
 }

@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use ferroformer_kernels::{
-    AttentionGradients, Dropout, Epilogue, Form, Heads, Level, Mat, MatMut, Narrow, Output, PackedLinear, Positions,
-    Precision, Probabilities, Qkv, Threads, Turn, add, attention, attention_backward, linear, narrow, rotary,
+    AttentionGradients, Cached, CachedQuery, Dropout, Epilogue, Form, Heads, KeyValues, Level, Mat, MatMut, Narrow,
+    Output, PackedLinear, Positions, Precision, Probabilities, Qkv, Threads, Turn, add, attention, attention_backward,
+    attention_cached, linear, narrow, rotary,
 };
 
 use super::linear::Layer;
@@ -66,7 +67,7 @@ impl<'a> Around<'a> {
 }
 
 /// Where the attention probabilities of a part go, if anywhere: (S, heads, W, W) for padded rows of width W.
-pub(crate) type AttentionOutput<'a> = Option<&'a mut [f32]>;
+type AttentionOutput<'a> = Option<&'a mut [f32]>;
 
 fn projection_parts(blueprint: &Blueprint, scope: &str, source: bool) -> Vec<Layer> {
     let spec = &blueprint.attention;
@@ -143,7 +144,11 @@ impl Attention {
             source,
             positions,
             disentangled: spec.disentangled,
-            in_floats: !spec.rotary.is_empty() || spec.disentangled.is_some() || spec.query_key_norm.is_some(),
+            in_floats: !spec.rotary.is_empty()
+                || spec.disentangled.is_some()
+                || spec.query_key_norm.is_some()
+                || spec.causal
+                || blueprint.source.is_some(),
             scale: 1.0 / ((spec.head_dim * spec.scale_factor) as f32).sqrt(),
             soft_cap: spec.soft_cap,
             causal: spec.causal,
@@ -248,6 +253,36 @@ impl Attention {
         if let (Some(values), None) = (values, around.source) {
             blind::fill(self.blind(part, around), values, self.head_dim, context);
         }
+    }
+
+    /// The keys and values in what [`project`](Self::project) or [`project_source`](Self::project_source) made.
+    pub(crate) fn keys_values<'a>(&self, made: Mat<'a>) -> [Mat<'a>; 2] {
+        let [queries, keys, values] = self.columns();
+        let offset = if self.source.is_some() { queries.len() } else { 0 };
+        [keys, values].map(|cols| made.block(0..made.rows(), cols.start - offset..cols.end - offset))
+    }
+
+    /// As [`attend`](Self::attend), each token to the keys and values in the cache that `queries` says.
+    pub(crate) fn attend_cached(
+        &self,
+        threads: &Threads,
+        cache: &KeyValues,
+        queries: &[CachedQuery],
+        around: Around,
+        qkv: Mat,
+        scratch: &mut [f32],
+        context: MatMut,
+    ) {
+        let [columns, ..] = self.columns();
+        let of = Cached {
+            cache,
+            queries,
+            heads: self.heads,
+            scale: around.scale.unwrap_or(self.scale),
+            soft_cap: self.soft_cap,
+            bias: around.bias.map(Distances::bias),
+        };
+        attention_cached(self.level, threads, qkv.block(0..qkv.rows(), columns), of, scratch, None, context);
     }
 
     fn blind<'a>(&self, part: &'a Part, around: Around) -> impl Iterator<Item = (Range<usize>, Range<usize>)> + 'a {

@@ -17,7 +17,7 @@ mod relative;
 mod residual;
 mod transform;
 
-pub(crate) use attention::{Around, Attention, AttentionOutput};
+pub(crate) use attention::{Around, Attention};
 pub(crate) use disentangled::RelativeEmbeddings;
 pub(crate) use embeddings::{EmbeddingRoom, Embeddings};
 pub(crate) use feed_forward::FeedForward;
