@@ -120,6 +120,10 @@ if TYPE_CHECKING:
     from .models.nomic_bert import NomicBertForSequenceClassification as NomicBertForSequenceClassification
     from .models.nomic_bert import NomicBertForTokenClassification as NomicBertForTokenClassification
     from .models.nomic_bert import NomicBertModel as NomicBertModel
+    from .models.opt import OPTConfig as OPTConfig
+    from .models.opt import OPTForCausalLM as OPTForCausalLM
+    from .models.opt import OPTForSequenceClassification as OPTForSequenceClassification
+    from .models.opt import OPTModel as OPTModel
     from .models.roberta import RobertaConfig as RobertaConfig
     from .models.roberta import RobertaForMaskedLM as RobertaForMaskedLM
     from .models.roberta import RobertaForMultipleChoice as RobertaForMultipleChoice
@@ -325,6 +329,10 @@ _MODULES = {
     "NomicBertForSequenceClassification": "models.nomic_bert",
     "NomicBertForTokenClassification": "models.nomic_bert",
     "NomicBertModel": "models.nomic_bert",
+    "OPTConfig": "models.opt",
+    "OPTForCausalLM": "models.opt",
+    "OPTForSequenceClassification": "models.opt",
+    "OPTModel": "models.opt",
     "RobertaConfig": "models.roberta",
     "RobertaForMaskedLM": "models.roberta",
     "RobertaForMultipleChoice": "models.roberta",
@@ -582,6 +590,10 @@ __all__ = [
     "NomicBertForSequenceClassification",
     "NomicBertForTokenClassification",
     "NomicBertModel",
+    "OPTConfig",
+    "OPTForCausalLM",
+    "OPTForSequenceClassification",
+    "OPTModel",
     "Pipeline",
     "PreTrainedTokenizerFast",
     "PrinterCallback",

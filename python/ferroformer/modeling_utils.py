@@ -66,6 +66,8 @@ class PreTrainedModel(TokenEmbeddings):
     base_optional_slots: ClassVar[tuple[str, ...]] = ()
     # names of tensors that checkpoints may hold and that are others of the model once more
     tied_tensors: tuple[str, ...] = ()
+    # parameters that files call by another name
+    names_in_files: ClassVar[dict[str, str]] = {}
     main_input_name: ClassVar[str] = "input_ids"
 
     def __init__(
@@ -101,6 +103,7 @@ class PreTrainedModel(TokenEmbeddings):
                 self.optional_slots + self.base_optional_slots,
                 self.tensor_names,
                 self.tied_tensors,
+                self.names_in_files,
             )
         # the compiled model
         self.core: Encoder
@@ -136,6 +139,10 @@ class PreTrainedModel(TokenEmbeddings):
         hidden, head = config.hidden_dropout_prob, getattr(config, "classifier_dropout", None)
         head = hidden if head is None else head
         return hidden, config.attention_probs_dropout_prob, head, head
+
+    def embedding_dropout(self) -> float:
+        """Of the embeddings."""
+        return self.dropout_rates()[0]
 
     # --- call ---------------------------------------------------------------------------------
     def forward(
@@ -273,7 +280,7 @@ class PreTrainedModel(TokenEmbeddings):
         arrays = encoder_inputs(self.prepared(given), self.embedding_size)
         if arrays.pop("inputs_embeds") is not None:
             raise NotImplementedError("a model learns from input_ids, not from inputs_embeds")
-        dropout = None if dropout_seed is None else (dropout_seed % 2**64, *self.dropout_rates())
+        dropout = None if dropout_seed is None else (dropout_seed % 2**64, self.embedding_dropout(), *self.dropout_rates())
         selected = self.read_tokens(given) if selected is None else selected
         token_ids = arrays.pop("input_ids")
         assert token_ids is not None  # one of the two is there
@@ -316,10 +323,11 @@ class PreTrainedModel(TokenEmbeddings):
         Raises FileNotFoundError, CorruptModelError, WeightMismatchError (before anything is changed).
         """
         checkpoint = open_checkpoint(directory)
-        unknown = sorted(set(checkpoint.names()) - set(self.tensor_names.values()) - set(self.tied_tensors))
+        names = self._file_names()
+        unknown = sorted(set(checkpoint.names()) - set(names.values()) - set(self.tied_tensors))
         if unknown:
             raise WeightMismatchError(f"{str(directory)!r} is of another model: this one has no {unknown[0]!r}")
-        self.core.refill(checkpoint, self.tensor_names)
+        self.core.refill(checkpoint, names)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Set all weights, in place, from arrays under the names that `state_dict()` has."""
@@ -364,6 +372,10 @@ class PreTrainedModel(TokenEmbeddings):
         name = checkpoint_name(slot, self.tensor_table)
         inside = self.head_table and slot not in self.head_table and slot.rpartition(".")[0] not in self.head_table
         return f"{self.base_model_prefix}.{name}" if inside else name
+
+    def _file_names(self) -> dict[str, str]:
+        """Of each slot, as `save_pretrained` writes it."""
+        return {slot: self.names_in_files.get(name, name) for slot, name in self.tensor_names.items()}
 
     # --- load ---------------------------------------------------------------------------------
     @classmethod
@@ -487,7 +499,7 @@ class PreTrainedModel(TokenEmbeddings):
             self.core.save_packed(os.path.join(save_directory, PACKED_NAME))
         else:
             saved.dtype = dtype
-            self.core.save(os.path.join(save_directory, WEIGHTS_NAME), self.tensor_names)
+            self.core.save(os.path.join(save_directory, WEIGHTS_NAME), self._file_names())
         saved.save_pretrained(save_directory)
 
     # --- what it is ---------------------------------------------------------------------------

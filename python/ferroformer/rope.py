@@ -7,7 +7,7 @@ from typing import Any
 
 from .errors import ConfigError
 
-__all__ = ["rotation", "rope_parameters"]
+__all__ = ["partial_rotation", "rotation", "rope_parameters"]
 
 # A bound that keeps a damaged config.json from asking for a billion angles; published models have heads of up to 512 channels.
 MAX_HEAD_DIM = 65536
@@ -44,6 +44,15 @@ def rotation(parameters: dict[str, Any], head_dim: int) -> dict[str, Any]:
     elif kind != "default":
         raise ConfigError(f"rope_type={kind!r:.200} is not supported; supported: default, linear, llama3")
     return {"frequencies": frequencies, "rounded": True}
+
+
+def partial_rotation(parameters: dict[str, Any], head_dim: int) -> dict[str, Any]:
+    """`rotation` of the first channels of a head alone, as many as `partial_rotary_factor` says. ConfigError as there."""
+    part = _positive({"partial_rotary_factor": 1.0} | parameters, "partial_rotary_factor")
+    if part > 1:
+        raise ConfigError(f"rope_parameters: partial_rotary_factor={part}: at most 1 is possible")
+    whole = {key: value for key, value in parameters.items() if key != "partial_rotary_factor"}
+    return rotation(whole, int(head_dim * part))
 
 
 def _llama3(frequency: float, parameters: dict[str, Any]) -> float:

@@ -80,7 +80,8 @@ def without_gradient(task):
         "QuestionAnswering": ("layer.1.output.LayerNorm.bias", "qa_outputs.bias"),
         "MultipleChoice": ("classifier.bias",),
     }
-    return ("attention.self.key.bias", "attention.k_lin.bias", "attention.attn.k.bias", *own.get(task, ()))
+    keys = ("attention.self.key.bias", "attention.k_lin.bias", "attention.attn.k.bias", "self_attn.k_proj.bias")
+    return (*keys, *own.get(task, ()))
 
 
 def learn(model, batch, **options):

@@ -24,6 +24,8 @@ SETTINGS = [
     ("eurobert", {"rope_theta": 250000}),
     ("eurobert", {"num_key_value_heads": 4, "head_dim": 32, "clf_pooling": "mean"}),
     ("eurobert", {"rope_parameters": {"rope_type": "linear", "factor": 2.0}}),
+    ("gpt2", {"n_embd": 24, "num_attention_heads": 2, "n_inner": 50, "num_hidden_layers": 3}),
+    ("gpt_neo", {"num_layers": 3, "attention_types": [[["global"], 2], [["local"], 1]]}),
     ("modernbert", {"global_rope_theta": 1e5, "local_rope_theta": 500.0}),
     ("modernbert", {"local_rope_theta": 160000.0, "num_hidden_layers": 3}),
     ("modernbert", {"global_attn_every_n_layers": 2, "num_hidden_layers": 5}),

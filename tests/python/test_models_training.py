@@ -26,6 +26,8 @@ FROZEN = {
     "electra": [("*embeddings_project.*",)],
     "ernie": [("*task_type*", "*layer.1.*")],
     "eurobert": [("*layers.0.*", "*embed_tokens*"), ("*q_proj*", "*mlp.up_proj*", "*norm*")],
+    "gpt2": [("*h.0.*", "*wte*"), ("*c_attn*", "*ln_*")],
+    "gpt_neo": [("*h.0.*", "*wpe*")],
     "modernbert": [("*layers.0.*", "*layers.2.*", "*tok_embeddings*"), ("*Wqkv*", "*norm*"), ("head.*",)],
     "mpnet": [("*relative_attention_bias*",), ("*layer.0.*",)],
     "nomic_bert": [("*layers.0.*", "*emb_ln*"), ("*fc12*", "*Wqkv*")],
@@ -43,6 +45,8 @@ LEARNERS = [(name, "SequenceClassification") for name in FROZEN] + [
     ("deberta", "MaskedLM"),
     ("deberta-v2", "QuestionAnswering"),
     ("nomic_bert", "MaskedLM"),
+    ("gpt2", "CausalLM"),
+    ("gpt_neo", "CausalLM"),
     ("albert", "QuestionAnswering"),
     ("albert", "MaskedLM"),
     ("deberta-v2", "MaskedLM"),
@@ -61,6 +65,11 @@ DROPOUT = {
     "classifier_dropout": 0.2,
     "classifier_dropout_prob": 0.2,
     "dropout": 0.2,
+    "embd_pdrop": 0.2,
+    "resid_pdrop": 0.2,
+    "attn_pdrop": 0.2,
+    "embed_dropout": 0.2,
+    "resid_dropout": 0.2,
 }
 
 
@@ -81,6 +90,8 @@ def batch(model, task):
     rows, width = len(ROWS), ROWS.max()
     mask = (np.arange(width) < ROWS[:, None]).astype(np.int64)
     words = dice.integers(2, model.config.vocab_size, mask.shape)
+    if model.config.pad_token_id is not None:
+        words = np.where(mask == 1, words, model.config.pad_token_id)
     inputs = {"input_ids": words, "attention_mask": mask}
     if task == "MultipleChoice":
         inputs = {name: array.reshape(rows // 4, 4, width) for name, array in inputs.items()}
@@ -92,6 +103,8 @@ def batch(model, task):
         "SequenceClassification": lambda: dice.integers(0, 3, rows),
         "TokenClassification": lambda: np.where(counted, dice.integers(0, 2, mask.shape), -100),
         "MaskedLM": lambda: np.where(counted, words, -100),
+        # each word says the next
+        "CausalLM": lambda: np.where(mask == 1, words, -100),
         "PreTraining": lambda: dice.integers(0, 2, mask.shape),
     }
     return inputs | {"labels": labels[task]()}

@@ -67,6 +67,7 @@ MODELS: dict[str, ModelType] = {
     "modernbert": _entry("modernbert", "ModernBert", *_TASKS),
     "mpnet": _entry("mpnet", "MPNet", *_TASKS),
     "nomic_bert": _entry("nomic_bert", "NomicBert", "MaskedLM", "SequenceClassification", "TokenClassification"),
+    "opt": _entry("opt", "OPT", "CausalLM", "SequenceClassification"),
     "roberta": _entry("roberta", "Roberta", *_TASKS),
     "roformer": _entry(
         "roformer", "RoFormer", "MaskedLM", "QuestionAnswering", "SequenceClassification", "TokenClassification"

@@ -47,6 +47,10 @@ pub struct EmbeddingsSpec {
     /// their id have it as their position.
     #[serde(default)]
     pub padding_position: Option<u32>,
+    /// How many rows of the positions' table stand before that of position 0. Positions then count tokens, not columns: padding on the
+    /// left moves nothing.
+    #[serde(default)]
+    pub position_offset: usize,
     pub norm: Option<EmbeddingNormSpec>,
     /// Whether a linear layer follows, from `size` to the model's.
     #[serde(default)]
@@ -426,6 +430,14 @@ impl Blueprint {
         if !e.projection && self.embedding_size() != self.hidden_size {
             let problem = format!("embeddings.size is {}, hidden_size {}", self.embedding_size(), self.hidden_size);
             return Err(refused(format!("{problem}: a projection is needed")));
+        }
+        if e.positions.is_some_and(|rows| rows <= e.position_offset) || e.positions.is_none() && e.position_offset > 0 {
+            let rows = e.positions.unwrap_or(0);
+            let problem = format!("embeddings.positions is {rows}, embeddings.position_offset {}", e.position_offset);
+            return Err(refused(format!("{problem}: no position is left")));
+        }
+        if e.position_offset > 0 && (e.padding_position.is_some() || !self.attention.rotary.is_empty()) {
+            return Err(refused("embeddings.position_offset is for tables of positions alone".to_owned()));
         }
         if e.masked && e.projection {
             return Err(refused("embeddings cannot be both masked and projected".to_owned()));
