@@ -66,6 +66,8 @@ class PreTrainedModel(TokenEmbeddings):
     base_optional_slots: ClassVar[tuple[str, ...]] = ()
     # names of tensors that checkpoints may hold and that are others of the model once more
     tied_tensors: tuple[str, ...] = ()
+    # the configuration's key of the standard deviation of random weights
+    initializer_key: ClassVar[str] = "initializer_range"
     # parameters that files call by another name
     names_in_files: ClassVar[dict[str, str]] = {}
     main_input_name: ClassVar[str] = "input_ids"
@@ -112,7 +114,8 @@ class PreTrainedModel(TokenEmbeddings):
         else:
             held = _computed_dtype(dtype, config)
             filled = self.match.filled
-            self.core = Encoder(text, _weights.checkpoint, filled, config.initializer_range, seed, held)
+            spread = getattr(config, self.initializer_key)
+            self.core = Encoder(text, _weights.checkpoint, filled, spread, seed, held)
         self._reload: tuple[Any, ...] | None = None
 
     # --- what an architecture says ------------------------------------------------------------

@@ -95,6 +95,7 @@ SMALL = {
     "max_position_embeddings": 16,
     "num_hidden_groups": 1,
     "embedding_size": 8,
+    "attention_types": [[["global", "local"], 1]],
 }
 ROTARY = ["eurobert", "modernbert", "nomic_bert"]
 
@@ -117,7 +118,8 @@ def test_sizes_that_cannot_be(model_type):
         assert name in refusal(model_type, {key: 1.5})
     assert "at most 1024" in refusal(model_type, {"num_hidden_layers": 10**9})
     assert "multiple" in refusal(model_type, {"num_attention_heads": 5})
-    assert "initializer_range=nan" in refusal(model_type, {"initializer_range": float("nan")})
+    spread = load_class(MODELS[model_type].model).initializer_key
+    assert f"{spread}=nan" in refusal(model_type, {spread: float("nan")})
 
 
 REFUSED = [

@@ -65,11 +65,6 @@ class OPTConfig(PreTrainedConfig):
         if self.word_embed_proj_dim is not None:
             check_positive(self, "word_embed_proj_dim")
 
-    @property
-    def initializer_range(self) -> float:
-        """The name that other models have for `init_std`."""
-        return self.init_std
-
 
 TENSORS: TensorTable = {
     "embeddings.word": ("decoder.embed_tokens", ("vocab_size", "word_embed_proj_dim")),
@@ -93,6 +88,7 @@ class OPTPreTrainedModel(causal.Decoder):
     config_class = OPTConfig
     base_model_prefix = "model"
     base_table = TENSORS
+    initializer_key = "init_std"
 
     def check(self, config: Any) -> None:
         super().check(config)
