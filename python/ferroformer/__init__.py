@@ -101,6 +101,18 @@ if TYPE_CHECKING:
     from .models.gpt_neo import GPTNeoForCausalLM as GPTNeoForCausalLM
     from .models.gpt_neo import GPTNeoForSequenceClassification as GPTNeoForSequenceClassification
     from .models.gpt_neo import GPTNeoModel as GPTNeoModel
+    from .models.llama import LlamaConfig as LlamaConfig
+    from .models.llama import LlamaForCausalLM as LlamaForCausalLM
+    from .models.llama import LlamaForQuestionAnswering as LlamaForQuestionAnswering
+    from .models.llama import LlamaForSequenceClassification as LlamaForSequenceClassification
+    from .models.llama import LlamaForTokenClassification as LlamaForTokenClassification
+    from .models.llama import LlamaModel as LlamaModel
+    from .models.mistral import MistralConfig as MistralConfig
+    from .models.mistral import MistralForCausalLM as MistralForCausalLM
+    from .models.mistral import MistralForQuestionAnswering as MistralForQuestionAnswering
+    from .models.mistral import MistralForSequenceClassification as MistralForSequenceClassification
+    from .models.mistral import MistralForTokenClassification as MistralForTokenClassification
+    from .models.mistral import MistralModel as MistralModel
     from .models.modernbert import ModernBertConfig as ModernBertConfig
     from .models.modernbert import ModernBertForMaskedLM as ModernBertForMaskedLM
     from .models.modernbert import ModernBertForMultipleChoice as ModernBertForMultipleChoice
@@ -124,6 +136,18 @@ if TYPE_CHECKING:
     from .models.opt import OPTForCausalLM as OPTForCausalLM
     from .models.opt import OPTForSequenceClassification as OPTForSequenceClassification
     from .models.opt import OPTModel as OPTModel
+    from .models.qwen2 import Qwen2Config as Qwen2Config
+    from .models.qwen2 import Qwen2ForCausalLM as Qwen2ForCausalLM
+    from .models.qwen2 import Qwen2ForQuestionAnswering as Qwen2ForQuestionAnswering
+    from .models.qwen2 import Qwen2ForSequenceClassification as Qwen2ForSequenceClassification
+    from .models.qwen2 import Qwen2ForTokenClassification as Qwen2ForTokenClassification
+    from .models.qwen2 import Qwen2Model as Qwen2Model
+    from .models.qwen3 import Qwen3Config as Qwen3Config
+    from .models.qwen3 import Qwen3ForCausalLM as Qwen3ForCausalLM
+    from .models.qwen3 import Qwen3ForQuestionAnswering as Qwen3ForQuestionAnswering
+    from .models.qwen3 import Qwen3ForSequenceClassification as Qwen3ForSequenceClassification
+    from .models.qwen3 import Qwen3ForTokenClassification as Qwen3ForTokenClassification
+    from .models.qwen3 import Qwen3Model as Qwen3Model
     from .models.roberta import RobertaConfig as RobertaConfig
     from .models.roberta import RobertaForMaskedLM as RobertaForMaskedLM
     from .models.roberta import RobertaForMultipleChoice as RobertaForMultipleChoice
@@ -137,6 +161,12 @@ if TYPE_CHECKING:
     from .models.roformer import RoFormerForSequenceClassification as RoFormerForSequenceClassification
     from .models.roformer import RoFormerForTokenClassification as RoFormerForTokenClassification
     from .models.roformer import RoFormerModel as RoFormerModel
+    from .models.smollm3 import SmolLM3Config as SmolLM3Config
+    from .models.smollm3 import SmolLM3ForCausalLM as SmolLM3ForCausalLM
+    from .models.smollm3 import SmolLM3ForQuestionAnswering as SmolLM3ForQuestionAnswering
+    from .models.smollm3 import SmolLM3ForSequenceClassification as SmolLM3ForSequenceClassification
+    from .models.smollm3 import SmolLM3ForTokenClassification as SmolLM3ForTokenClassification
+    from .models.smollm3 import SmolLM3Model as SmolLM3Model
     from .models.xlm_roberta import XLMRobertaConfig as XLMRobertaConfig
     from .models.xlm_roberta import XLMRobertaForMaskedLM as XLMRobertaForMaskedLM
     from .models.xlm_roberta import XLMRobertaForMultipleChoice as XLMRobertaForMultipleChoice
@@ -310,6 +340,18 @@ _MODULES = {
     "GPTNeoForCausalLM": "models.gpt_neo",
     "GPTNeoForSequenceClassification": "models.gpt_neo",
     "GPTNeoModel": "models.gpt_neo",
+    "LlamaConfig": "models.llama",
+    "LlamaForCausalLM": "models.llama",
+    "LlamaForQuestionAnswering": "models.llama",
+    "LlamaForSequenceClassification": "models.llama",
+    "LlamaForTokenClassification": "models.llama",
+    "LlamaModel": "models.llama",
+    "MistralConfig": "models.mistral",
+    "MistralForCausalLM": "models.mistral",
+    "MistralForQuestionAnswering": "models.mistral",
+    "MistralForSequenceClassification": "models.mistral",
+    "MistralForTokenClassification": "models.mistral",
+    "MistralModel": "models.mistral",
     "ModernBertConfig": "models.modernbert",
     "ModernBertForMaskedLM": "models.modernbert",
     "ModernBertForMultipleChoice": "models.modernbert",
@@ -333,6 +375,18 @@ _MODULES = {
     "OPTForCausalLM": "models.opt",
     "OPTForSequenceClassification": "models.opt",
     "OPTModel": "models.opt",
+    "Qwen2Config": "models.qwen2",
+    "Qwen2ForCausalLM": "models.qwen2",
+    "Qwen2ForQuestionAnswering": "models.qwen2",
+    "Qwen2ForSequenceClassification": "models.qwen2",
+    "Qwen2ForTokenClassification": "models.qwen2",
+    "Qwen2Model": "models.qwen2",
+    "Qwen3Config": "models.qwen3",
+    "Qwen3ForCausalLM": "models.qwen3",
+    "Qwen3ForQuestionAnswering": "models.qwen3",
+    "Qwen3ForSequenceClassification": "models.qwen3",
+    "Qwen3ForTokenClassification": "models.qwen3",
+    "Qwen3Model": "models.qwen3",
     "RobertaConfig": "models.roberta",
     "RobertaForMaskedLM": "models.roberta",
     "RobertaForMultipleChoice": "models.roberta",
@@ -346,6 +400,12 @@ _MODULES = {
     "RoFormerForSequenceClassification": "models.roformer",
     "RoFormerForTokenClassification": "models.roformer",
     "RoFormerModel": "models.roformer",
+    "SmolLM3Config": "models.smollm3",
+    "SmolLM3ForCausalLM": "models.smollm3",
+    "SmolLM3ForQuestionAnswering": "models.smollm3",
+    "SmolLM3ForSequenceClassification": "models.smollm3",
+    "SmolLM3ForTokenClassification": "models.smollm3",
+    "SmolLM3Model": "models.smollm3",
     "XLMRobertaConfig": "models.xlm_roberta",
     "XLMRobertaForMaskedLM": "models.xlm_roberta",
     "XLMRobertaForMultipleChoice": "models.xlm_roberta",
@@ -566,8 +626,20 @@ __all__ = [
     "GemmaTokenizerFast",
     "InputExample",
     "IntervalStrategy",
+    "LlamaConfig",
+    "LlamaForCausalLM",
+    "LlamaForQuestionAnswering",
+    "LlamaForSequenceClassification",
+    "LlamaForTokenClassification",
+    "LlamaModel",
     "LlamaTokenizer",
     "LlamaTokenizerFast",
+    "MistralConfig",
+    "MistralForCausalLM",
+    "MistralForQuestionAnswering",
+    "MistralForSequenceClassification",
+    "MistralForTokenClassification",
+    "MistralModel",
     "MPNetConfig",
     "MPNetForMaskedLM",
     "MPNetForMultipleChoice",
@@ -599,8 +671,20 @@ __all__ = [
     "PrinterCallback",
     "ProgressCallback",
     "QuestionAnsweringPipeline",
+    "Qwen2Config",
+    "Qwen2ForCausalLM",
+    "Qwen2ForQuestionAnswering",
+    "Qwen2ForSequenceClassification",
+    "Qwen2ForTokenClassification",
+    "Qwen2Model",
     "Qwen2Tokenizer",
     "Qwen2TokenizerFast",
+    "Qwen3Config",
+    "Qwen3ForCausalLM",
+    "Qwen3ForQuestionAnswering",
+    "Qwen3ForSequenceClassification",
+    "Qwen3ForTokenClassification",
+    "Qwen3Model",
     "RoFormerConfig",
     "RoFormerForMaskedLM",
     "RoFormerForQuestionAnswering",
@@ -622,6 +706,12 @@ __all__ = [
     "SentenceTransformerTrainer",
     "SentenceTransformerTrainingArguments",
     "SiameseDistanceMetric",
+    "SmolLM3Config",
+    "SmolLM3ForCausalLM",
+    "SmolLM3ForQuestionAnswering",
+    "SmolLM3ForSequenceClassification",
+    "SmolLM3ForTokenClassification",
+    "SmolLM3Model",
     "T5Tokenizer",
     "T5TokenizerFast",
     "TextClassificationPipeline",

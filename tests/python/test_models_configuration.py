@@ -26,15 +26,24 @@ SETTINGS = [
     ("eurobert", {"rope_parameters": {"rope_type": "linear", "factor": 2.0}}),
     ("gpt2", {"n_embd": 24, "num_attention_heads": 2, "n_inner": 50, "num_hidden_layers": 3}),
     ("gpt_neo", {"num_layers": 3, "attention_types": [[["global"], 2], [["local"], 1]]}),
+    ("gemma2", {"num_hidden_layers": 3, "attn_logit_softcapping": None, "rope_theta": 500.0}),
+    ("llama", {"hidden_size": 24, "num_attention_heads": 4, "rope_scaling": {"type": "linear", "factor": 2.0}}),
+    ("llama", {"max_position_embeddings": 99, "rope_scaling": {"rope_type": "yarn", "factor": 2.0}, "rope_theta": 5.0}),
+    ("llama", {"rope_parameters": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}}),
+    ("mistral", {"head_dim": 8, "sliding_window": None, "num_key_value_heads": None}),
     ("modernbert", {"global_rope_theta": 1e5, "local_rope_theta": 500.0}),
     ("modernbert", {"local_rope_theta": 160000.0, "num_hidden_layers": 3}),
     ("modernbert", {"global_attn_every_n_layers": 2, "num_hidden_layers": 5}),
     ("modernbert", {"layer_types": ["full_attention"], "num_hidden_layers": 1}),
     ("modernbert", {"num_hidden_layers": 2, "rope_parameters": {"full_attention": {"rope_theta": 5.0}}}),
     ("nomic_bert", {"rope_theta": 10.0, "head_dim": 8}),
+    ("qwen2", {"use_sliding_window": True, "max_window_layers": 3, "num_hidden_layers": 5}),
+    ("qwen3", {"layer_types": ["full_attention", "sliding_attention"], "num_hidden_layers": 2}),
     ("roberta", {"num_labels": 3, "position_embedding_type": "absolute"}),
     ("roformer", {"hidden_size": 24, "num_attention_heads": 2}),
     ("roformer", {"embedding_size": 8}),
+    ("smollm3", {"no_rope_layer_interval": 3, "num_hidden_layers": 7}),
+    ("smollm3", {"num_hidden_layers": 3, "no_rope_layers": [0, 1, 0], "use_sliding_window": True, "sliding_window": 9}),
 ]
 
 
@@ -96,8 +105,10 @@ SMALL = {
     "num_hidden_groups": 1,
     "embedding_size": 8,
     "attention_types": [[["global", "local"], 1]],
+    "num_key_value_heads": 1,
 }
-ROTARY = ["eurobert", "modernbert", "nomic_bert"]
+LLAMAS = ["gemma2", "llama", "mistral", "qwen2", "qwen3", "smollm3"]
+ROTARY = ["eurobert", "modernbert", "nomic_bert", *LLAMAS]
 
 
 def refusal(model_type, settings, task=None):
@@ -117,7 +128,8 @@ def test_sizes_that_cannot_be(model_type):
         assert name in refusal(model_type, {key: "12"})
         assert name in refusal(model_type, {key: 1.5})
     assert "at most 1024" in refusal(model_type, {"num_hidden_layers": 10**9})
-    assert "multiple" in refusal(model_type, {"num_attention_heads": 5})
+    # heads of those that transformers lets have any number of heads are in groups
+    assert "multiple" in refusal(model_type, {"num_attention_heads": 5, "num_key_value_heads": 3})
     spread = load_class(MODELS[model_type].model).initializer_key
     assert f"{spread}=nan" in refusal(model_type, {spread: float("nan")})
 
@@ -137,10 +149,16 @@ REFUSED = [
     ("electra", {"position_embedding_type": "relative_key_query"}, "relative_key_query"),
     ("ernie", {"task_type_vocab_size": 0}, "task_type_vocab_size=0: at least 1"),
     ("ernie", {"is_decoder": True}, "is_decoder=true"),
-    ("eurobert", {"num_key_value_heads": 0}, "num_key_value_heads=0 is no divisor of num_attention_heads=2"),
-    ("eurobert", {"num_key_value_heads": 3}, "num_key_value_heads=3 is no divisor of num_attention_heads=2"),
+    ("eurobert", {"num_key_value_heads": 0}, "num_key_value_heads=0: at least 1"),
+    ("eurobert", {"num_key_value_heads": 3}, "num_attention_heads=2 is not a multiple of num_key_value_heads=3"),
     ("eurobert", {"classifier_pooling": "cls"}, "classifier_pooling='cls' is not supported; supported: bos, late, mean"),
     ("eurobert", {"rms_norm_eps": float("nan")}, "rms_norm_eps=nan: a finite number"),
+    ("gemma2", {"use_bidirectional_attention": True}, "use_bidirectional_attention=true is not supported"),
+    ("gemma2", {"attn_logit_softcapping": 0.0}, "attn_logit_softcapping=0.0: a finite number > 0, or None"),
+    ("gemma2", {"final_logit_softcapping": float("nan")}, "final_logit_softcapping=nan: a finite number > 0, or None"),
+    ("gemma2", {"query_pre_attn_scalar": 0}, "query_pre_attn_scalar=0: at least 1"),
+    ("gemma2", {"sliding_window": None}, "sliding_window=None: layers with a window need one of at least 1"),
+    ("mistral", {"sliding_window": 0}, "sliding_window=0: layers with a window need one of at least 1"),
     ("modernbert", {"classifier_pooling": "bos"}, "classifier_pooling='bos' is not supported; supported: cls, mean"),
     ("modernbert", {"layer_types": ["full_attention"]}, "layer_types has 1 entries, num_hidden_layers is 2"),
     ("modernbert", {"layer_types": ["full_attention", "causal"]}, "layer_types='causal' is not supported"),
@@ -152,11 +170,16 @@ REFUSED = [
     ("mpnet", {"relative_attention_num_buckets": 6}, "relative_attention_num_buckets=6: 32 is what"),
     ("nomic_bert", {"n_inner": 3072}, "n_inner=3072: a configuration of older code"),
     ("nomic_bert", {"activation_function": "swiglu"}, "activation_function='swiglu': a configuration of older code"),
+    ("qwen2", {"layer_types": ["full_attention"]}, "layer_types has 1 entries, num_hidden_layers is 2"),
+    ("qwen3", {"layer_types": ["full_attention", "chunked"]}, "layer_types='chunked' is not supported"),
+    ("qwen3", {"rope_parameters": {"full_attention": {"rope_theta": 5.0}}}, "a rotation for each kind of layer"),
     ("roberta", {"pad_token_id": None}, "pad_token_id=None: positions are counted from it"),
     ("roberta", {"pad_token_id": -1}, "pad_token_id=-1: positions are counted from it"),
     ("roberta", {"add_cross_attention": True}, "add_cross_attention=true"),
     ("roformer", {"rotary_value": True}, "rotary_value=true is not supported"),
     ("roformer", {"num_attention_heads": 8}, "3 channels of a head are no pairs"),
+    ("smollm3", {"no_rope_layers": [1]}, "no_rope_layers has 1 entries, num_hidden_layers is 2"),
+    ("smollm3", {"no_rope_layer_interval": 0}, "no_rope_layer_interval=0: at least 1"),
     ("xlm-roberta", {"pad_token_id": None}, "pad_token_id=None: positions are counted from it"),
 ]
 
@@ -178,8 +201,11 @@ def test_other_summaries_are_refused(settings):
 @pytest.mark.parametrize(
     "rope, message",
     [
-        ({"rope_type": "yarn", "factor": 2.0}, "rope_type='yarn' is not supported; supported: default, linear, llama3"),
+        ({"rope_type": "longrope"}, "rope_type='longrope' is not supported; supported: default, linear, llama3, propor"),
         ({"rope_type": "dynamic", "factor": 2.0}, "rope_type='dynamic' is not supported"),
+        ({"rope_type": "yarn", "factor": 0.0}, "factor=0.0: a finite number > 0"),
+        ({"rope_type": "yarn", "factor": 2.0, "beta_fast": "fast"}, "beta_fast='fast': a finite number > 0"),
+        ({"rope_type": "proportional", "partial_rotary_factor": -1}, "partial_rotary_factor=-1: a finite number > 0"),
         ({"rope_type": "linear"}, "factor=None: a finite number > 0"),
         ({"rope_type": "linear", "factor": 0}, "factor=0: a finite number > 0"),
         ({"rope_type": "linear", "factor": "2"}, "factor='2': a finite number > 0"),
@@ -198,7 +224,7 @@ def test_rotations_that_are_not_computed(model_type, rope, message):
 
 def test_heads_that_cannot_be_turned():
     for head_dim in (0, -2, 7, 10**12):
-        for model_type in ("eurobert", "nomic_bert"):
+        for model_type in ("eurobert", "nomic_bert", "llama", "qwen3"):
             assert f"a head of {head_dim} channels cannot be turned" in refusal(model_type, {"head_dim": head_dim})
     assert "cannot be turned" in refusal("modernbert", {"hidden_size": 2 * 10**12})
 

@@ -22,9 +22,12 @@ SMALL = {
     "intermediate_size": 20,
     "max_position_embeddings": 40,
     "pad_token_id": 1,
+    "num_key_value_heads": 4,
 }
 IDS = np.random.default_rng(0).integers(2, 50, (3, 9))
 MASK = (np.arange(9) < np.array([[9], [4], [6]])).astype(int)
+# without windows
+LLAMAS = ["llama", "qwen2", "qwen3", "smollm3"]
 WITH_EMBEDDING_SIZE = ["albert", "electra", "roformer"]
 
 
@@ -268,7 +271,7 @@ def test_positions_are_counted_over_words_that_are_no_padding(model_type):
     assert np.array_equal(model(ids[:, :3])[0], model(ids[:, :3], position_ids=[[2, 3, 4]])[0]) == words[:, :3].all()
 
 
-@pytest.mark.parametrize("model_type", ["eurobert", "modernbert", "nomic_bert", "roformer"])
+@pytest.mark.parametrize("model_type", ["eurobert", "modernbert", "nomic_bert", "roformer", "mistral", *LLAMAS])
 def test_a_rotation_knows_distances_alone(model_type):
     """Padded on the left, a row has other positions and the same distances."""
     model = build(model_type)
@@ -280,7 +283,7 @@ def test_a_rotation_knows_distances_alone(model_type):
         assert not np.allclose(model(IDS, position_ids=2 * positions)[0], model(IDS)[0], atol=1e-3)
 
 
-@pytest.mark.parametrize("model_type", ["eurobert", "nomic_bert"])
+@pytest.mark.parametrize("model_type", ["eurobert", "nomic_bert", *LLAMAS])
 def test_a_gap_between_tokens_leaves_their_positions(model_type):
     model = build(model_type)
     mask, kept = np.array([[1, 1, 0, 0, 1, 1, 1, 0, 1]]), [0, 1, 4, 5, 6, 8]
@@ -289,7 +292,7 @@ def test_a_gap_between_tokens_leaves_their_positions(model_type):
     assert not ours[[2, 3, 7]].any()
 
 
-@pytest.mark.parametrize("model_type", ["mpnet", "modernbert", "deberta", "deberta-v2"])
+@pytest.mark.parametrize("model_type", ["mistral", "mpnet", "modernbert", "deberta", "deberta-v2"])
 def test_a_gap_is_an_error_where_distances_are_counted(model_type):
     settings = DISTANCES if model_type.startswith("deberta") else {}
     model = build(model_type, **settings)

@@ -39,6 +39,9 @@ class ModelType(NamedTuple):
 # the tasks that most architectures have
 _TASKS = ("MaskedLM", "MultipleChoice", "QuestionAnswering", "SequenceClassification", "TokenClassification")
 
+# and those of most decoders
+_DECODER_TASKS = ("CausalLM", "QuestionAnswering", "SequenceClassification", "TokenClassification")
+
 
 def _entry(module: str, name: str, *tasks: str) -> ModelType:
     """Of a file whose classes are called `<name>Config`, `<name>Model` and `<name>For<task>`."""
@@ -64,14 +67,19 @@ MODELS: dict[str, ModelType] = {
         {"CausalLM": "gpt2:GPT2LMHeadModel", "SequenceClassification": "gpt2:GPT2ForSequenceClassification"},
     ),
     "gpt_neo": _entry("gpt_neo", "GPTNeo", "CausalLM", "SequenceClassification"),
+    "llama": _entry("llama", "Llama", *_DECODER_TASKS),
+    "mistral": _entry("mistral", "Mistral", *_DECODER_TASKS),
     "modernbert": _entry("modernbert", "ModernBert", *_TASKS),
     "mpnet": _entry("mpnet", "MPNet", *_TASKS),
     "nomic_bert": _entry("nomic_bert", "NomicBert", "MaskedLM", "SequenceClassification", "TokenClassification"),
     "opt": _entry("opt", "OPT", "CausalLM", "SequenceClassification"),
+    "qwen2": _entry("qwen2", "Qwen2", *_DECODER_TASKS),
+    "qwen3": _entry("qwen3", "Qwen3", *_DECODER_TASKS),
     "roberta": _entry("roberta", "Roberta", *_TASKS),
     "roformer": _entry(
         "roformer", "RoFormer", "MaskedLM", "QuestionAnswering", "SequenceClassification", "TokenClassification"
     ),
+    "smollm3": _entry("smollm3", "SmolLM3", *_DECODER_TASKS),
     "xlm-roberta": _entry("xlm_roberta", "XLMRoberta", *_TASKS),
 }
 

@@ -74,7 +74,10 @@ class ModernBertConfig(PreTrainedConfig):
         given = self.rope_parameters or {}
         for kind in given:
             check_choice("rope_parameters", kind, thetas)
-        self.rope_parameters = {kind: rope_parameters(given.get(kind), scaling, theta) for kind, theta in thetas.items()}
+        positions = self.max_position_embeddings
+        self.rope_parameters = {
+            kind: rope_parameters(given.get(kind), scaling, theta, positions) for kind, theta in thetas.items()
+        }
         if self.layer_types is None:
             every = kwargs.get("global_attn_every_n_layers", 3)
             if not isinstance(every, int) or every < 1:
@@ -151,7 +154,9 @@ class ModernBertPreTrainedModel(PreTrainedModel):
                 "bias": config.attention_bias,
                 "output_bias": config.attention_bias,
                 "fused": True,
-                "rotary": [rotation(config.rope_parameters[kind], dim) for kind in (FULL, WINDOW)],
+                "rotary": [
+                    rotation(config.rope_parameters[kind], dim, config.max_position_embeddings) for kind in (FULL, WINDOW)
+                ],
             },
             "feed_forward": {
                 "size": config.intermediate_size,

@@ -42,7 +42,7 @@ class NomicBertConfig(EncoderConfig):
     def __init__(self, **kwargs: Any) -> None:
         scaling, theta = kwargs.pop("rope_scaling", None), kwargs.pop("rope_theta", 1000.0)
         super().__init__(**kwargs)
-        self.rope_parameters = rope_parameters(self.rope_parameters, scaling, theta)
+        self.rope_parameters = rope_parameters(self.rope_parameters, scaling, theta, self.max_position_embeddings)
         if self.head_dim is None:
             self.head_dim = self.hidden_size // self.num_attention_heads
 
@@ -100,7 +100,7 @@ class NomicBertPreTrainedModel(PreTrainedModel):
                 "bias": False,
                 "output_bias": False,
                 "fused": True,
-                "rotary": [rotation(config.rope_parameters, dim)],
+                "rotary": [rotation(config.rope_parameters, dim, config.max_position_embeddings)],
             },
             "feed_forward": {
                 "size": config.intermediate_size,

@@ -92,7 +92,7 @@ impl Table {
     /// Row `r` as it is looked up.
     pub fn row(&self, level: Level, r: usize) -> Vec<f32> {
         let mut out = vec![0.0; self.cols];
-        dispatch_floats(level, Look { source: Lookup::Table(self), r, out: &mut out, add: false });
+        dispatch_floats(level, Look { source: Lookup::Table(self), r, factor: 1.0, out: &mut out, add: false });
         out
     }
 
@@ -121,17 +121,18 @@ impl Lookup<'_> {
     }
 }
 
-/// `out[t] = sources[0][ids[0][t]] + sources[1][ids[1][t]] + ...`, added in that order: out (T, H), sources (V, H), ids (T,).
+/// `out[t] = factors[0] sources[0][ids[0][t]] + factors[1] sources[1][ids[1][t]] + ...`, added in that order: out (T, H), sources (V, H), ids (T,).
 ///
 /// # Panics
 /// If the shapes disagree or an id has no row: the caller has checked them.
-pub fn gather_add(level: Level, sources: &[(Lookup, &[u32])], mut out: MatMut) {
-    for (source, ids) in sources {
+pub fn gather_add(level: Level, sources: &[(Lookup, &[u32], f32)], mut out: MatMut) {
+    for (source, ids, _) in sources {
         assert_eq!((source.cols(), ids.len()), (out.cols(), out.rows()), "gather_add: a table and its ids");
     }
     for t in 0..out.rows() {
-        for (i, (source, ids)) in sources.iter().enumerate() {
-            dispatch_floats(level, Look { source: *source, r: ids[t] as usize, out: out.row_mut(t), add: i > 0 });
+        for (i, (source, ids, factor)) in sources.iter().enumerate() {
+            let (source, factor, out) = (*source, *factor, out.row_mut(t));
+            dispatch_floats(level, Look { source, r: ids[t] as usize, factor, out, add: i > 0 });
         }
     }
 }
@@ -163,6 +164,7 @@ pub fn scatter_add(level: Level, threads: &Threads, rows: Mat, ids: &[u32], skip
 struct Look<'a> {
     source: Lookup<'a>,
     r: usize,
+    factor: f32,
     out: &'a mut [f32],
     add: bool,
 }
@@ -172,18 +174,18 @@ impl Kernel for Look<'_> {
     #[inline(always)]
     #[rustfmt::skip]
     fn run<I: Isa>(self, isa: I) {
-        let Look { source, r, out, add } = self;
+        let Look { source, r, factor, out, add } = self;
         match source {
             Lookup::Weights(packed) => {
                 let row = packed.weights_of(r);
-                put(isa, out, add, row.len(), #[inline(always)] |p| {
+                put(isa, out, add, factor, row.len(), #[inline(always)] |p| {
                     // SAFETY: `put` asks for vectors inside the row.
                     unsafe { isa.load(row.as_ptr().add(p)) }
                 }, #[inline(always)] |p| row[p]);
             }
             Lookup::Floats(mat) => {
                 let row = mat.row(r);
-                put(isa, out, add, row.len(), #[inline(always)] |p| {
+                put(isa, out, add, factor, row.len(), #[inline(always)] |p| {
                     // SAFETY: `put` asks for vectors inside the row.
                     unsafe { isa.load(row.as_ptr().add(p)) }
                 }, #[inline(always)] |p| row[p]);
@@ -192,20 +194,20 @@ impl Kernel for Look<'_> {
                 let words = table.words_of(r);
                 match table.precision {
                     Precision::Float32 => {
-                        put(isa, out, add, words.len(), #[inline(always)] |p| {
+                        put(isa, out, add, factor, words.len(), #[inline(always)] |p| {
                             // SAFETY: as above.
                             isa.as_floats(unsafe { isa.load_words(words.as_ptr().add(p)) })
                         }, #[inline(always)] |p| f32::from_bits(words[p]));
                     }
                     Precision::BFloat16 => {
-                        put(isa, out, add, 2 * words.len(), #[inline(always)] |p| {
+                        put(isa, out, add, factor, 2 * words.len(), #[inline(always)] |p| {
                             // SAFETY: as above, two halves a word.
                             isa.low_bf16(unsafe { isa.load_halves(words.as_ptr().cast::<u16>().add(p)) })
                         }, #[inline(always)] |p| f32::from_bits(words[p / 2] << (16 - 16 * (p % 2)) & 0xffff_0000));
                     }
                     Precision::Int8 => {
                         let scale = table.scales[r];
-                        put(isa, out, add, 4 * words.len(), #[inline(always)] |p| {
+                        put(isa, out, add, factor, 4 * words.len(), #[inline(always)] |p| {
                             // SAFETY: as above, four bytes a word.
                             let q = unsafe { isa.load_signed_bytes(words.as_ptr().cast::<i8>().add(p)) };
                             isa.mul(isa.to_floats(q), isa.splat(scale))
@@ -217,12 +219,13 @@ impl Kernel for Look<'_> {
     }
 }
 
-/// Writes or adds a row that is read a vector at a time, its tail one by one.
+/// Writes or adds so many times a row that is read a vector at a time, its tail one by one.
 #[inline(always)]
 fn put<I: Isa>(
     isa: I,
     out: &mut [f32],
     add: bool,
+    factor: f32,
     len: usize,
     vector: impl Fn(usize) -> I::V,
     single: impl Fn(usize) -> f32,
@@ -233,12 +236,14 @@ fn put<I: Isa>(
         let place = out[p..p + I::LANES].as_mut_ptr();
         // SAFETY: a vector of `out`.
         unsafe {
-            let v = vector(p);
+            let (v, factor) = (vector(p), isa.splat(factor));
+            let v = isa.mul(v, factor);
             isa.store(place, if add { isa.add(isa.load(place), v) } else { v });
         }
     }
     for (p, place) in out.iter_mut().enumerate().skip(whole) {
-        *place = if add { *place + single(p) } else { single(p) };
+        let x = single(p) * factor;
+        *place = if add { *place + x } else { x };
     }
 }
 
@@ -248,7 +253,7 @@ mod tests {
     use crate::naive;
     use crate::testing::{Guarded, NASTY, Random, assert_same_bits, for_every_level, lanes};
 
-    /// Every sum of three floats in this order, rounded twice, is what `+` gives.
+    /// Every sum of three floats in this order, products and sums rounded, is what `*` and `+` give.
     #[test]
     fn sums_are_those_of_plain_additions() {
         let mut random = Random(9);
@@ -259,12 +264,12 @@ mod tests {
                     let ids: [&[u32]; 3] = [&[4, 0, 4, 2, 1], &[0, 2, 2, 1, 0], &[0; 5]];
                     let element = |n: usize, i: usize| tables[n].1[ids[n][i / width] as usize * width + i % width];
                     let plain: Vec<f32> =
-                        (0..5 * width).map(|i| element(0, i) + element(1, i) + element(2, i)).collect();
+                        (0..5 * width).map(|i| 0.3 * element(0, i) + element(1, i) + 7.1 * element(2, i)).collect();
                     let guarded = tables.map(|(rows, table)| Guarded::new(&table, rows, width, 2, offset));
                     let mut out = Guarded::output(5, width, 3, offset + 1);
                     let [a, b, c] = &guarded;
-                    let tables =
-                        [(a, ids[0]), (b, ids[1]), (c, ids[2])].map(|(table, ids)| (Lookup::Floats(table.mat()), ids));
+                    let tables = [(a, ids[0], 0.3), (b, ids[1], 1.0), (c, ids[2], 7.1)]
+                        .map(|(table, ids, factor)| (Lookup::Floats(table.mat()), ids, factor));
                     gather_add(level, &tables, out.mat_mut());
                     assert_same_bits(&out.values(), &plain, format_args!("width {width} at {offset}"));
                 }
@@ -281,7 +286,7 @@ mod tests {
         for_every_level(|level| {
             let mut out = Guarded::output(3, 33, 0, 0);
             let tables = [(&words, 7, &ids[..]), (&positions, 4, &places)];
-            let tables = tables.map(|(table, rows, ids)| (Lookup::Floats(Mat::dense(table, rows, 33)), ids));
+            let tables = tables.map(|(table, rows, ids)| (Lookup::Floats(Mat::dense(table, rows, 33)), ids, 1.0));
             gather_add(level, &tables, out.mat_mut());
             assert_same_bits(&out.values(), &expected, format_args!("two tables"));
         });
@@ -292,7 +297,7 @@ mod tests {
         for_every_level(|level| {
             let mut out = Guarded::output(2, NASTY.len(), 0, 0);
             let table = Lookup::Floats(Mat::dense(&NASTY, 1, NASTY.len()));
-            gather_add(level, &[(table, &[0, 0])], out.mat_mut());
+            gather_add(level, &[(table, &[0, 0], 1.0)], out.mat_mut());
             assert_same_bits(&out.values(), &[NASTY, NASTY].concat(), format_args!("one table"));
         });
     }
@@ -301,7 +306,7 @@ mod tests {
     #[should_panic]
     fn an_id_without_a_row_is_refused() {
         let table = Lookup::Floats(Mat::dense(&[0.0; 6], 2, 3));
-        gather_add(Level::best(), &[(table, &[2])], MatMut::dense(&mut [0.0; 3], 1, 3));
+        gather_add(Level::best(), &[(table, &[2], 1.0)], MatMut::dense(&mut [0.0; 3], 1, 3));
     }
 
     #[test]

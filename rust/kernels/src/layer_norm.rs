@@ -1,6 +1,6 @@
 //! Layer normalisation (Ba, Kiros and Hinton 2016, arXiv 1607.06450).
 //!
-//!   y = (x - mean) / sqrt(var + eps) * weight + bias,  mean and (biased) variance of the row
+//!   y = (x - mean) / sqrt(var + eps) * (offset + weight) + bias,  mean and (biased) variance of the row
 //!
 //! The variance is summed over (x - mean)^2 in a second pass: one pass over x^2 cancels when the mean is large.
 //! RMSNorm (Zhang and Sennrich 2019, arXiv 1910.07467) takes 0 for the mean.
@@ -11,12 +11,14 @@ use crate::narrow::{Form, Narrow, NarrowRows};
 use crate::rows::{sum, sum_of_squares, zip_map};
 use crate::threads::{Disjoint, Threads};
 
-/// What a norm takes for the mean of a row, and adds to its variance.
+/// What a norm takes for the mean of a row, and adds to its variance and to the weights.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Norm {
     /// Whether the mean is subtracted; else it counts as 0: RMSNorm.
     pub centred: bool,
     pub eps: f32,
+    /// 1 where the weights are what a factor differs from 1 by, else 0.
+    pub offset: f32,
 }
 
 impl Norm {
@@ -35,7 +37,7 @@ impl Norm {
 /// Normalises each row of `x` (T, H) into `out` (T, H), and while it is in the cache into `narrow` (T, H) too, where the next
 /// product wants another form than floats; `weight` and `bias` are (H,).
 ///
-/// Each element is within 3 * 2^-23 |weight| max |x| / sigma and the last rounding of the exact value. A row that holds a
+/// Each element is within 3 * 2^-23 |offset + weight| max |x| / sigma and the last rounding of the exact value. A row that holds a
 /// NaN or an infinity becomes NaN; one whose variance overflows, from about 1e19 on, becomes the bias.
 ///
 /// # Panics
@@ -91,9 +93,9 @@ impl Kernel for LayerNorm<'_> {
 #[rustfmt::skip]
 fn layer_norm_row<I: Isa>(isa: I, x: &[f32], weight: &[f32], bias: &[f32], norm: Norm, out: &mut [f32]) {
     let mean = norm.mean(isa, x);
-    let (centre, scale) = (isa.splat(mean), isa.splat(norm.scale(isa, x, mean)));
+    let (centre, scale, offset) = (isa.splat(mean), isa.splat(norm.scale(isa, x, mean)), isa.splat(norm.offset));
     zip_map(isa, [x, weight, bias], out, #[inline(always)] |[x, w, b]| {
-        isa.mul_add(isa.mul(isa.sub(x, centre), scale), w, b)
+        isa.mul_add(isa.mul(isa.sub(x, centre), scale), isa.add(offset, w), b)
     });
 }
 
@@ -105,8 +107,8 @@ mod tests {
     use crate::naive;
     use crate::testing::{Guarded, Random, assert_same_bits, for_every_level, lanes, nans, ulp};
 
-    const NORM: Norm = Norm { centred: true, eps: 1e-12 };
-    const RMS: Norm = Norm { centred: false, eps: 1e-6 };
+    const NORM: Norm = Norm { centred: true, eps: 1e-12, offset: 0.0 };
+    const RMS: Norm = Norm { centred: false, eps: 1e-6, offset: 1.0 };
 
     /// Normalises dense rows of `cols` through operands that lie `gap` apart and off every cache line.
     fn normalised(
@@ -144,7 +146,8 @@ mod tests {
         let mean = if norm.centred { x().sum::<f64>() / n } else { 0.0 };
         let sigma = (x().map(|x| (x - mean).powi(2)).sum::<f64>() / n + f64::from(norm.eps)).sqrt();
         for (i, exact) in naive::layer_norm(row, weight, bias, norm).into_iter().enumerate() {
-            let allowed = 3.0 * 2f64.powi(-23) * f64::from(weight[i].abs()) * largest / sigma + 0.5 * ulp(exact);
+            let allowed =
+                3.0 * 2f64.powi(-23) * f64::from((norm.offset + weight[i]).abs()) * largest / sigma + 0.5 * ulp(exact);
             let error = (f64::from(got[i]) - exact).abs();
             assert!(error <= allowed, "{i} of {}: {}, not {exact}: {error:e} > {allowed:e}", row.len(), got[i]);
         }

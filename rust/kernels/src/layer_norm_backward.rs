@@ -1,6 +1,6 @@
 //! The gradients of layer normalisation.
 //!
-//!   dx = (g - mean(g) - x' mean(g x')) / sigma,  g = dy weight,  x' = (x - mean(x)) / sigma,  sigma = sqrt(var + eps)
+//!   dx = (g - mean(g) - x' mean(g x')) / sigma,  g = dy (offset + weight),  x' = (x - mean(x)) / sigma,  sigma = sqrt(var + eps)
 //!   dweight = sum of dy x',  dbias = sum of dy  over the rows
 //!
 //! (and where the norm is not centred, with 0 for both means but that of g x'). Mean and variance are found again from x: two passes over a row in the cache, against two more numbers to keep for it.
@@ -13,7 +13,7 @@ use crate::rows::{update, zip_sums};
 /// From `x` (T, H), what was normalised, and `dy` (T, H), the gradient of the result: writes the gradient of x to `dx` (T, H),
 /// and adds those of `weight` and of the bias to `dweight` and `dbias` (H,), row by row; on this thread.
 ///
-/// With u = 2^-23, a = max |x| / sigma of the row and G its max |dy weight|, each element of `dx` is within 2 u (1 + a)^2 G / sigma
+/// With u = 2^-23, a = max |x| / sigma of the row and G its max |dy (offset + weight)|, each element of `dx` is within 2 u (1 + a)^2 G / sigma
 /// of the exact value; each row adds to the error of `dbias` no more than u / 2 of the sum, and to that of `dweight` as much and
 /// 3 u a |dy|. A row of `x` that holds a NaN or an infinity becomes NaN, and with it `dweight`.
 ///
@@ -68,8 +68,9 @@ impl Backward<'_> {
         let n = x.len() as f32;
         let mean = self.norm.mean(isa, x);
         let (centre, scale) = (isa.splat(mean), isa.splat(self.norm.scale(isa, x, mean)));
+        let offset = isa.splat(self.norm.offset);
         let [g, gx] = zip_sums(isa, [x, dy, self.weight], #[inline(always)] |[x, dy, w]| {
-            let g = isa.mul(dy, w);
+            let g = isa.mul(dy, isa.add(offset, w));
             [g, isa.mul(g, isa.mul(isa.sub(x, centre), scale))]
         });
         let mean_g = if self.norm.centred { g / n } else { 0.0 };
@@ -77,7 +78,7 @@ impl Backward<'_> {
         let out = [self.dx.row_mut(r), &mut *self.dweight, &mut *self.dbias];
         update(isa, out, [x, dy, self.weight], #[inline(always)] |[_, dweight, dbias], [x, dy, w]| {
             let unit = isa.mul(isa.sub(x, centre), scale);
-            let g = isa.sub(isa.mul(dy, w), mean_g);
+            let g = isa.sub(isa.mul(dy, isa.add(offset, w)), mean_g);
             [isa.mul(isa.mul_add(unit, mean_gx, g), scale), isa.mul_add(dy, unit, dweight), isa.add(dbias, dy)]
         });
     }
@@ -89,8 +90,8 @@ mod tests {
     use crate::naive;
     use crate::testing::{Guarded, Random, assert_same_bits, for_every_level, lanes, nans, slope};
 
-    const NORM: Norm = Norm { centred: true, eps: 1e-12 };
-    const RMS: Norm = Norm { centred: false, eps: 1e-6 };
+    const NORM: Norm = Norm { centred: true, eps: 1e-12, offset: 0.0 };
+    const RMS: Norm = Norm { centred: false, eps: 1e-6, offset: 1.0 };
 
     /// dx, dweight and dbias of dense rows, through operands that lie `gap` apart and off every cache line.
     fn backward(
@@ -165,7 +166,8 @@ mod tests {
                     let centre = if norm.centred { xs().sum::<f64>() / n } else { 0.0 };
                     let sigma = (xs().map(|x| (x - centre).powi(2)).sum::<f64>() / n + f64::from(norm.eps)).sqrt();
                     let a = xs().fold(0f64, |a, x| a.max(x.abs())) / sigma;
-                    let g = dy.iter().zip(&weight).fold(0f64, |g, (d, w)| g.max(f64::from(d * w).abs()));
+                    let g =
+                        dy.iter().zip(&weight).fold(0f64, |g, (d, w)| g.max(f64::from(d * (norm.offset + w)).abs()));
                     for i in 0..len {
                         let error = (f64::from(dx[i]) - exact_dx[i]).abs() / (u * (1.0 + a).powi(2) * g / sigma);
                         assert!(error <= 2.0, "dx {i} of {len}: {error}, {spread:e} {mean}");

@@ -12,7 +12,9 @@ mod cross_entropy;
 mod dropout;
 mod gather;
 mod gemm;
+mod head_norm;
 mod isa;
+mod key_values;
 mod layer_norm;
 mod layer_norm_backward;
 mod mat;
@@ -25,6 +27,7 @@ mod pieces;
 mod quota;
 mod rotary;
 mod rows;
+mod soft_cap;
 mod softmax;
 mod spread;
 mod stored;
@@ -35,15 +38,18 @@ mod threads;
 pub use add::add;
 pub use arena::Arena;
 pub use attention::{
-    AttentionGradients, Bias, Heads, Positions, Probabilities, Qkv, attention, attention_backward,
-    attention_backward_scratch, attention_scratch, positions_backward_scratch, positions_scratch,
+    AttentionGradients, Bias, Cached, CachedQuery, Heads, Positions, Probabilities, Qkv, attention, attention_backward,
+    attention_backward_scratch, attention_cached, attention_cached_scratch, attention_scratch,
+    positions_backward_scratch, positions_scratch,
 };
 pub use buffer::{Buffer, Element, NoMemory, bytes_of, bytes_of_mut, floats_of, floats_of_mut, zeroed_vec};
 pub use cross_entropy::cross_entropy;
 pub use dropout::Dropout;
 pub use gather::{Lookup, Table, gather_add, scatter_add};
 pub use gemm::{Epilogue, Input, LAYOUT_VERSION, Output, PackedLinear, Precision, linear, weight_gradient};
+pub use head_norm::{head_norm, head_norm_backward};
 pub use isa::{IsaError, Level};
+pub use key_values::KeyValues;
 pub use layer_norm::{Norm, layer_norm};
 pub use layer_norm_backward::layer_norm_backward;
 pub use mat::{Mat, MatMut, padded_stride};
@@ -52,6 +58,7 @@ pub use narrow::{Form, Narrow, narrow};
 pub use optimizer::{AdamW, Sgd, adamw, scale, sgd, sum_of_squares};
 pub use quota::{ThreadsError, checked_threads, default_threads};
 pub use rotary::{Turn, rotary};
+pub use soft_cap::{soft_cap, soft_cap_backward};
 pub use softmax::softmax;
 pub use stored::{MappedFile, Stored};
 pub use threads::Threads;

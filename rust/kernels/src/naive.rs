@@ -137,14 +137,18 @@ pub fn layer_norm(row: &[f32], weight: &[f32], bias: &[f32], norm: Norm) -> Vec<
     let mean = if norm.centred { row.iter().sum::<f64>() / n } else { 0.0 };
     let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
     let scale = 1.0 / (variance + f64::from(norm.eps)).sqrt();
-    row.iter().zip(weight).zip(bias).map(|((x, w), b)| (x - mean) * scale * f64::from(*w) + f64::from(*b)).collect()
+    row.iter().zip(weight).zip(bias).map(|((x, w), b)| (x - mean) * scale * factor(norm, *w) + f64::from(*b)).collect()
+}
+
+fn factor(norm: Norm, weight: f32) -> f64 {
+    f64::from(norm.offset) + f64::from(weight)
 }
 
 /// The gradients of x, weight and bias, from that of the output of one row.
 pub fn layer_norm_backward(row: &[f32], weight: &[f32], norm: Norm, dy: &[f32]) -> [Vec<f64>; 3] {
-    let unit = layer_norm(row, &vec![1.0; row.len()], &vec![0.0; row.len()], norm);
+    let unit = layer_norm(row, &vec![1.0; row.len()], &vec![0.0; row.len()], Norm { offset: 0.0, ..norm });
     let dbias: Vec<f64> = dy.iter().map(|d| f64::from(*d)).collect();
-    let g: Vec<f64> = dbias.iter().zip(weight).map(|(d, w)| d * f64::from(*w)).collect();
+    let g: Vec<f64> = dbias.iter().zip(weight).map(|(d, w)| d * factor(norm, *w)).collect();
     let mean = |xs: &mut dyn Iterator<Item = f64>| xs.sum::<f64>() / row.len() as f64;
     let x = || row.iter().map(|x| f64::from(*x));
     let centred = |mean: f64| if norm.centred { mean } else { 0.0 };
@@ -214,6 +218,16 @@ pub fn scores(q: &[f64], k: &[f64], d: usize, scale: f64, added: &dyn Fn(usize, 
     let keys = |i: usize| (0..k.len() / d).map(move |j| (i, j));
     let score = |(i, j): (usize, usize)| scale * dot(&q[i * d..][..d], &k[j * d..][..d]) + added(i, j);
     (0..q.len() / d).flat_map(keys).map(score).collect()
+}
+
+/// `cap tanh(score / cap)`.
+pub fn soft_cap(score: f64, cap: f64) -> f64 {
+    cap * (score / cap).tanh()
+}
+
+/// Its derivative.
+pub fn soft_cap_slope(score: f64, cap: f64) -> f64 {
+    1.0 - (score / cap).tanh().powi(2)
 }
 
 /// [`scores`] of disentangled attention: the distance from key j to query i adds `scale (q_i pos_key[place] + k_j pos_query[place])`,

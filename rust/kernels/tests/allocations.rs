@@ -47,7 +47,7 @@ fn no_kernel_allocates() {
     const T: usize = 100;
     const H: usize = 72;
     const HEADS: usize = 3;
-    const NORM: Norm = Norm { centred: true, eps: 1e-12 };
+    const NORM: Norm = Norm { centred: true, eps: 1e-12, offset: 0.0 };
     let x = vec![0.5; T * 3 * H];
     let mat = |cols| Mat::dense(&x[..T * cols], T, cols);
     let (mut wide, mut out) = (vec![0.0; T * 3 * H], vec![0.0; T * H]);
@@ -71,12 +71,12 @@ fn no_kernel_allocates() {
                 Qkv::Floats([mat(H); 3]),
                 Heads::new(HEADS, &[0, T], 0.2),
                 &mut scratch,
-                Some(Probabilities { out: &mut probabilities, width: T, columns: &columns }),
+                Some(Probabilities { out: &mut probabilities, width: T, columns: &columns, source: None }),
                 MatMut::dense(&mut out, T, H),
             );
             gather_add(
                 level,
-                &[(Lookup::Floats(mat(H)), &ids[..]), (Lookup::Floats(mat(H)), &ids)],
+                &[(Lookup::Floats(mat(H)), &ids[..], 2.0), (Lookup::Floats(mat(H)), &ids, 1.0)],
                 MatMut::dense(&mut out, T, H),
             );
             softmax(level, &mut wide, 1.0);

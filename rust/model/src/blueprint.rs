@@ -17,6 +17,12 @@ pub struct Blueprint {
     /// Whether a checkpoint holds the weights of the blocks' linear layers as (inputs, outputs).
     #[serde(default)]
     pub transposed: bool,
+    /// Whether feed-forward reads what attention reads, not what that made of it.
+    #[serde(default)]
+    pub parallel: Option<Parallel>,
+    /// The model whose last hidden states each layer attends to as well.
+    #[serde(default)]
+    pub source: Option<Box<Blueprint>>,
     /// What is peculiar to a layer; one for each, or none.
     #[serde(default)]
     pub layers: Vec<LayerSpec>,
@@ -35,6 +41,9 @@ pub struct EmbeddingsSpec {
     /// Of the vectors; the model's where it is not given.
     #[serde(default)]
     pub size: Option<usize>,
+    /// What words' vectors are multiplied by; others, which a caller gives for them, are not.
+    #[serde(default)]
+    pub factor: Option<FactorSpec>,
     pub positions: Option<usize>,
     pub token_types: Option<usize>,
     /// Another table of the same kind.
@@ -58,6 +67,15 @@ pub struct EmbeddingsSpec {
     /// Whether what stands in padding becomes zeros, where it is computed.
     #[serde(default)]
     pub masked: bool,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FactorSpec {
+    pub value: f32,
+    /// Whether it is rounded to the precision that the weights have, where that is bf16.
+    #[serde(default)]
+    pub rounded: bool,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -89,6 +107,12 @@ pub struct AttentionSpec {
     /// Whether these lie head by head: what makes queries, keys and values of the first, then those of the second.
     #[serde(default)]
     pub by_head: bool,
+    /// Of each head of queries and keys by itself, before they are turned.
+    #[serde(default)]
+    pub query_key_norm: Option<RmsNormSpec>,
+    /// Scores become cap tanh(score / cap).
+    #[serde(default)]
+    pub soft_cap: Option<f32>,
     /// From which a layer takes one.
     #[serde(default)]
     pub rotary: Vec<RotarySpec>,
@@ -100,6 +124,12 @@ pub struct AttentionSpec {
     /// Scores are divided by the root of so many times head_dim.
     #[serde(default = "one")]
     pub scale_factor: usize,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RmsNormSpec {
+    pub eps: f32,
 }
 
 /// Queries and keys are multiplied with vectors of their distance too (He et al. 2020, arXiv 2006.03654).
@@ -130,6 +160,9 @@ pub struct RotarySpec {
     /// Whether an angle is rounded to f32, as torch does it: far from the beginning of a text that is not nothing.
     #[serde(default)]
     pub rounded: bool,
+    /// Sines and cosines that are computed are multiplied by it.
+    #[serde(default = "unit")]
+    pub factor: f32,
     /// Where sines and cosines are read from a table of a checkpoint's: for how many positions. Where there is none it holds
     /// base^(-i / P) for the frequencies.
     #[serde(default)]
@@ -176,6 +209,9 @@ pub struct NormSpec {
     pub placement: NormPlacement,
     #[serde(default = "yes")]
     pub bias: bool,
+    /// What is added to the weights: 1 where these are what a factor differs from 1 by.
+    #[serde(default)]
+    pub offset: f32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
@@ -186,13 +222,22 @@ pub enum NormKind {
     RmsNorm,
 }
 
+/// Whether feed-forward has a norm of its own then, or reads attention's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Parallel {
+    OwnNorm,
+    SharedNorm,
+}
+
 /// Where a block normalises: after the residual sums; or what attention and feed-forward read, and then once more after the last
-/// block.
+/// block; or likewise and what they made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NormPlacement {
     Post,
     Pre,
+    Sandwich,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -254,6 +299,9 @@ pub struct HeadSpec {
     pub tied: bool,
     #[serde(default = "yes")]
     pub bias: bool,
+    /// What comes out becomes cap tanh(x / cap).
+    #[serde(default)]
+    pub soft_cap: Option<f32>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -312,13 +360,17 @@ fn one() -> usize {
     1
 }
 
+fn unit() -> f32 {
+    1.0
+}
+
 fn yes() -> bool {
     true
 }
 
 impl NormSpec {
     pub(crate) fn norm(&self) -> Norm {
-        Norm { centred: self.kind == NormKind::LayerNorm, eps: self.eps }
+        Norm { centred: self.kind == NormKind::LayerNorm, eps: self.eps, offset: self.offset }
     }
 
     pub(crate) fn biased(&self) -> bool {
@@ -328,7 +380,13 @@ impl NormSpec {
 
 impl EmbeddingNormSpec {
     pub(crate) fn norm(self) -> Norm {
-        Norm { centred: true, eps: self.eps }
+        Norm { centred: true, eps: self.eps, offset: 0.0 }
+    }
+}
+
+impl RmsNormSpec {
+    pub(crate) fn norm(self) -> Norm {
+        Norm { centred: false, eps: self.eps, offset: 0.0 }
     }
 }
 
@@ -355,6 +413,12 @@ impl AttentionSpec {
 
     pub(crate) fn qkv_size(&self) -> usize {
         self.qkv_sizes().iter().sum()
+    }
+
+    /// Likewise, and where these are normalised, of queries and keys as they were before: what the way back needs.
+    pub(crate) fn recorded_qkv_size(&self) -> usize {
+        let [queries, keys, _] = self.qkv_sizes();
+        self.qkv_size() + self.query_key_norm.map_or(0, |_| queries + keys)
     }
 }
 
@@ -385,12 +449,34 @@ impl Blueprint {
             ("norm.eps", self.norm.eps),
             ("head.transform.norm.eps", transform),
             ("pooler.norm.eps", pooler),
+            ("attention.query_key_norm.eps", self.attention.query_key_norm.map_or(0.0, |norm| norm.eps)),
         ] {
             if !(eps >= 0.0 && eps.is_finite()) {
                 return Err(refused(format!("{name} is {eps}; expected a finite number >= 0")));
             }
         }
-        Ok(())
+        self.check_numbers()
+    }
+
+    fn check_numbers(&self) -> Result<()> {
+        let factors = self.attention.rotary.iter().map(|rotary| ("attention.rotary.factor", rotary.factor));
+        let others = [
+            ("embeddings.factor", self.embeddings.factor.map_or(1.0, |factor| factor.value)),
+            ("norm.offset", self.norm.offset),
+        ];
+        if let Some((name, x)) = factors.chain(others).find(|(_, x)| !x.is_finite()) {
+            return Err(refused(format!("{name} is {x}; expected a finite number")));
+        }
+        let caps = [
+            ("attention.soft_cap", self.attention.soft_cap),
+            ("head.soft_cap", self.head.and_then(|head| head.soft_cap)),
+        ];
+        match caps.into_iter().find(|(_, cap)| cap.is_some_and(|cap| !(cap > 0.0 && cap.is_finite()))) {
+            Some((name, cap)) => {
+                Err(refused(format!("{name} is {}; expected a finite number > 0", cap.unwrap_or(0.0))))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Every size is positive and small enough that their products cannot overflow.
@@ -463,6 +549,9 @@ impl Blueprint {
             if let Some(scale) = layer.scale.filter(|scale| !scale.is_finite()) {
                 return Err(refused(format!("layer {i} has the scale {scale}; expected a finite number")));
             }
+        }
+        if self.parallel.is_some() && (self.norm.placement != NormPlacement::Pre || self.source.is_some()) {
+            return Err(refused("parallel sub-layers go with norms before them and without a source".to_owned()));
         }
         if self.attention.disentangled.is_some_and(|d| d.span < 4 || !d.keys && !d.queries) {
             return Err(refused("attention.disentangled needs a span of 4 or more, and keys or queries".to_owned()));
@@ -539,8 +628,17 @@ impl Blueprint {
         if !attention.key_bias {
             shapes += ", keys without bias";
         }
+        if attention.query_key_norm.is_some() {
+            shapes += ", query_key_norm";
+        }
         if !plain {
             shapes += &format!(", layers {layers:?}");
+        }
+        if let Some(parallel) = self.parallel {
+            shapes += &format!(", parallel {parallel:?}");
+        }
+        if let Some(source) = &self.source {
+            shapes += &format!(", source ({})", source.shapes());
         }
         if let Some(head) = self.head {
             let transform = head.transform.map(|t| (t.size, t.bias, t.norm.map(|norm| norm.bias)));
@@ -573,7 +671,7 @@ impl Blueprint {
     }
 
     pub(crate) fn pre_norm(&self) -> bool {
-        self.norm.placement == NormPlacement::Pre
+        self.norm.placement != NormPlacement::Post
     }
 
     /// Whether a token's vectors depend on how far others stand from it, beside on positions.

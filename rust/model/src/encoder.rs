@@ -230,27 +230,30 @@ impl Encoder {
         ws.distances = self.weights.relative.as_ref().map(|relative| relative.distances(part.longest()));
         ws.places = self.weights.distances.as_ref().map_or(vec![], |x| x.places(part.longest().max(1)));
         let (layers, of_layer) = (self.layers(), self.blueprint.blocks());
+        let stages: Vec<_> =
+            layers.iter().enumerate().flat_map(|(i, block)| (0..block.stages()).map(move |s| (i, s))).collect();
         self.each_chunk(threads, ws, |team, tokens, _, mut hidden, qkv, room, angles| {
             let (block, around) = (layers[0], self.around(0, angles));
-            room.narrow.resize(block.form(), hidden.rows(), hidden.cols())?;
+            room.narrow.resize(block.form(0), hidden.rows(), hidden.cols())?;
             let Room { embeddings, narrow, .. } = room;
             self.weights.embeddings.forward(team, part, tokens.clone(), embeddings, hidden.reborrow(), narrow)?;
-            block.project(team, hidden.view(), around.of(tokens), room, qkv)
+            block.project(0, team, hidden.view(), around.of(tokens), room, qkv)
         })?;
         share.hidden_state(0, part, ws);
-        for (i, block) in layers.iter().enumerate() {
+        for (n, &(i, stage)) in stages.iter().enumerate() {
             check()?;
+            let (block, next) = (layers[i], stages.get(n + 1).map(|&(i, stage)| (i, layers[i], stage)));
             let Workspace { angles, distances, places, qkv, context, scratch, .. } = &mut *ws;
             let positions = positions.map(|positions| (positions[of_layer[i]].mat(), &places[..]));
             let around = Around { bias: distances.as_ref(), positions, ..self.around(i, angles) };
-            block.attend(threads, part, around, qkv.mat(), scratch, share.attention(i), context.mat_mut());
-            let next = layers.get(i + 1);
+            block.attend(stage, threads, part, around, qkv.mat(), scratch, share.attention(i), context.mat_mut());
             self.each_chunk(threads, ws, |team, tokens, context, mut hidden, qkv, room, angles| {
-                block.finish(team, context, &mut hidden, next.map_or(Form::Floats, |next| next.form()), room)?;
+                let form = next.map_or(Form::Floats, |(_, block, stage)| block.form(stage));
+                block.finish(stage, team, context, &mut hidden, form, room)?;
                 match (next, &self.weights.final_norm) {
-                    (Some(next), _) => {
-                        let around = self.around(i + 1, angles);
-                        next.project(team, hidden.view(), around.of(tokens), room, qkv)
+                    (Some((i, block, stage)), _) => {
+                        let around = self.around(i, angles);
+                        block.project(stage, team, hidden.view(), around.of(tokens), room, qkv)
                     }
                     (None, Some(norm)) => {
                         room.sum.mat_mut().copy(hidden.view());
@@ -260,7 +263,9 @@ impl Encoder {
                     (None, None) => Ok(()),
                 }
             })?;
-            share.hidden_state(i + 1, part, ws);
+            if stage + 1 == block.stages() {
+                share.hidden_state(i + 1, part, ws);
+            }
         }
         Ok(())
     }

@@ -53,7 +53,7 @@ impl Rotation {
                 None => {
                     for ((frequency, cos), sin) in self.spec.frequencies.iter().zip(cos).zip(sin) {
                         let angle = angle(*position, *frequency, self.spec.rounded);
-                        (*cos, *sin) = (angle.cos() as f32, angle.sin() as f32);
+                        (*cos, *sin) = (self.spec.factor * angle.cos() as f32, self.spec.factor * angle.sin() as f32);
                     }
                 }
             }

@@ -50,7 +50,12 @@ impl Weights {
         slots.extend(distances.flat_map(|spec| RelativeEmbeddings::slots(blueprint, spec)));
         slots.extend(own.flat_map(|(block, layer)| Block::slots(blueprint, block, layer)));
         if blueprint.pre_norm() {
-            slots.extend(LayerNorm::slots(FINAL_NORM, blueprint.hidden_size, blueprint.norm.biased()));
+            slots.extend(LayerNorm::slots(
+                FINAL_NORM,
+                blueprint.hidden_size,
+                blueprint.norm.norm(),
+                blueprint.norm.biased(),
+            ));
         }
         slots.extend(blueprint.pooler.into_iter().flat_map(|spec| Pooler::slots(blueprint, spec)));
         let heads = HEADS.into_iter().zip([blueprint.head, blueprint.second_head]);

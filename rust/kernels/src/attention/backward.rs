@@ -3,7 +3,7 @@
 //!   P = softmax(scale Q K^T + bias),  O = (P m) V     m: dropout, 0 or 1 / (1 - p); 1 without
 //!   dV = (P m)^T dO
 //!   dP = (dO V^T) m
-//!   dS = P (dP - rowsum(P dP))
+//!   dS = P (dP - rowsum(P dP))            times the slope of the cap, where there is one
 //!   dbias = the sums of dS over all pairs at a distance
 //!   dQ = scale dS K,  dK = scale dS^T Q
 //!
@@ -45,7 +45,7 @@ impl<'a> From<[MatMut<'a>; 3]> for AttentionGradients<'a> {
     }
 }
 
-/// The gradients of queries (T, heads x D), keys and values (T, key_heads x D each) from that of what attention made of them,
+/// The gradients of queries (T, heads x D), keys and values (T, key_heads x D each, or as many as `of.source` says) from that of what attention made of them,
 /// `dout` (T, heads x D), and those of the bias and the positions, if they are wanted. Sums over queries, keys and the heads of a group are taken in a fixed
 /// order, those of bias and positions over sequences too, so nothing depends on the threads, and but for these not on the other
 /// sequences.
@@ -65,11 +65,11 @@ pub fn attention_backward<'a>(
 ) {
     let AttentionGradients { qkv: dqkv, bias: dbias, positions: dpositions } = gradients.into();
     let (tokens, columns, heads, key_heads) = (dout.rows(), dout.cols(), of.heads, of.key_heads);
-    let (sequences, longest, group, head_dim) =
-        (of.sequences(), of.longest(tokens, columns), of.group(), columns / heads);
+    let (sequences, keys, group, head_dim) = (of.sequences(), qkv[1].rows(), of.group(), columns / heads);
+    let longest = of.longest(tokens, keys, columns);
     assert!(head_dim * heads == columns, "attention_backward: heads");
-    for ((x, dx), heads) in qkv.iter().zip(&dqkv).zip([heads, key_heads, key_heads]) {
-        let shape = (tokens, heads * head_dim);
+    for ((x, dx), (rows, heads)) in qkv.iter().zip(&dqkv).zip([(tokens, heads), (keys, key_heads), (keys, key_heads)]) {
+        let shape = (rows, heads * head_dim);
         assert!((x.rows(), x.cols()) == shape, "attention_backward: q, k, v");
         assert!((dx.rows(), dx.cols()) == shape, "attention_backward: dq, dk, dv");
     }
@@ -90,8 +90,8 @@ pub fn attention_backward<'a>(
     let dpositions = dpositions.map(|x| x.map(Disjoint::new));
     let dbias = dbias.map(|dbias| Disjoint::new(MatMut::dense(dbias, heads, distances)));
     let task = |rank: usize, s: usize, key_head: usize| {
-        let (rows, keys) = of.rows(s);
-        let (heads, key_rows) = (key_head * group..(key_head + 1) * group, rows.start..rows.start + keys);
+        let [rows, key_rows] = of.rows(s);
+        let (heads, all_keys) = (key_head * group..(key_head + 1) * group, of.all_keys(s));
         let cols = heads.start * head_dim..heads.end * head_dim;
         let key_cols = key_head * head_dim..(key_head + 1) * head_dim;
         let (q, dout) = (qkv[0].block(rows.clone(), cols.clone()), dout.block(rows.clone(), cols.clone()));
@@ -100,10 +100,12 @@ pub fn attention_backward<'a>(
         // are those of bias or positions, each its own heads.
         let (mut scratch, [dq, dk, dv], dbias, dpositions) = unsafe {
             let scratch = scratch.block(rank..rank + 1, 0..sizes.floats() + more);
-            let block = |i: usize| dqkv[i].block(rows.clone(), if i == 0 { cols.clone() } else { key_cols.clone() });
+            let [dq, dk, dv] = &dqkv;
+            let (dq, [dk, dv]) =
+                (dq.block(rows.clone(), cols.clone()), [dk, dv].map(|x| x.block(all_keys.clone(), key_cols.clone())));
             let dbias = dbias.as_ref().map(|x| x.block(heads.clone(), 0..distances));
             let own = |i: usize| dpositions[i].as_ref().map(|x| x.block(0..positions, cols.clone()));
-            (scratch, [block(0), block(1), block(2)], dbias, [own(0), own(1)])
+            (scratch, [dq, dk, dv], dbias, [own(0), own(1)])
         };
         let rules = of.rules(s, heads.start);
         let (scratch, more) = scratch.row_mut(0).split_at_mut(sizes.floats());
@@ -127,17 +129,18 @@ struct Sizes {
     /// Panels with a key in each row.
     rows: usize,
     block: usize,
+    slopes: usize,
 }
 
 impl Sizes {
     fn new(panel: usize, length: usize, head_dim: usize) -> Self {
         let panels = |columns: usize, depth: usize| columns.div_ceil(panel) * panel * (depth + 1);
-        let block = BLOCK.min(length) * padded_stride(length);
-        Sizes { keys: panels(length, head_dim), rows: panels(head_dim, length), block }
+        let (block, slopes) = (BLOCK.min(length) * padded_stride(length), padded_stride(length));
+        Sizes { keys: panels(length, head_dim), rows: panels(head_dim, length), block, slopes }
     }
 
     fn floats(self) -> usize {
-        2 * self.keys + self.rows + 2 * self.block
+        2 * self.keys + self.rows + 2 * self.block + self.slopes
     }
 }
 
@@ -168,12 +171,13 @@ impl Kernel for Head<'_> {
         let (keys, rest) = self.scratch.split_at_mut(self.sizes.keys);
         let (values, rest) = rest.split_at_mut(self.sizes.keys);
         let (key_rows, rest) = rest.split_at_mut(self.sizes.rows);
-        let (p, ds) = rest.split_at_mut(self.sizes.block);
+        let (p, rest) = rest.split_at_mut(self.sizes.block);
+        let (ds, slopes) = rest.split_at_mut(self.sizes.block);
         let (keys, values, key_rows) = (words_of_mut(keys), words_of_mut(values), words_of_mut(key_rows));
         pack_keys::<I, Float32>(isa, self.k, keys);
         pack_keys::<I, Float32>(isa, self.v, values);
         for gradient in [&mut self.dk, &mut self.dv] {
-            (0..length).for_each(#[inline(always)] |r| gradient.row_mut(r).fill(0.0));
+            (0..gradient.rows()).for_each(#[inline(always)] |r| gradient.row_mut(r).fill(0.0));
         }
         let mut packed = None;
         for first in (0..length).step_by(BLOCK) {
@@ -202,7 +206,7 @@ impl Kernel for Head<'_> {
                     let p = only(p.row_mut(query - first), reached.start, &keys);
                     let ds = only(ds.row_mut(query - first), reached.start, &keys);
                     let dbias = self.dbias.as_mut().map(#[inline(always)] |x| x.row_mut(head));
-                    row_backward(isa, &rules, query, &keys, p, ds, dbias);
+                    row_backward(isa, &rules, query, &keys, p, ds, &mut slopes[..keys.len()], dbias);
                 }
                 let (p, ds) = (p.view(), ds.view());
                 let mut dq = self.dq.reborrow().into_block(rows.clone(), own);
@@ -221,9 +225,10 @@ impl Kernel for Head<'_> {
 }
 
 /// A query's scores and the gradient of its weights -> its weights, after dropout, and the gradient of its scores before these were
-/// scaled.
+/// scaled and capped. `slopes` is room for as many keys.
 #[inline(always)]
 #[rustfmt::skip]
+#[expect(clippy::too_many_arguments, reason = "one row of each operand")]
 fn row_backward<I: Isa>(
     isa: I,
     rules: &Rules,
@@ -231,8 +236,10 @@ fn row_backward<I: Isa>(
     keys: &Range<usize>,
     p: &mut [f32],
     d: &mut [f32],
+    slopes: &mut [f32],
     dbias: Option<&mut [f32]>,
 ) {
+    rules.slopes(isa, p, slopes);
     let inverse = isa.splat(1.0 / rules.exp(isa, query, keys, p));
     map_in_place(isa, p, #[inline(always)] |x| isa.mul(x, inverse));
     rules.drop(isa, query, keys, d);
@@ -245,6 +252,9 @@ fn row_backward<I: Isa>(
         map_in_place(isa, d, #[inline(always)] |d| isa.mul(d, scale));
     } else {
         update(isa, [&mut *d], [&*p], #[inline(always)] |[d], [p]| [isa.mul(isa.mul(p, isa.sub(d, sum)), scale)]);
+    }
+    if rules.soft_cap.is_some() {
+        update(isa, [d], [&*slopes], #[inline(always)] |[d], [slope]| [isa.mul(d, slope)]);
     }
     rules.drop(isa, query, keys, p);
 }

@@ -56,7 +56,7 @@ impl Operands {
             (0..=self.lengths.len()).map(|s| 100 + self.lengths[..s].iter().sum::<usize>()).collect();
         let columns: Vec<usize> = self.lengths.iter().flat_map(|length| width - length..width).collect();
         let mut p = Guarded::row(&vec![UNTOUCHED; self.lengths.len() * self.heads * width * width], offset);
-        let given = weights.then(|| Probabilities { out: p.slice(), width, columns: &columns });
+        let given = weights.then(|| Probabilities { out: p.slice(), width, columns: &columns, source: None });
         // No longer than was asked for, and full of poison.
         let mut scratch = Guarded::output(1, threads * attention_scratch(level, width, self.dim), 0, offset);
         attention(

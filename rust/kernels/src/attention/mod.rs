@@ -1,6 +1,6 @@
 //! Scaled dot-product attention, one head of one sequence at a time, on exact lengths.
 //!
-//!   out = softmax(scale Q K^T + bias) V        (what [`Positions`] add to that: disentangled.rs)
+//!   out = softmax(scale Q K^T + bias) V        (what [`Positions`] add to that: disentangled.rs; what a cap makes of it: rules.rs)
 //!
 //! K is packed transposed and V as it is, into panels like those of weights; then for each block of queries
 //!
@@ -14,6 +14,9 @@
 mod backward;
 #[cfg(test)]
 mod backward_contract;
+mod cached;
+#[cfg(test)]
+mod cached_contract;
 #[cfg(test)]
 mod contract;
 mod disentangled;
@@ -24,6 +27,7 @@ mod options_contract;
 mod rules;
 
 pub use backward::{AttentionGradients, attention_backward, attention_backward_scratch};
+pub use cached::{Cached, CachedQuery, attention_cached, attention_cached_scratch};
 use disentangled::Relative;
 pub use disentangled::{Positions, positions_backward_scratch, positions_scratch};
 pub use heads::{Bias, Heads};
@@ -42,13 +46,23 @@ use crate::threads::{Disjoint, Threads};
 /// Queries whose scores are held at a time; a multiple of every ISA's tile height but the scalar one.
 const BLOCK: usize = 42;
 
-/// Where attention probabilities are wanted: (S, heads, width, width), of which the rows and columns that hold a token are
+/// Where attention probabilities are wanted: (S, heads, width, width of keys), of which the rows and columns that hold a token are
 /// written.
 pub struct Probabilities<'a> {
     pub out: &'a mut [f32],
     pub width: usize,
     /// (T,): where each token stands in its padded row.
     pub columns: &'a [usize],
+    /// The two of the keys, where these are another's.
+    pub source: Option<(usize, &'a [usize])>,
+}
+
+/// Where those of a sequence stand: the places of its queries in columns, and those of its keys in rows of so many.
+#[derive(Clone, Copy)]
+struct Places<'a> {
+    queries: &'a [usize],
+    keys: &'a [usize],
+    width: usize,
 }
 
 /// Floats of scratch that each thread needs in [`attention`], for sequences of up to `length` tokens. With positions there is more:
@@ -66,7 +80,8 @@ pub enum Qkv<'a> {
     Bf16([Mat<'a, u32>; 3]),
 }
 
-/// Multi-head self-attention over each sequence alone: q (T, heads x D), k and v (T, key_heads x D) -> out (T, heads x D).
+/// Multi-head attention over each sequence alone: q (T, heads x D), k and v (T, key_heads x D), or as many as `heads.source` says
+/// -> out (T, heads x D).
 ///
 /// With `probabilities` the weights are written too (as they are before dropout).
 /// With R = u (4 + scale D max |q| max |k| + max |bias|), where products with positions count like q and k, and u = 2^-23, a
@@ -116,25 +131,25 @@ impl Call<'_> {
     fn run<X: Copy + Sync>(self, qkv: [Mat<X>; 3], per_word: usize, attend: impl Fn(Head<X>) + Sync) {
         let Call { level, threads, heads: of, scratch, probabilities, out } = self;
         let (heads, key_heads, tokens, columns) = (of.heads, of.key_heads, out.rows(), out.cols());
-        let (longest, group, head_dim) = (of.longest(tokens, columns), of.group(), columns / heads);
+        let keys = qkv[1].rows();
+        let (longest, group, head_dim) = (of.longest(tokens, keys, columns), of.group(), columns / heads);
         assert!(head_dim * heads == columns && head_dim.is_multiple_of(per_word), "attention: heads");
-        for (x, heads) in qkv.iter().zip([heads, key_heads, key_heads]) {
-            assert!((x.rows(), x.cols() * per_word) == (tokens, heads * head_dim), "attention: q, k, v and out");
+        for (x, (rows, heads)) in qkv.iter().zip([(tokens, heads), (keys, key_heads), (keys, key_heads)]) {
+            assert!((x.rows(), x.cols() * per_word) == (rows, heads * head_dim), "attention: q, k, v and out");
         }
         let sizes = Scratch::new(level.panel(), longest, head_dim);
         let more = of.positions.map_or(0, |x| positions_scratch(level, longest, head_dim, x.count()));
-        let width = probabilities.as_ref().map_or(0, |p| p.width);
-        let places = probabilities.as_ref().map_or(&[][..], |p| p.columns);
-        let probabilities =
-            probabilities.map(|p| Disjoint::new(MatMut::dense(p.out, of.sequences() * heads, width.pow(2))));
+        let own = probabilities.as_ref().map_or((0, &[][..]), |p| (p.width, p.columns));
+        let (width, key_places) = probabilities.as_ref().and_then(|p| p.source).unwrap_or(own);
+        let square = own.0 * width;
+        let probabilities = probabilities.map(|p| Disjoint::new(MatMut::dense(p.out, of.sequences() * heads, square)));
         let scratch = Disjoint::new(MatMut::dense(scratch, threads.count(), sizes.floats() + more));
         let out = Disjoint::new(out);
         let alone = Threads::serial();
         let threads = if tokens * longest * columns < LEAST_SHARED { &alone } else { threads };
         threads.for_each(of.sequences() * key_heads, |rank, task| {
             let (s, key_head) = (task / key_heads, task % key_heads);
-            let (rows, keys) = of.rows(s);
-            let (first, key_rows) = (key_head * group, rows.start..rows.start + keys);
+            let ([rows, key_rows], first) = (of.rows(s), key_head * group);
             let cols = |head: usize, count: usize, per_word: usize| {
                 head * head_dim / per_word..(head + count) * head_dim / per_word
             };
@@ -144,11 +159,12 @@ impl Call<'_> {
             // rows of probabilities.
             let (mut scratch, probabilities, out) = unsafe {
                 let squares = s * heads + first..s * heads + first + group;
-                let own = probabilities.as_ref().map(|p| p.block(squares, 0..width.pow(2)));
+                let own = probabilities.as_ref().map(|p| p.block(squares, 0..square));
                 let out = out.block(rows.clone(), cols(first, group, 1));
                 (scratch.block(rank..rank + 1, 0..sizes.floats() + more), own, out)
             };
-            let probabilities = probabilities.map(|p| (p, &places[rows]));
+            let places = |p| (p, Places { queries: &own.1[rows], keys: &key_places[key_rows], width });
+            let probabilities = probabilities.map(places);
             let rules = of.rules(s, first);
             let (scratch, more_scratch) = scratch.row_mut(0).split_at_mut(sizes.floats());
             attend(Head { first, group, q, k, v, rules, scratch, more_scratch, sizes, probabilities, out });
@@ -195,8 +211,8 @@ struct Head<'a, X> {
     /// For positions.
     more_scratch: &'a mut [f32],
     sizes: Scratch,
-    /// (group, width x width), and the columns of the sequence's tokens.
-    probabilities: Option<(MatMut<'a>, &'a [usize])>,
+    /// (group, width x width of keys), and where in that those of the sequence stand.
+    probabilities: Option<(MatMut<'a>, Places<'a>)>,
     out: MatMut<'a>,
 }
 
@@ -234,7 +250,7 @@ impl<X: Copy> Head<'_, X> {
                 let q = q.rows_of(rows.clone());
                 multiply::<I, F>(isa, Rows::plain(q), keys, columns, Some(block.reborrow()), #[inline(always)] |_, _, _| ());
                 add(q, &rows, &reached, &mut block);
-                let wanted = self.probabilities.as_mut().map(#[inline(always)] |(p, columns)| (p.row_mut(head), &columns[..]));
+                let wanted = self.probabilities.as_mut().map(#[inline(always)] |(p, places)| (p.row_mut(head), *places));
                 let inverses = weigh(isa, self.rules.of_head(head), rows.clone(), attended, reached.start, block, wanted);
                 let weights = Rows::plain(F::rows(isa, Mat::new(scores, rows.len(), columns, stride), narrow));
                 let out = self.out.reborrow().into_block(rows.clone(), head * dim..(head + 1) * dim);
@@ -258,7 +274,7 @@ fn weigh<I: Isa>(
     attended: usize,
     first_key: usize,
     mut scores: MatMut,
-    mut probabilities: Option<(&mut [f32], &[usize])>,
+    mut probabilities: Option<(&mut [f32], Places)>,
 ) -> [f32; BLOCK] {
     let mut inverses = [0.0; BLOCK];
     // Apart, for then all rows have one length, and what follows from it is computed once.
@@ -285,11 +301,12 @@ fn weigh_row<I: Isa>(
     keys: &Range<usize>,
     attended: usize,
     row: &mut [f32],
-    probabilities: &mut Option<(&mut [f32], &[usize])>,
+    probabilities: &mut Option<(&mut [f32], Places)>,
 ) -> f32 {
     let inverse = 1.0 / rules.exp(isa, query, keys, row);
-    if let Some((out, columns)) = probabilities {
-        scatter(row, inverse, &columns[..attended], keys, columns[query], out);
+    if let Some((out, places)) = probabilities {
+        let out = &mut out[places.queries[query] * places.width..][..places.width];
+        scatter(row, inverse, &places.keys[..attended], keys, out);
     }
     rules.drop(isa, query, keys, row);
     inverse
@@ -323,10 +340,8 @@ impl Kernel for InBf16<'_> {
     }
 }
 
-/// `inverse` times the weights of some keys, and zeros for the others, to where these stand in row `r` of the padded square.
-fn scatter(weights: &[f32], inverse: f32, columns: &[usize], keys: &Range<usize>, r: usize, out: &mut [f32]) {
-    let width = out.len().isqrt();
-    let out = &mut out[r * width..][..width];
+/// `inverse` times the weights of some keys, and zeros for the others, to where these stand in a padded row.
+fn scatter(weights: &[f32], inverse: f32, columns: &[usize], keys: &Range<usize>, out: &mut [f32]) {
     for column in columns[..keys.start].iter().chain(&columns[keys.end..]) {
         out[*column] = 0.0;
     }
@@ -341,10 +356,18 @@ const AHEAD: usize = 8;
 /// Asks for row `r`, if there is one.
 #[inline(always)]
 fn ask<I: Isa, F: Operands<I>>(isa: I, x: Mat<F::X>, r: usize) {
-    const LINE: usize = 16;
     if r < x.rows() {
-        F::words(x.row(r)).chunks(LINE).for_each(|line| isa.prefetch(line.as_ptr()));
+        request(isa, F::words(x.row(r)));
     }
+}
+
+#[inline(always)]
+fn request<I: Isa>(isa: I, words: &[u32]) {
+    const LINE: usize = 16;
+    words.chunks(LINE).for_each(
+        #[inline(always)]
+        |line| isa.prefetch(line.as_ptr()),
+    );
 }
 
 /// Panels of keys as columns: a row of zeros to begin the sums, then each word of every key.

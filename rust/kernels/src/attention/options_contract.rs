@@ -17,6 +17,7 @@ struct Problem {
     dim: usize,
     scale: f32,
     reach: [usize; 2],
+    soft_cap: Option<f32>,
     /// (heads, 2 reach - 1) and its reach.
     bias: Option<(Vec<f32>, usize)>,
     /// pos_key and pos_query (P, heads x D), which of them attention is given, and their places; all empty where there are none.
@@ -51,6 +52,7 @@ impl Problem {
             dim,
             scale,
             reach: [usize::MAX; 2],
+            soft_cap: None,
             bias: None,
             positions: [vec![], vec![]],
             given: [false; 2],
@@ -141,6 +143,7 @@ impl Problem {
             keys: Some(&self.keys),
             key_heads: self.key_heads,
             reach: self.reach,
+            soft_cap: self.soft_cap,
             bias: self.bias.as_ref().map(|(table, reach)| Bias { table, reach: *reach }),
             positions: (count > 0).then_some(Positions { keys, queries, places: &self.places }),
             dropout: self.dropout.and_then(|(rate, key)| Dropout::new(rate, key)),
@@ -156,7 +159,7 @@ impl Problem {
         let mut out = Guarded::output(tokens, self.columns(0), gap, offset);
         let mut p = vec![-7.0; self.lengths.len() * self.heads * width * width];
         let places: Vec<usize> = self.lengths.iter().flat_map(|length| 0..*length).collect();
-        let probabilities = Some(Probabilities { out: &mut p, width, columns: &places });
+        let probabilities = Some(Probabilities { out: &mut p, width, columns: &places, source: None });
         let more = if count > 0 { positions_scratch(level, width, self.dim, count) } else { 0 };
         let size = threads * (attention_scratch(level, width, self.dim) + more);
         let mut scratch = Guarded::output(1, size, 0, offset);
@@ -189,7 +192,14 @@ impl Problem {
             .collect()
     }
 
-    /// What is added to a scaled score.
+    /// What the cap makes of a scaled score, and the derivative of that.
+    fn capped(&self, score: f64) -> [f64; 2] {
+        self.soft_cap.map_or([score, 1.0], |cap| {
+            [naive::soft_cap(score, f64::from(cap)), naive::soft_cap_slope(score, f64::from(cap))]
+        })
+    }
+
+    /// What is added to a scaled and capped score.
     fn added(&self, head: usize, query: usize, key: usize) -> f64 {
         if query.saturating_sub(key) > self.reach[0] || key.saturating_sub(query) > self.reach[1] {
             return f64::NEG_INFINITY;
@@ -237,9 +247,12 @@ impl Problem {
             let place =
                 |i: usize, j: usize| places.get((i + places.len() / 2).wrapping_sub(j)).map_or(0, |p| *p as usize);
             let all: [&[f64]; 4] = [&q, &k, &pos_key, &pos_query];
-            let scores = naive::disentangled_scores(all, d, scale, &place, &added);
+            let raw = naive::disentangled_scores(all, d, scale, &place, &|_, _| 0.0);
+            let scores: Vec<f64> =
+                raw.iter().enumerate().map(|(e, s)| self.capped(*s)[0] + added(e / n, e % n)).collect();
             let [ds, dv] = naive::attend_backward(&scores, &mask, &v, &dout, d);
-            let [dq, dk, d_pos_key, d_pos_query] = naive::disentangled_scores_backward(all, d, scale, &place, &ds);
+            let d_raw: Vec<f64> = ds.iter().zip(&raw).map(|(d, s)| d * self.capped(*s)[1]).collect();
+            let [dq, dk, d_pos_key, d_pos_query] = naive::disentangled_scores_backward(all, d, scale, &place, &d_raw);
             for (i, part) in [(0, dq), (1, dk), (2, dv), (4, d_pos_key), (5, d_pos_query)] {
                 // Positions have no rows of their own for each sequence.
                 let (own, head, columns) = match i {
@@ -317,6 +330,7 @@ fn placed() -> Vec<Problem> {
         placed(512, 512, [false, true]),
         Problem { dropout: Some((0.3, 11)), ..all.clone() },
         Problem { reach: [30, 20], ..all.clone().biased(200) },
+        Problem { soft_cap: Some(1.0), ..all.clone() },
         all,
     ]
 }
@@ -327,11 +341,14 @@ fn problems() -> Vec<Problem> {
     let drop = |problem: &Problem| Problem { dropout: Some((0.3, 11)), ..problem.clone() };
     let narrow = |problem: &Problem| Problem { in_bf16: true, ..problem.clone() };
     let biased = plain.clone().biased(200);
+    let capped = |problem: &Problem, cap| Problem { soft_cap: Some(cap), ..problem.clone() };
     let reaching = |problem: &Problem, reach| Problem { reach, ..problem.clone() };
     let all = [
         plain.clone().biased(333),
         reaching(&biased, [16, 16]),
         reaching(&plain, [usize::MAX, 0]),
+        capped(&plain, 0.4),
+        capped(&reaching(&biased, [40, 0]).grouped(2), 1.5),
         reaching(&biased, [40, 0]),
         reaching(&plain, [0, 70]).grouped(1),
         reaching(&biased, [50, 50]).grouped(2),
@@ -357,6 +374,27 @@ fn the_options_keep_to_the_twin() {
             }
         }
     });
+}
+
+#[test]
+fn a_high_cap_changes_little_and_a_low_one_evens_out() {
+    for_every_level(|level| {
+        let plain = Problem::new(&[40, 3], &[40, 3], 2, 24);
+        let with = |cap| Problem { soft_cap: Some(cap), ..plain.clone() }.run(level, 1, 0, 0);
+        let [high, low, plain] = [with(1e4), with(1e-6), plain.run(level, 1, 0, 0)];
+        for (got, expected) in high.there.iter().chain(&high.back).zip(plain.there.iter().chain(&plain.back)) {
+            assert!(got.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-5 * b.abs().max(1.0)));
+        }
+        assert!(low.there[0][..40].iter().all(|p| (p - 1.0 / 40.0).abs() < 1e-6));
+    });
+}
+
+#[test]
+fn the_slope_of_the_cap_is_its_derivative() {
+    for (score, cap) in [(0.0, 1.0), (0.3, 0.5), (-0.9, 2.0), (0.7, 50.0)] {
+        let difference = crate::testing::slope(|x| naive::soft_cap(x, cap), score);
+        assert!((difference - naive::soft_cap_slope(score, cap)).abs() < 1e-7, "{score}, {cap}");
+    }
 }
 
 #[test]

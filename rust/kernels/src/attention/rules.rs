@@ -5,13 +5,15 @@ use std::ops::Range;
 use crate::dropout::Dropout;
 use crate::isa::Isa;
 use crate::mat::Mat;
-use crate::rows::update;
+use crate::math::tanh;
+use crate::rows::{map_in_place, update, zip_map};
 use crate::softmax::exp_row;
 
 /// Those of one sequence and of the query heads from one on.
 #[derive(Clone, Copy)]
 pub(super) struct Rules<'a> {
     pub(super) scale: f32,
+    pub(super) soft_cap: Option<f32>,
     /// How far behind and ahead of itself a query attends.
     pub(super) reach: [usize; 2],
     /// (.., 2 reach - 1)
@@ -47,17 +49,32 @@ impl Rules<'_> {
         keys.start / panel * panel..keys.end
     }
 
-    /// A query's scores for these keys -> `e^(score - max)`, the score scaled and biased, and the sum of these.
+    /// A query's scores for these keys -> `e^(score - max)`, the score scaled, capped and biased, and the sum of these.
     #[inline(always)]
     #[rustfmt::skip]
     pub(super) fn exp<I: Isa>(&self, isa: I, query: usize, keys: &Range<usize>, row: &mut [f32]) -> f32 {
         let mut scale = self.scale;
+        if let Some(cap) = self.soft_cap {
+            let (inner, cap) = (isa.splat(scale / cap), isa.splat(cap));
+            map_in_place(isa, row, #[inline(always)] |s| isa.mul(cap, tanh(isa, isa.mul(s, inner)).0));
+            scale = 1.0;
+        }
         if let Some(table) = self.bias {
             let (factor, bias) = (isa.splat(scale), &table.row(0)[distances(table.cols(), query, keys)]);
             update(isa, [&mut *row], [bias], #[inline(always)] |[s], [b]| [isa.mul_add(s, factor, b)]);
             scale = 1.0;
         }
         exp_row(isa, row, scale)
+    }
+
+    /// A query's scores -> the derivatives of what the cap makes of them, once scaled; all is left as it is where there is no cap.
+    #[inline(always)]
+    #[rustfmt::skip]
+    pub(super) fn slopes<I: Isa>(&self, isa: I, row: &[f32], slopes: &mut [f32]) {
+        if let Some(cap) = self.soft_cap {
+            let inner = isa.splat(self.scale / cap);
+            zip_map(isa, [row], slopes, #[inline(always)] |[s]| tanh(isa, isa.mul(s, inner)).1);
+        }
     }
 
     /// Dropout of a query's weights for these keys, or of their gradient.

@@ -43,6 +43,20 @@ fn first(n: usize) -> __m256i {
     op!(_mm256_cmpgt_epi32(count, lanes))
 }
 
+/// The sums of the lanes of each, in the same order.
+#[inline(always)]
+pub(super) fn four_sums(a: __m256, b: __m256, c: __m256, d: __m256) -> [f32; 4] {
+    let (ab, cd) = (op!(_mm256_hadd_ps(a, b)), op!(_mm256_hadd_ps(c, d)));
+    // The four sums of the lower halves, then those of the upper.
+    let halves = op!(_mm256_hadd_ps(ab, cd));
+    let (low, high) = (op!(_mm256_castps256_ps128(halves)), op!(_mm256_extractf128_ps::<1>(halves)));
+    let both = op!(_mm_add_ps(low, high));
+    let mut sums = [0.0; 4];
+    // SAFETY: four floats.
+    unsafe { _mm_storeu_ps(sums.as_mut_ptr(), both) };
+    sums
+}
+
 /// 2^n for a whole n in -126..=127.
 #[inline(always)]
 fn power_of_two(n: __m256) -> __m256 {
@@ -146,6 +160,10 @@ unsafe impl<const VNNI: bool> Isa for Avx2<VNNI> {
         debug_assert!(xs.len() < Self::LANES);
         // SAFETY: as above.
         unsafe { _mm256_maskstore_ps(xs.as_mut_ptr(), first(xs.len()), v) }
+    }
+    #[inline(always)]
+    fn sums(self, [a, b, c, d]: [__m256; 4]) -> [f32; 4] {
+        four_sums(a, b, c, d)
     }
     /// In two steps, so that a result below the normal numbers is reached through normal factors.
     #[inline(always)]

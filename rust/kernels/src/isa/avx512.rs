@@ -6,6 +6,7 @@
 use core::arch::x86_64::*;
 
 use super::Isa;
+use super::avx2::four_sums;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512<const VNNI: bool, const BF16: bool> {
@@ -40,6 +41,13 @@ macro_rules! op {
         // SAFETY: as above.
         unsafe { $intrinsic::<$n>($($arg),*) }
     };
+}
+
+/// The lower half plus the upper.
+#[inline(always)]
+fn fold(v: __m512) -> __m256 {
+    let (low, high) = (op!(_mm512_castps512_ps256(v)), op!(_mm512_extractf32x8_ps::<1>(v)));
+    op!(_mm256_add_ps(low, high))
 }
 
 // SAFETY: every intrinsic below needs AVX-512F or BW, or stands behind `VNNI` or `BF16`: the doors enable them.
@@ -137,6 +145,10 @@ unsafe impl<const VNNI: bool, const BF16: bool> Isa for Avx512<VNNI, BF16> {
         debug_assert!(xs.len() < Self::LANES);
         // SAFETY: as above.
         unsafe { _mm512_mask_storeu_ps(xs.as_mut_ptr(), first(xs.len()), v) }
+    }
+    #[inline(always)]
+    fn sums(self, [a, b, c, d]: [__m512; 4]) -> [f32; 4] {
+        four_sums(fold(a), fold(b), fold(c), fold(d))
     }
     #[inline(always)]
     fn scale_by_power_of_two(self, a: __m512, n: __m512) -> __m512 {

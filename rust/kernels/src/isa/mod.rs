@@ -157,6 +157,24 @@ pub(crate) unsafe trait Isa: Copy {
         xs.copy_from_slice(&lanes[..xs.len()]);
     }
 
+    /// The sums of the lanes of four vectors, each in the same order.
+    #[inline(always)]
+    fn sums(self, vectors: [Self::V; 4]) -> [f32; 4] {
+        let mut sums = [0.0; 4];
+        for (sum, v) in sums.iter_mut().zip(vectors) {
+            let mut lanes = self.lanes(v);
+            let mut n = Self::LANES;
+            while n > 1 {
+                n /= 2;
+                for i in 0..n {
+                    lanes[i] += lanes[i + n];
+                }
+            }
+            *sum = lanes[0];
+        }
+        sums
+    }
+
     /// The lanes of `v` in order; what lies past `LANES` is zero.
     #[inline(always)]
     fn lanes(self, v: Self::V) -> [f32; MAX_PANEL] {

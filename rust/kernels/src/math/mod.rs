@@ -12,6 +12,7 @@ pub(crate) use activation::activate;
 pub use activation::{Activation, activation_backward};
 pub(crate) use exp::exp;
 pub use gate::{gate, gate_backward};
+pub(crate) use tanh::tanh;
 
 use crate::isa::Isa;
 

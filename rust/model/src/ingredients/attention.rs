@@ -1,4 +1,4 @@
-//! Multi-head self-attention with its projections.
+//! Multi-head attention with its projections: over the tokens themselves, or over those of a source.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use ferroformer_kernels::{
 };
 
 use super::linear::Layer;
-use super::{Distances, Linear, blind};
+use super::{Distances, LayerNorm, Linear, QueryKeyNorm, blind};
 use crate::batch::Part;
 use crate::blueprint::{Blueprint, DisentangledSpec};
 use crate::error::Result;
@@ -17,18 +17,22 @@ use crate::loader::{Loader, Slot};
 use crate::packed_file::Piece;
 use crate::training::{Pass, input_gradient};
 use crate::weights::Place;
-use crate::workspace::{Room, Rows};
+use crate::workspace::Rows;
 
-pub(crate) struct SelfAttention {
-    /// H to all heads x head_dim: queries, keys and values of a token side by side.
+pub(crate) struct Attention {
+    /// H to all heads x head_dim: queries, keys and values of a token side by side; queries alone where there is a source.
     projection: Linear,
     output: Linear,
+    query_key_norm: Option<QueryKeyNorm>,
+    /// The source's size to keys and values.
+    source: Option<Linear>,
     /// H to the keys and queries of positions, where they have weights of their own.
     positions: Option<Linear>,
     disentangled: Option<DisentangledSpec>,
     /// Whether attention computes in f32 whatever the precision of the weights.
     in_floats: bool,
     scale: f32,
+    soft_cap: Option<f32>,
     causal: bool,
     heads: usize,
     /// Of keys and values; several heads of queries may share one.
@@ -46,9 +50,11 @@ pub(crate) struct Around<'a> {
     pub(crate) window: Option<usize>,
     /// Of scores, where a layer has its own.
     pub(crate) scale: Option<f32>,
+    /// Of attention to another's tokens: what they are, and the keys and values that this layer makes of them.
+    pub(crate) source: Option<(&'a Part<'a>, Mat<'a>)>,
     /// For each head and distance.
     pub(crate) bias: Option<&'a Distances>,
-    /// What [`project_positions`](SelfAttention::project_positions) made, and the row of each distance.
+    /// What [`project_positions`](Attention::project_positions) made, and the row of each distance.
     pub(crate) positions: Option<(Mat<'a>, &'a [u32])>,
 }
 
@@ -62,10 +68,13 @@ impl<'a> Around<'a> {
 /// Where the attention probabilities of a part go, if anywhere: (S, heads, W, W) for padded rows of width W.
 pub(crate) type AttentionOutput<'a> = Option<&'a mut [f32]>;
 
-fn projection_parts(blueprint: &Blueprint, scope: &str) -> Vec<Layer> {
+fn projection_parts(blueprint: &Blueprint, scope: &str, source: bool) -> Vec<Layer> {
     let spec = &blueprint.attention;
     let [queries, keys, values] = spec.qkv_sizes();
     let biased = spec.bias && spec.key_bias;
+    if source {
+        return vec![Layer::new(format!("{scope}.query"), queries, spec.bias).transposed(blueprint.transposed)];
+    }
     if spec.fused {
         let mut whole = Layer::new(format!("{scope}.qkv"), spec.qkv_size(), biased).transposed(blueprint.transposed);
         if spec.bias && !spec.key_bias {
@@ -77,9 +86,16 @@ fn projection_parts(blueprint: &Blueprint, scope: &str) -> Vec<Layer> {
         }
         return vec![whole];
     }
-    let part =
-        |(name, size, bias)| Layer::new(format!("{scope}.{name}"), size, bias).transposed(blueprint.transposed);
+    let part = |(name, size, bias)| Layer::new(format!("{scope}.{name}"), size, bias).transposed(blueprint.transposed);
     [("query", queries, spec.bias), ("key", keys, biased), ("value", values, spec.bias)].map(part).into()
+}
+
+/// The layers that read a source, and its size.
+fn source_parts(blueprint: &Blueprint, scope: &str, source: bool) -> Option<(Vec<Layer>, usize)> {
+    let size = blueprint.source.as_ref().filter(|_| source)?.hidden_size;
+    let (spec, [_, keys, values]) = (&blueprint.attention, blueprint.attention.qkv_sizes());
+    let part = |(name, size, bias)| Layer::new(format!("{scope}.{name}"), size, bias).transposed(blueprint.transposed);
+    Some(([("key", keys, spec.bias && spec.key_bias), ("value", values, spec.bias)].map(part).into(), size))
 }
 
 fn position_parts(blueprint: &Blueprint, scope: &str) -> Option<Vec<Layer>> {
@@ -96,28 +112,40 @@ fn output_parts(blueprint: &Blueprint, scope: &str) -> Vec<Layer> {
     vec![output.transposed(blueprint.transposed)]
 }
 
-impl SelfAttention {
-    pub(crate) fn slots(blueprint: &Blueprint, scope: &str) -> impl Iterator<Item = Slot> + use<> {
-        let projection = Linear::slots(&projection_parts(blueprint, scope), blueprint.hidden_size);
+impl Attention {
+    pub(crate) fn slots(blueprint: &Blueprint, scope: &str, source: bool) -> impl Iterator<Item = Slot> + use<> {
+        let projection = Linear::slots(&projection_parts(blueprint, scope, source), blueprint.hidden_size);
         let positions = position_parts(blueprint, scope).unwrap_or_default();
+        let norm = blueprint.attention.query_key_norm.filter(|_| !source).into_iter();
+        let norm: Vec<_> = norm.flat_map(|spec| QueryKeyNorm::slots(blueprint, spec, scope)).collect();
+        let (parts, size) = source_parts(blueprint, scope, source).unwrap_or_default();
         projection
+            .chain(Linear::slots(&parts, size))
             .chain(Linear::slots(&positions, blueprint.hidden_size))
             .chain(Linear::slots(&output_parts(blueprint, scope), blueprint.attention_size()))
+            .chain(norm)
     }
 
-    pub(crate) fn load(loader: &Loader, blueprint: &Blueprint, scope: &str) -> Result<Self> {
-        let projection = Linear::load(loader, projection_parts(blueprint, scope), blueprint.hidden_size)?;
+    pub(crate) fn load(loader: &Loader, blueprint: &Blueprint, scope: &str, source: bool) -> Result<Self> {
+        let projection = Linear::load(loader, projection_parts(blueprint, scope, source), blueprint.hidden_size)?;
+        let norm = blueprint.attention.query_key_norm.filter(|_| !source);
+        let source = source_parts(blueprint, scope, source);
+        let source = source.map(|(parts, size)| Linear::load(loader, parts, size)).transpose()?;
         let output = Linear::load(loader, output_parts(blueprint, scope), blueprint.attention_size())?;
         let positions = position_parts(blueprint, scope);
         let positions = positions.map(|parts| Linear::load(loader, parts, blueprint.hidden_size)).transpose()?;
         let spec = &blueprint.attention;
+        let norm = norm.map(|norm| QueryKeyNorm::load(loader, blueprint, norm, scope));
         Ok(Self {
             projection,
             output,
+            query_key_norm: norm.transpose()?,
+            source,
             positions,
             disentangled: spec.disentangled,
-            in_floats: !spec.rotary.is_empty() || spec.disentangled.is_some(),
+            in_floats: !spec.rotary.is_empty() || spec.disentangled.is_some() || spec.query_key_norm.is_some(),
             scale: 1.0 / ((spec.head_dim * spec.scale_factor) as f32).sqrt(),
+            soft_cap: spec.soft_cap,
             causal: spec.causal,
             heads: spec.heads,
             key_heads: spec.key_heads(),
@@ -131,16 +159,51 @@ impl SelfAttention {
         self.projection.form()
     }
 
-    /// Some tokens: x (T, H) -> queries, keys and values (T, all heads x head_dim), in bf16 where attention computes in that: then
-    /// they fill the first half of each row. The angles are these tokens'.
+    /// How many columns [`project`](Self::project) makes.
+    pub(crate) fn columns_made(&self) -> usize {
+        self.projection.outputs()
+    }
+
+    /// Some tokens: x (T, H) -> queries, keys and values (T, all heads x head_dim), or queries alone, in the first columns of `qkv`;
+    /// in bf16 where attention computes in that: then they fill the first half of these. The angles are these tokens'. Where there are
+    /// more columns, queries and keys that are normalised follow as they were before.
     pub(crate) fn project(&self, threads: &Threads, x: Mat, narrow: &Narrow, around: Around, mut qkv: MatMut) {
-        let (rows, cols) = (qkv.rows(), qkv.cols());
-        if self.in_bf16() {
-            let words = qkv.into_words().into_block(0..rows, 0..cols / 2);
-            return self.projection.forward(threads, x, narrow, Epilogue::default(), Output::Bf16(words));
+        self.made_by(&self.projection, threads, x, narrow, qkv.reborrow());
+        if let Some(norm) = &self.query_key_norm {
+            norm.forward(self.columns_made(), qkv.reborrow());
         }
-        self.projection.forward(threads, x, narrow, Epilogue::default(), qkv.reborrow());
-        self.turn(around, false, qkv);
+        if !self.in_bf16() && self.source.is_none() {
+            self.turn(around, false, qkv);
+        }
+    }
+
+    /// The tokens of a source: x (Ts, its size), narrow in `room` -> keys and values (Ts, twice key heads x head_dim), in bf16 as in
+    /// [`project`](Self::project).
+    pub(crate) fn project_source(&self, threads: &Threads, x: Mat, room: &mut Narrow, out: MatMut) -> Result<()> {
+        let Some(layer) = &self.source else { return Ok(()) };
+        room.resize(layer.form(), x.rows(), x.cols())?;
+        narrow(self.level, threads, x, room);
+        self.made_by(layer, threads, x, room, out);
+        Ok(())
+    }
+
+    fn made_by(&self, layer: &Linear, threads: &Threads, x: Mat, narrow: &Narrow, out: MatMut) {
+        let (rows, cols) = (out.rows(), layer.outputs());
+        let mut out = out.into_block(0..rows, 0..cols);
+        if self.in_bf16() {
+            let words = out.reborrow().into_words().into_block(0..rows, 0..cols / 2);
+            layer.forward(threads, x, narrow, Epilogue::default(), Output::Bf16(words));
+        } else {
+            layer.forward(threads, x, narrow, Epilogue::default(), out);
+        }
+    }
+
+    pub(crate) fn source(&self) -> Option<&Linear> {
+        self.source.as_ref()
+    }
+
+    pub(crate) fn source_mut(&mut self) -> Option<&mut Linear> {
+        self.source.as_mut()
     }
 
     /// Queries and keys, or on the way back their gradients, in qkv (T, all heads x head_dim), by the angles.
@@ -157,7 +220,8 @@ impl SelfAttention {
         there && self.form() != Form::Floats && self.head_dim.is_multiple_of(2) && !self.in_floats
     }
 
-    /// Each sequence of the part with itself: qkv (T, all heads x head_dim) -> context (T, heads x head_dim).
+    /// Each sequence of the part with itself or with its source: what [`project`](Self::project) made, qkv (T, all heads x head_dim)
+    /// -> context (T, heads x head_dim).
     #[expect(clippy::too_many_arguments, reason = "what attention reads and writes, each by its own name")]
     pub(crate) fn attend(
         &self,
@@ -170,16 +234,18 @@ impl SelfAttention {
         attentions: AttentionOutput,
         mut context: MatMut,
     ) {
-        let (places, tokens) = (self.columns(), 0..part.tokens());
-        let values = (!self.in_bf16()).then(|| qkv.block(tokens.clone(), places[2].clone()));
+        let operands = self.operands(qkv, around);
+        let values = (!self.in_bf16()).then_some(operands[2]);
         let qkv = if self.in_bf16() {
-            Qkv::Bf16(places.map(|cols| qkv.words().block(tokens.clone(), cols.start / 2..cols.end / 2)))
+            Qkv::Bf16(operands.map(|x| x.words().block(0..x.rows(), 0..x.cols() / 2)))
         } else {
-            Qkv::Floats(places.map(|cols| qkv.block(tokens.clone(), cols)))
+            Qkv::Floats(operands)
         };
-        let probabilities = attentions.map(|out| Probabilities { out, width: part.width, columns: part.columns });
+        let source = around.source.map(|(source, _)| (source.width, source.columns));
+        let probabilities =
+            attentions.map(|out| Probabilities { out, width: part.width, columns: part.columns, source });
         attention(self.level, threads, qkv, self.of(part, around, dropout), scratch, probabilities, context.reborrow());
-        if let Some(values) = values {
+        if let (Some(values), None) = (values, around.source) {
             blind::fill(self.blind(part, around), values, self.head_dim, context);
         }
     }
@@ -228,7 +294,7 @@ impl SelfAttention {
         d: Mat,
         transposed: &PackedLinear,
         room: &mut Option<PackedLinear>,
-        gradient: &mut SelfAttention,
+        gradient: &mut Attention,
         mut dx: MatMut,
     ) -> Result<()> {
         let layer_gradient = match &mut gradient.positions {
@@ -246,6 +312,18 @@ impl SelfAttention {
         Ok(())
     }
 
+    /// Queries, keys and values, of which words in bf16 fill the first half.
+    fn operands<'a>(&self, qkv: Mat<'a>, around: Around<'a>) -> [Mat<'a>; 3] {
+        let [queries, keys, values] = self.columns();
+        let (source, offset) = around.source.map_or((qkv, 0), |(_, source)| (source, keys.start));
+        let here = |x: Mat<'a>, cols: Range<usize>| x.block(0..x.rows(), cols);
+        [
+            here(qkv, queries),
+            here(source, keys.start - offset..keys.end - offset),
+            here(source, values.start - offset..values.end - offset),
+        ]
+    }
+
     /// Where queries, keys and values lie in a row.
     fn columns(&self) -> [Range<usize>; 3] {
         let (queries, keys) = (self.heads * self.head_dim, self.key_heads * self.head_dim);
@@ -254,7 +332,7 @@ impl SelfAttention {
 
     fn of<'a>(&self, part: &Part<'a>, around: Around<'a>, dropout: Option<Dropout>) -> Heads<'a> {
         let window = around.window.unwrap_or(usize::MAX);
-        let reach = [window, if self.causal { 0 } else { window }];
+        let ahead = if self.causal && around.source.is_none() { 0 } else { window };
         let bias = around.bias.map(Distances::bias);
         let positions = around.positions.map(|(projected, places)| {
             let [keys, queries] = self.positions_in(projected);
@@ -262,17 +340,19 @@ impl SelfAttention {
         });
         Heads {
             dropout,
-            keys: part.keys,
+            source: around.source.map(|(source, _)| source.starts),
+            keys: around.source.map_or(part.keys, |(source, _)| source.keys),
             key_heads: self.key_heads,
-            reach,
+            reach: [window, ahead],
+            soft_cap: self.soft_cap,
             bias,
             positions,
             ..Heads::new(self.heads, part.starts, around.scale.unwrap_or(self.scale))
         }
     }
 
-    /// qkv (T, all heads x head_dim) and the gradient of context, d_context -> the gradient of qkv; that of the bias is added to
-    /// `d_bias`.
+    /// qkv (T, all heads x head_dim) and the gradient of context, d_context -> the gradient of qkv, and of the keys and values of a
+    /// source in `d_source`; that of the bias is added to `d_bias`.
     #[expect(clippy::too_many_arguments, reason = "what flows back, each by its own name")]
     pub(crate) fn attend_backward(
         &self,
@@ -283,13 +363,21 @@ impl SelfAttention {
         mut d_context: MatMut,
         scratch: &mut [f32],
         mut d_qkv: MatMut,
+        d_source: Option<MatMut>,
         d_bias: Option<&mut [f32]>,
         d_positions: Option<MatMut>,
     ) {
         let (places, tokens) = (self.columns(), pass.tokens());
+        let qkv = self.operands(qkv, around);
+        if let Some(d_source) = d_source {
+            let (dk, dv) = d_source.split_cols(places[1].len());
+            let dq = d_qkv.into_block(0..tokens, places[0].clone());
+            let heads = self.of(pass.step.part, around, dropout);
+            let gradients = AttentionGradients::from([dq, dk, dv]);
+            return attention_backward(self.level, pass.threads, qkv, heads, d_context.view(), scratch, gradients);
+        }
         let (dq, rest) = d_qkv.reborrow().split_cols(places[0].len());
         let (dk, dv) = rest.split_cols(places[1].len());
-        let qkv = places.clone().map(|cols| qkv.block(0..tokens, cols));
         let positions = match d_positions {
             Some(d) => self.cut_positions(d),
             None => [None, None],
@@ -301,6 +389,22 @@ impl SelfAttention {
         attention_backward(self.level, pass.threads, qkv, heads, d_context.view(), scratch, gradients);
         blind::give(shares, d_qkv.reborrow().into_block(0..tokens, places[2].clone()));
         self.turn(around, true, d_qkv);
+    }
+
+    /// Where queries and keys are normalised: what [`project`](Self::project) made and the gradient of what was normalised, in d_qkv
+    /// (T, all heads x head_dim) -> that of what it was before, in its place; those of the weights are added to `gradient`.
+    pub(crate) fn normed_backward(
+        &self,
+        pass: &Pass,
+        qkv: Mat,
+        d_qkv: MatMut,
+        sums: MatMut,
+        gradient: &mut Attention,
+    ) -> Result<()> {
+        match (&self.query_key_norm, &mut gradient.query_key_norm) {
+            (Some(norm), Some(gradient)) => norm.backward(pass, self.columns_made(), qkv, d_qkv, sums, gradient),
+            _ => Ok(()),
+        }
     }
 
     /// The keys' and the queries' columns of what [`project_positions`](Self::project_positions) made.
@@ -326,42 +430,60 @@ impl SelfAttention {
         [&mut self.projection, &mut self.output]
     }
 
-    /// Some tokens: context (T, heads x head_dim) and what they were before, hidden (T, H) -> hidden + output(context).
-    pub(crate) fn output(&self, threads: &Threads, context: Mat, hidden: Mat, room: &mut Room) -> Result<()> {
-        room.narrow.resize(self.output.form(), context.rows(), context.cols())?;
-        narrow(self.level, threads, context, &mut room.narrow);
-        let residual = Epilogue { residual: Some(hidden), ..Epilogue::default() };
-        self.output.forward(threads, context, &room.narrow, residual, room.sum.mat_mut());
+    /// Some tokens: context (T, heads x head_dim) -> out (T, H) = output(context), and `residual`, narrow in `room`.
+    pub(crate) fn output(
+        &self,
+        threads: &Threads,
+        context: Mat,
+        residual: Option<Mat>,
+        room: &mut Narrow,
+        out: MatMut,
+    ) -> Result<()> {
+        room.resize(self.output.form(), context.rows(), context.cols())?;
+        narrow(self.level, threads, context, room);
+        self.output.forward(threads, context, room, Epilogue { residual, ..Epilogue::default() }, out);
         Ok(())
     }
 
     fn linears(&self) -> impl Iterator<Item = &Linear> {
-        [&self.projection, &self.output].into_iter().chain(&self.positions)
+        [&self.projection].into_iter().chain(&self.source).chain([&self.output]).chain(&self.positions)
+    }
+
+    fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+        let Self { projection, source, output, positions, .. } = self;
+        [projection].into_iter().chain(source).chain([output]).chain(positions)
+    }
+
+    fn norms(&self) -> impl Iterator<Item = &LayerNorm> {
+        self.query_key_norm.iter().flat_map(QueryKeyNorm::norms)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.linears().all(Linear::is_empty)
+        self.linears().all(Linear::is_empty) && self.query_key_norm.as_ref().is_none_or(QueryKeyNorm::is_empty)
     }
 
     pub(crate) fn exports(&self) -> impl Iterator<Item = Export<'_>> {
-        self.linears().flat_map(Linear::exports)
+        self.linears().flat_map(Linear::exports).chain(self.norms().flat_map(LayerNorm::exports))
     }
 
     pub(crate) fn floats_mut(&mut self) -> Vec<&mut [f32]> {
-        let Self { projection, output, positions, .. } = self;
-        [projection, output].into_iter().chain(positions).map(Linear::floats_mut).collect()
+        let Self { projection, source, output, positions, query_key_norm, .. } = self;
+        let linears = [projection].into_iter().chain(source).chain([output]).chain(positions).map(Linear::floats_mut);
+        linears.chain(query_key_norm.iter_mut().flat_map(QueryKeyNorm::floats_mut)).collect()
     }
 
     pub(crate) fn places(&self) -> Vec<Vec<Place>> {
-        self.linears().map(Linear::places).collect()
+        self.linears().map(Linear::places).chain(self.norms().flat_map(LayerNorm::places)).collect()
     }
 
     pub(crate) fn slot_mut(&mut self, slot: &str) -> Option<ValuesMut<'_>> {
-        let Self { projection, output, positions, .. } = self;
-        [projection, output].into_iter().chain(positions).find_map(|linear| linear.slot_mut(slot))
+        if self.norms().any(|norm| norm.holds(slot)) {
+            return self.query_key_norm.as_mut()?.slot_mut(slot);
+        }
+        self.linears_mut().find_map(|linear| linear.slot_mut(slot))
     }
 
     pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {
-        self.linears().map(Linear::piece).collect()
+        self.linears().map(Linear::piece).chain(self.norms().flat_map(LayerNorm::pieces)).collect()
     }
 }

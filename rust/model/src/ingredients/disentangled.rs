@@ -29,7 +29,7 @@ impl RelativeEmbeddings {
     pub(crate) fn slots(blueprint: &Blueprint, spec: DisentangledSpec) -> impl Iterator<Item = Slot> + use<> {
         let size = blueprint.hidden_size;
         let table = Slot::new(TABLE.to_owned(), &[spec.rows(), size], Init::Normal);
-        let norm = spec.norm.into_iter().flat_map(move |norm| LayerNorm::slots(NORM, size, norm.bias));
+        let norm = spec.norm.into_iter().flat_map(move |norm| LayerNorm::slots(NORM, size, norm.norm(), norm.bias));
         std::iter::once(table).chain(norm)
     }
 

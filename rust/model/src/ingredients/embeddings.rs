@@ -3,14 +3,14 @@
 use std::ops::Range;
 
 use ferroformer_kernels::{
-    Dropout, Epilogue, Form, Level, Lookup, MatMut, Narrow, PackedLinear, Table, Threads, floats_of_mut, gather_add,
-    linear, narrow, scatter_add,
+    Dropout, Epilogue, Form, Level, Lookup, Mat, MatMut, Narrow, PackedLinear, Precision, Table, Threads,
+    floats_of_mut, gather_add, linear, narrow, scale, scatter_add,
 };
 
 use super::linear::Layer;
 use super::{LayerNorm, Linear};
 use crate::batch::Part;
-use crate::blueprint::Blueprint;
+use crate::blueprint::{Blueprint, FactorSpec};
 use crate::error::Result;
 use crate::export::{Export, Values, ValuesMut};
 use crate::init::Init;
@@ -23,6 +23,8 @@ use crate::workspace::Rows;
 pub(crate) struct Embeddings {
     word: Words,
     tables: Vec<Look>,
+    /// What words' vectors are multiplied by.
+    factor: f32,
     norm: Option<LayerNorm>,
     projection: Option<Linear>,
     /// Of the vectors that are looked up, E.
@@ -91,6 +93,13 @@ fn tables(blueprint: &Blueprint) -> impl Iterator<Item = (By, Slot, Option<u32>)
     tables.into_iter().filter_map(|(by, name, rows, padding)| Some((by, slot(blueprint, name, rows?), padding)))
 }
 
+fn factor(spec: FactorSpec, precision: Precision) -> f32 {
+    match precision {
+        Precision::BFloat16 if spec.rounded => half::bf16::from_f32(spec.value).to_f32(),
+        _ => spec.value,
+    }
+}
+
 impl By {
     fn ids<'a>(self, part: &Part<'a>) -> &'a [u32] {
         match self {
@@ -102,12 +111,21 @@ impl By {
     }
 }
 
+impl Look {
+    /// Adds the gradient of what was looked up, d (T, E), if it is wanted.
+    fn add_gradient(&mut self, level: Level, pass: &Pass, d: Mat) {
+        if self.table.rows() > 0 {
+            scatter_add(level, pass.threads, d, self.by.ids(pass.step.part), self.padding, &mut self.table);
+        }
+    }
+}
+
 impl Embeddings {
     pub(crate) fn slots(blueprint: &Blueprint) -> Vec<Slot> {
         let (e, size) = (&blueprint.embeddings, blueprint.embedding_size());
         let mut slots = vec![slot(blueprint, WORD, e.vocab_size)];
         slots.extend(tables(blueprint).map(|(_, slot, _)| slot));
-        slots.extend(e.norm.into_iter().flat_map(|norm| LayerNorm::slots(NORM, size, norm.bias)));
+        slots.extend(e.norm.into_iter().flat_map(|norm| LayerNorm::slots(NORM, size, norm.norm(), norm.bias)));
         if e.projection {
             slots.extend(Linear::slots(&projection_parts(blueprint), size));
         }
@@ -132,6 +150,7 @@ impl Embeddings {
         Ok(Self {
             word,
             tables: tables(blueprint).map(|(by, slot, padding)| look(by, slot, padding)).collect::<Result<_>>()?,
+            factor: e.factor.map_or(1.0, |spec| factor(spec, loader.precision)),
             norm: e.norm.map(norm).transpose()?,
             projection: e.projection.then(projection).transpose()?,
             size,
@@ -204,14 +223,14 @@ impl Embeddings {
 
     /// The sum of some tokens' rows of all tables (T, E).
     fn look_up(&self, part: &Part, tokens: Range<usize>, out: MatMut) {
-        let words = match (&self.word, part.embeds) {
-            (_, Some(embeds)) => Lookup::Floats(embeds),
-            (Words::Table(look), None) => Lookup::Table(&look.table),
-            (Words::Tied(linear, _), None) => linear.lookup(),
+        let (words, factor) = match (&self.word, part.embeds) {
+            (_, Some(embeds)) => (Lookup::Floats(embeds), 1.0),
+            (Words::Table(look), None) => (Lookup::Table(&look.table), self.factor),
+            (Words::Tied(linear, _), None) => (linear.lookup(), self.factor),
         };
-        let others = self.tables.iter().map(|look| (Lookup::Table(&look.table), look.by.ids(part)));
-        let all = std::iter::once((words, part.ids)).chain(others);
-        let sources: Vec<_> = all.map(|(table, ids)| (table, &ids[tokens.clone()])).collect();
+        let others = self.tables.iter().map(|look| (Lookup::Table(&look.table), look.by.ids(part), 1.0));
+        let all = std::iter::once((words, part.ids, factor)).chain(others);
+        let sources: Vec<_> = all.map(|(table, ids, factor)| (table, &ids[tokens.clone()], factor)).collect();
         gather_add(self.level, &sources, out);
     }
 
@@ -294,15 +313,13 @@ impl Embeddings {
             projection.add_gradient(self.level, pass.threads, normed.view(), d_hidden.view());
         }
         let part = pass.step.part;
-        let words = match &mut gradient.word {
-            Words::Table(look) => Some(look),
-            Words::Tied(linear, padding) => {
-                linear.scatter_add(pass.threads, d_sum.view(), part.ids, *padding);
-                None
-            }
-        };
-        for look in words.into_iter().chain(&mut gradient.tables).filter(|look| look.table.rows() > 0) {
-            scatter_add(self.level, pass.threads, d_sum.view(), look.by.ids(part), look.padding, &mut look.table);
+        gradient.tables.iter_mut().for_each(|look| look.add_gradient(self.level, pass, d_sum.view()));
+        if self.factor != 1.0 {
+            (0..d_sum.rows()).for_each(|t| scale(self.level, pass.threads, d_sum.row_mut(t), self.factor));
+        }
+        match &mut gradient.word {
+            Words::Table(look) => look.add_gradient(self.level, pass, d_sum.view()),
+            Words::Tied(linear, padding) => linear.scatter_add(pass.threads, d_sum.view(), part.ids, *padding),
         }
         Ok(())
     }

@@ -59,14 +59,14 @@ impl FeedForward {
         self.up.form()
     }
 
-    /// Some tokens: x (T, H), in [`form`](Self::form) in `narrow_x` -> out (T, H) = residual + down(activation(up(x))). `inner` is
+    /// Some tokens: x (T, H), in [`form`](Self::form) in `narrow_x` -> out (T, H) = down(activation(up(x))), and `residual`. `inner` is
     /// (T, up's outputs).
     pub(crate) fn forward(
         &self,
         threads: &Threads,
         x: Mat,
         narrow_x: &mut Narrow,
-        residual: Mat,
+        residual: Option<Mat>,
         inner: &mut Rows,
         out: MatMut,
     ) -> Result<()> {
@@ -79,8 +79,7 @@ impl FeedForward {
         let inner = inner.mat().block(0..x.rows(), 0..self.size);
         narrow_x.resize(self.down.form(), inner.rows(), inner.cols())?;
         narrow(self.level, threads, inner, narrow_x);
-        let residual = Epilogue { residual: Some(residual), ..Epilogue::default() };
-        self.down.forward(threads, inner, narrow_x, residual, out);
+        self.down.forward(threads, inner, narrow_x, Epilogue { residual, ..Epilogue::default() }, out);
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! The last layer of a task: some numbers for each sequence or for each token, after a transform where there is one. Its weights may
 //! be those of the word embeddings.
 
-use ferroformer_kernels::{Level, Mat, MatMut, Narrow, PackedLinear, Threads, narrow};
+use ferroformer_kernels::{Level, Mat, MatMut, Narrow, PackedLinear, Threads, narrow, soft_cap, soft_cap_backward};
 
 use super::linear::Layer;
 use super::{Linear, Transform};
@@ -86,21 +86,31 @@ impl Head {
         words: Option<&Linear>,
         x: Mat,
         room: &mut HeadRoom,
-        out: MatMut,
+        mut out: MatMut,
     ) -> Result<()> {
         let last = self.last(words);
         if let Some(transform) = &self.transform {
             transform.forward(threads, x, last.form(), room)?;
-            last.forward(threads, room.hidden.mat(), &room.narrow, Default::default(), out);
+            last.forward(threads, room.hidden.mat(), &room.narrow, Default::default(), out.reborrow());
         } else {
             room.narrow.resize(last.form(), x.rows(), x.cols())?;
             narrow(self.level, threads, x, &mut room.narrow);
-            last.forward(threads, x, &room.narrow, Default::default(), out);
+            last.forward(threads, x, &room.narrow, Default::default(), out.reborrow());
+        }
+        if let Some(cap) = self.spec.soft_cap {
+            soft_cap(self.level, threads, cap, out);
         }
         Ok(())
     }
 
-    /// x (M, H) and the gradient of the outputs, d (M, outputs) -> that of x, dx (M, H); those of the weights are added to `gradient`
+    /// The outputs, (M, outputs), and their gradient d -> that of what they were before the cap, if there is one, in its place.
+    pub(crate) fn cap_backward(&self, threads: &Threads, outputs: Mat, d: MatMut) {
+        if let Some(cap) = self.spec.soft_cap {
+            soft_cap_backward(self.level, threads, cap, outputs, d);
+        }
+    }
+
+    /// x (M, H) and the gradient of the outputs before any cap, d (M, outputs) -> that of x, dx (M, H); those of the weights are added to `gradient`
     /// and to that of the word embeddings, `words_gradient`.
     #[expect(clippy::too_many_arguments, reason = "what flows back, each by its own name")]
     pub(crate) fn backward(

@@ -1,6 +1,9 @@
 //! Layer normalisation with its scale and, where it has one, its shift.
 
-use ferroformer_kernels::{Buffer, Level, Mat, MatMut, Narrow, Norm, Stored, Threads, layer_norm, layer_norm_backward};
+use ferroformer_kernels::{
+    Buffer, Level, Mat, MatMut, Narrow, Norm, Stored, Threads, head_norm, head_norm_backward, layer_norm,
+    layer_norm_backward,
+};
 
 use crate::error::Result;
 use crate::export::{Export, Values, ValuesMut};
@@ -25,14 +28,15 @@ enum Shift {
 }
 
 impl LayerNorm {
-    pub(crate) fn slots(scope: &str, size: usize, biased: bool) -> impl Iterator<Item = Slot> + use<> {
-        let weight = Slot::new(format!("{scope}.weight"), &[size], Init::Ones);
+    pub(crate) fn slots(scope: &str, size: usize, norm: Norm, biased: bool) -> impl Iterator<Item = Slot> + use<> {
+        let init = if norm.offset == 0.0 { Init::Ones } else { Init::Zeros };
+        let weight = Slot::new(format!("{scope}.weight"), &[size], init);
         let bias = biased.then(|| Slot::new(format!("{scope}.bias"), &[size], Init::Zeros));
         std::iter::once(weight).chain(bias)
     }
 
     pub(crate) fn load(loader: &Loader, scope: String, size: usize, norm: Norm, biased: bool) -> Result<Self> {
-        let mut slots = Self::slots(&scope, size, biased).map(|slot| loader.vector(&slot));
+        let mut slots = Self::slots(&scope, size, norm, biased).map(|slot| loader.vector(&slot));
         let weight = slots.next().expect("a weight")?;
         let bias = match slots.next() {
             Some(bias) => Shift::Learned(bias?),
@@ -56,6 +60,17 @@ impl LayerNorm {
     pub(crate) fn backward(&self, x: Mat, dy: Mat, dx: MatMut, sums: &mut [f32]) {
         let (weight, bias) = sums.split_at_mut(self.weight.len());
         layer_norm_backward(self.level, x, &self.weight, self.norm, dy, dx, weight, bias);
+    }
+
+    /// Each head of x (T, heads x H) by itself, in place; where there is no bias.
+    pub(crate) fn forward_of_heads(&self, x: MatMut) {
+        head_norm(self.level, &self.weight, self.norm, x);
+    }
+
+    /// What [`forward_of_heads`](Self::forward_of_heads) read, x, and the gradient of what it made, d -> that of x, in its place; that
+    /// of the weight is added to the first half of `sums` (2 H,).
+    pub(crate) fn backward_of_heads(&self, x: Mat, d: MatMut, sums: &mut [f32]) {
+        head_norm_backward(self.level, x, &self.weight, self.norm, d, &mut sums[..self.weight.len()]);
     }
 
     /// Adds what [`backward`](Self::backward) has summed for each chunk (chunks, 2 H) to this gradient, as far as it is wanted.

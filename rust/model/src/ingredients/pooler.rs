@@ -45,7 +45,7 @@ fn parts(blueprint: &Blueprint, spec: PoolerSpec) -> Vec<Layer> {
 impl Pooler {
     pub(crate) fn slots(blueprint: &Blueprint, spec: PoolerSpec) -> impl Iterator<Item = Slot> + use<> {
         let size = blueprint.hidden_size;
-        let norm = spec.norm.into_iter().flat_map(move |norm| LayerNorm::slots(NORM, size, norm.bias));
+        let norm = spec.norm.into_iter().flat_map(move |norm| LayerNorm::slots(NORM, size, norm.norm(), norm.bias));
         Linear::slots(&parts(blueprint, spec), size).chain(norm)
     }
 

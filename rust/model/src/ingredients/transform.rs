@@ -33,7 +33,7 @@ fn parts(blueprint: &Blueprint, spec: TransformSpec) -> Vec<Layer> {
 impl Transform {
     pub(crate) fn slots(blueprint: &Blueprint, spec: TransformSpec) -> impl Iterator<Item = Slot> + use<> {
         let size = spec.size.unwrap_or(blueprint.hidden_size);
-        let norm = spec.norm.into_iter().flat_map(move |norm| LayerNorm::slots(NORM, size, norm.bias));
+        let norm = spec.norm.into_iter().flat_map(move |norm| LayerNorm::slots(NORM, size, norm.norm(), norm.bias));
         Linear::slots(&parts(blueprint, spec), blueprint.hidden_size).chain(norm)
     }
 

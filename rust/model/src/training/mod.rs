@@ -8,6 +8,7 @@
 //! chunks: the same batch gives the same bits on any number of threads.
 
 mod gradients;
+mod layer;
 mod loss;
 mod optimizer;
 mod pass;
@@ -18,7 +19,7 @@ pub use gradients::Gradients;
 pub use loss::cross_entropy;
 pub use optimizer::{AdamW, Optimizer, Rule, Sgd};
 pub use pass::Dropout;
-pub(crate) use pass::{Chunk, ChunkRoom, Pass, Site};
+pub(crate) use pass::{Chunk, Pass, Site};
 pub(crate) use record::input_gradient;
 pub use record::{Cotangents, Recipe, Recording};
-pub(crate) use tape::{Flow, PositionRoom, Saved, Tape, Transposed};
+pub(crate) use tape::{Flow, Tape, Transposed, TransposedAttention};

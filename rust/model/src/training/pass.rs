@@ -8,7 +8,7 @@ use ferroformer_kernels::{self as kernels, Epilogue, Level, Mat, MatMut, Narrow,
 use crate::batch::Part;
 use crate::cancel::Cancel;
 use crate::error::{ModelError, Result};
-use crate::ingredients::{EmbeddingRoom, Linear};
+use crate::ingredients::{EmbeddingRoom, LayerNorm, Linear};
 use crate::workspace::Rows;
 
 /// Which activations become zero while a model learns, and by whose dice (Srivastava et al. 2014).
@@ -51,6 +51,8 @@ pub(crate) enum Site {
     Embeddings,
     Probabilities(usize),
     Attention(usize),
+    CrossProbabilities(usize),
+    CrossAttention(usize),
     FeedForward(usize),
     /// What a layer reads of the embeddings of distances.
     Positions(usize),
@@ -113,43 +115,79 @@ impl Step<'_> {
             Site::Embeddings => (dropout.embeddings, 0),
             Site::Head => (dropout.head, 1),
             Site::Pooler => (dropout.pooler, 2),
-            Site::Probabilities(layer) => (dropout.attention, 4 * layer as u64 + 5),
-            Site::Attention(layer) => (dropout.hidden, 4 * layer as u64 + 6),
-            Site::FeedForward(layer) => (dropout.hidden, 4 * layer as u64 + 7),
-            Site::Positions(layer) => (dropout.hidden, 4 * layer as u64 + 8),
+            Site::Probabilities(layer) => (dropout.attention, 6 * layer as u64 + 5),
+            Site::Attention(layer) => (dropout.hidden, 6 * layer as u64 + 6),
+            Site::FeedForward(layer) => (dropout.hidden, 6 * layer as u64 + 7),
+            Site::Positions(layer) => (dropout.hidden, 6 * layer as u64 + 8),
+            Site::CrossProbabilities(layer) => (dropout.attention, 6 * layer as u64 + 9),
+            Site::CrossAttention(layer) => (dropout.hidden, 6 * layer as u64 + 10),
         };
         kernels::Dropout::new(rate, crate::init::scatter(dropout.seed ^ crate::init::scatter(number)))
     }
 }
 
 impl Chunk<'_> {
-    /// What a layer makes of x, dropped, added to `residual`.
-    pub(crate) fn add_dropped(&self, site: Site, layer: &Linear, x: Mat, residual: Mat, mut out: MatMut) {
-        let Chunk { step, tokens, threads, room } = self;
-        match step.dropout(site) {
-            None => {
-                let residual = Epilogue { residual: Some(residual), ..Epilogue::default() };
-                layer.forward(threads, x, &room.none, residual, out);
-            }
-            Some(dropout) => {
-                layer.forward(threads, x, &room.none, Epilogue::default(), out.reborrow());
-                dropout.apply(step.level, tokens.start, out.reborrow());
-                add(step.level, residual, out);
-            }
+    /// What a sub-layer's last layer makes, normalised where there is a norm for that, dropped, and added to `residual`. `made` is what
+    /// such a norm reads.
+    pub(crate) fn add_work<'a>(&self, work: Work, residual: Mat, mut made: MatMut<'a>, mut out: MatMut<'a>) {
+        let (Chunk { step, tokens, threads, room }, Work { site, layer, x, branch }) = (self, work);
+        let dropout = step.dropout(site);
+        if branch.is_none() && dropout.is_none() {
+            let residual = Epilogue { residual: Some(residual), ..Epilogue::default() };
+            return layer.forward(threads, x, &room.none, residual, out);
         }
+        let place = if branch.is_some() { &mut made } else { &mut out };
+        layer.forward(threads, x, &room.none, Epilogue::default(), place.reborrow());
+        if let Some(norm) = branch {
+            norm.forward(threads, made.view(), out.reborrow(), &mut Narrow::default());
+        }
+        if let Some(dropout) = dropout {
+            dropout.apply(step.level, tokens.start, out.reborrow());
+        }
+        add(step.level, residual, out);
     }
 
-    /// The gradient of what was dropped from that of what was left, `d`: in `place`, unless that is empty and nothing was.
-    pub(crate) fn dropped<'a>(&self, site: Site, d: Mat<'a>, place: &'a mut MatMut) -> Mat<'a> {
+    /// The gradient of what a sub-layer's last layer made from that of what was left of it, `d`: in `place`, unless that is empty and
+    /// nothing was done to it. `branch`: the norm and what it read; its sums are added to `sums`.
+    pub(crate) fn work_back<'a>(
+        &mut self,
+        site: Site,
+        branch: Option<(&LayerNorm, Mat)>,
+        d: Mat<'a>,
+        place: &'a mut MatMut,
+        sums: &mut [f32],
+    ) -> Mat<'a> {
         if place.rows() == 0 {
             return d;
         }
-        (0..d.rows()).for_each(|r| place.row_mut(r).copy_from_slice(d.row(r)));
-        if let Some(dropout) = self.step.dropout(site) {
-            dropout.apply(self.step.level, self.tokens.start, place.reborrow());
+        let (step, first) = (self.step, self.tokens.start);
+        let drop = |rows: MatMut| {
+            if let Some(dropout) = step.dropout(site) {
+                dropout.apply(step.level, first, rows);
+            }
+        };
+        match branch {
+            None => {
+                place.copy(d);
+                drop(place.reborrow());
+            }
+            Some((norm, made)) => {
+                let room = &mut self.room.hidden;
+                room.first_mut(d.rows()).copy(d);
+                drop(room.first_mut(d.rows()));
+                norm.backward(made, room.first(d.rows()), place.reborrow(), sums);
+            }
         }
         place.view()
     }
+}
+
+/// The last layer of a sub-layer, what it reads, and the norm of what it makes.
+pub(crate) struct Work<'a> {
+    pub(crate) site: Site,
+    pub(crate) layer: &'a Linear,
+    pub(crate) x: Mat<'a>,
+    pub(crate) branch: Option<&'a LayerNorm>,
 }
 
 impl Pass<'_> {

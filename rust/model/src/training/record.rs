@@ -6,7 +6,7 @@ use ferroformer_kernels::{Level, Mat, MatMut, PackedLinear, Precision, Threads, 
 
 use super::gradients::Gradients;
 use super::pass::{Dropout, Pass, Site, Step};
-use super::tape::{Flow, Layers, Parts, Sizes, Tape, Top};
+use super::tape::{Flow, Layers, Parts, Plan, Tape, Top};
 use crate::batch::{Batch, Part};
 use crate::block::{At, Block};
 use crate::blueprint::HeadInput;
@@ -53,9 +53,10 @@ impl Encoder {
         Err(ModelError::Input(format!("{problem} cannot be trained: load the checkpoint with dtype=\"float32\"")))
     }
 
-    fn sizes(&self, batch: &Batch) -> Sizes {
-        let part = batch.part(0..batch.sequences());
-        Sizes { tokens: part.tokens(), longest: part.longest() }
+    fn plan(&self, part: &Part, recipe: Recipe) -> Plan {
+        let Recipe { dropout, checkpointing } = recipe;
+        let (tokens, longest, dropping) = (part.tokens(), part.longest(), dropout.is_some());
+        Plan { tokens, longest, source: 0, checkpointing, dropping }
     }
 
     /// A padded batch to padded outputs, and what the way back needs.
@@ -71,11 +72,12 @@ impl Encoder {
         let threads = &Threads::new(threads);
         let mut outputs = Outputs::new(&batch, &self.blueprint, Want::default())?;
         let mut tape = self.tape();
-        tape.resize(self, threads, self.sizes(&batch), recipe.checkpointing, recipe.dropout.is_some())?;
         let part = &batch.part(0..batch.sequences());
+        let plan = self.plan(part, recipe);
+        tape.resize(self, threads, plan)?;
         tape.look_around(self, threads, part)?;
         let Parts { mut layers, mut flow, scratch, rooms, angles, distances, top, .. } =
-            self.parts(&mut tape, part, recipe);
+            tape.parts(&self.blueprint, plan);
         let step = Step { level: self.level, part, dropout: recipe.dropout };
         let (pass, blocks) = (&Pass { threads, step, rooms, cancel }, &self.layers()[..]);
         for (layer, block) in blocks.iter().enumerate() {
@@ -86,7 +88,8 @@ impl Encoder {
                 positions.project(pass, layer, block)?;
             }
             let positions = flow.positions.as_deref().map(|room| (room.projected.mat(), &room.places[..]));
-            let at = At { layer, around: Around { bias: distances, positions, ..self.around(layer, angles) } };
+            let at =
+                At { layer, around: Around { bias: distances, positions, ..self.around(layer, angles) }, source: None };
             block.record(pass, at, flow.hidden.view(), saved, sum.reborrow(), scratch)?;
         }
         self.last(pass, blocks, &layers, flow.hidden.reborrow())?;
@@ -135,7 +138,7 @@ impl Encoder {
         let part = &batch.part(0..batch.sequences());
         self.check_cotangents(part, batch.selected.as_ref().map(Vec::len), d)?;
         let Parts { mut layers, mut flow, scratch, rooms, top, transposed, embedding_transposed, angles, distances } =
-            self.parts(&mut tape, part, recipe);
+            tape.parts(&self.blueprint, self.plan(part, recipe));
         let step = Step { level: self.level, part, dropout: recipe.dropout };
         let (pass, blocks) = (&Pass { threads, step, rooms, cancel }, &self.layers()[..]);
         let of_layer = self.blueprint.blocks();
@@ -155,7 +158,8 @@ impl Encoder {
                 made = positions.take_made();
             }
             let positions = flow.positions.is_some().then(|| (made.0.mat(), &made.1[..]));
-            let at = At { layer, around: Around { bias: distances, positions, ..self.around(layer, angles) } };
+            let at =
+                At { layer, around: Around { bias: distances, positions, ..self.around(layer, angles) }, source: None };
             if recipe.checkpointing {
                 let unwanted = MatMut::dense(&mut [], 0, sum.cols());
                 blocks[layer].record(pass, at, flow.hidden.view(), saved, unwanted, scratch)?;
@@ -182,10 +186,6 @@ impl Encoder {
         cancel.check(0)?;
         self.keep_tape(tape);
         Ok(())
-    }
-
-    fn parts<'a>(&self, tape: &'a mut Tape, part: &Part, recipe: Recipe) -> Parts<'a> {
-        tape.parts(&self.blueprint, part.tokens(), recipe.checkpointing, recipe.dropout.is_some())
     }
 
     /// What a layer reads, (T, H): the embeddings or what the layer below makes.
@@ -262,7 +262,7 @@ impl Encoder {
         gradients: &mut Gradients,
     ) -> Result<()> {
         let (part, level, threads, size) = (pass.step.part, self.level, pass.threads, self.blueprint.hidden_size);
-        let Top { pooler: pooler_room, head: x, d_logits, d_head, d_pooled, room, second_room, .. } = top;
+        let Top { pooler: pooler_room, head: x, logits, d_logits, d_head, d_pooled, room, second_room } = top;
         flow.d_hidden.fill(0.0);
         if let Some(d) = d.last_hidden_state {
             pad(part, d, flow.d_hidden.reborrow());
@@ -289,6 +289,7 @@ impl Encoder {
                 (HeadInput::Tokens, None) => pad(part, d, d_logits.mat_mut()),
                 (HeadInput::Tokens, Some(_)) => from_dense(d, d_logits.mat_mut()),
             }
+            head.cap_backward(threads, logits.mat(), d_logits.mat_mut());
             d_head.resize(x.mat().rows(), size)?;
             let (words, words_gradient) = (self.weights.embeddings.tied(), embeddings.tied_mut());
             let (x, d, dx) = (x.mat(), d_logits.mat(), d_head.mat_mut());

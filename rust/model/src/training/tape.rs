@@ -8,23 +8,17 @@ use ferroformer_kernels::{
     padded_stride, positions_backward_scratch, positions_scratch,
 };
 
+use super::layer::SUMS;
 use super::pass::{ChunkRoom, Pass, Site, chunks, longest_chunk};
 use crate::batch::Part;
 use crate::block::Block;
-use crate::blueprint::Blueprint;
+use crate::blueprint::{Blueprint, NormPlacement};
 use crate::encoder::Encoder;
 use crate::error::Result;
-use crate::ingredients::{Distances, HeadRoom, Linear, PoolerRoom};
+use crate::ingredients::{Distances, HeadRoom, PoolerRoom};
 use crate::memory;
 use crate::rotation;
 use crate::workspace::Rows;
-
-/// The sizes of a batch.
-#[derive(Clone, Copy)]
-pub(crate) struct Sizes {
-    pub(crate) tokens: usize,
-    pub(crate) longest: usize,
-}
 
 #[derive(Default)]
 pub(crate) struct Tape {
@@ -100,7 +94,8 @@ impl PositionRoom {
     }
 }
 
-/// What lies between the last layer and the outputs. Nothing of it is kept for the way back, which computes it again.
+/// What lies between the last layer and the outputs. Nothing of it is kept for the way back, which computes it again, but the logits
+/// where they are capped.
 #[derive(Default)]
 pub(crate) struct Top {
     pub(crate) pooler: PoolerRoom,
@@ -116,17 +111,27 @@ pub(crate) struct Top {
 
 /// What a layer keeps for the way back.
 pub(crate) struct Saved<'a> {
-    /// (T, all heads x head_dim)
-    pub(crate) qkv: MatMut<'a>,
-    /// (T, heads x head_dim)
-    pub(crate) context: MatMut<'a>,
-    /// (T, H): what the first norm reads.
-    pub(crate) first_sum: MatMut<'a>,
+    pub(crate) attentions: Vec<SavedAttention<'a>>,
     /// (T, up's outputs): what activation or gate reads.
     pub(crate) up: MatMut<'a>,
+    /// (T, H): what feed-forward made, where that is normalised before it is added.
+    pub(crate) made: MatMut<'a>,
 }
 
-/// All layers' memory: what the second norm of each reads (T, H), and for each, or for all by turns, what else it keeps.
+pub(crate) struct SavedAttention<'a> {
+    /// (T, all heads x head_dim), or queries alone; where queries and keys are normalised, these as they were before too.
+    pub(crate) qkv: MatMut<'a>,
+    /// (Ts, twice key heads x head_dim): keys and values of a source's tokens.
+    pub(crate) source: MatMut<'a>,
+    /// (T, heads x head_dim)
+    pub(crate) context: MatMut<'a>,
+    /// (T, H): what it made, where that is normalised before it is added.
+    pub(crate) made: MatMut<'a>,
+    /// (T, H): the stream and its work.
+    pub(crate) sum: MatMut<'a>,
+}
+
+/// All layers' memory: the last sum of each (T, H), and for each, or for all by turns, what else it keeps.
 pub(crate) struct Layers<'a> {
     pub(crate) sums: Vec<MatMut<'a>>,
     pub(crate) saved: Vec<Saved<'a>>,
@@ -138,19 +143,22 @@ pub(crate) struct Flow<'a> {
     pub(crate) hidden: MatMut<'a>,
     /// (T, H): the gradient of what the layer makes, then of what it reads.
     pub(crate) d_hidden: MatMut<'a>,
+    /// (T, H): of a sub-layer's sum, and of the one before.
     pub(crate) d_sum: MatMut<'a>,
-    pub(crate) d_first_sum: MatMut<'a>,
-    /// The two before after dropout; without rows where there is none.
+    pub(crate) d_before: MatMut<'a>,
+    /// The two as their sub-layers' last layers see them, where they were dropped or normalised; else without rows.
     pub(crate) dropped: [MatMut<'a>; 2],
-    /// (T, H): what feed-forward reads.
+    /// (T, H): what a sub-layer's work reads.
     pub(crate) middle: MatMut<'a>,
     /// (T, up's outputs)
     pub(crate) d_up: MatMut<'a>,
     pub(crate) d_context: MatMut<'a>,
     pub(crate) d_qkv: MatMut<'a>,
+    /// Of a source's last hidden states (Ts, its size), over all layers; of a layer's keys and values of these.
+    pub(crate) source: Option<(MatMut<'a>, MatMut<'a>)>,
     /// (T, E): what the embeddings' projection reads, and the gradient of what is looked up; without rows where there is none.
     pub(crate) embedded: [MatMut<'a>; 2],
-    /// (chunks, 4 H or more): sums over the tokens of a chunk.
+    /// (chunks, 8 H or more): sums over the tokens of a chunk.
     pub(crate) sums: MatMut<'a>,
     /// (heads, distances): of the relative bias, over all layers.
     pub(crate) d_bias: Option<&'a mut [f32]>,
@@ -159,52 +167,122 @@ pub(crate) struct Flow<'a> {
 
 /// A layer's products the other way round. All layers use them by turns.
 pub(crate) struct Transposed {
-    pub(crate) projection: PackedLinear,
-    pub(crate) output: PackedLinear,
+    pub(crate) attentions: Vec<TransposedAttention>,
     pub(crate) up: PackedLinear,
     pub(crate) down: PackedLinear,
 }
 
-/// Cuts matrices from a block of floats.
-struct Cutter<'a>(&'a mut [f32]);
+pub(crate) struct TransposedAttention {
+    pub(crate) projection: PackedLinear,
+    pub(crate) output: PackedLinear,
+    pub(crate) source: Option<PackedLinear>,
+}
+
+/// What a batch asks of a tape.
+#[derive(Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) tokens: usize,
+    pub(crate) longest: usize,
+    /// Tokens of the source.
+    pub(crate) source: usize,
+    /// All layers share what one keeps.
+    pub(crate) checkpointing: bool,
+    pub(crate) dropping: bool,
+}
 
 fn floats(rows: usize, cols: usize) -> usize {
     rows.saturating_mul(padded_stride(cols))
 }
 
+/// Cuts matrices from a block of floats; from none it measures what it would take: then they are empty.
+struct Cutter<'a> {
+    block: Option<&'a mut [f32]>,
+    floats: usize,
+}
+
 impl<'a> Cutter<'a> {
+    fn of(block: &'a mut [f32]) -> Self {
+        Cutter { block: Some(block), floats: 0 }
+    }
+
+    fn measure() -> Self {
+        Cutter { block: None, floats: 0 }
+    }
+
     fn cut(&mut self, rows: usize, cols: usize) -> MatMut<'a> {
-        let data = self.0.split_off_mut(..floats(rows, cols)).unwrap_or_default();
-        MatMut::new(data, rows, cols, padded_stride(cols))
+        let floats = floats(rows, cols);
+        self.floats = self.floats.saturating_add(floats);
+        match &mut self.block {
+            Some(block) => {
+                let data = block.split_off_mut(..floats).unwrap_or_default();
+                MatMut::new(data, rows, cols, padded_stride(cols))
+            }
+            None => MatMut::dense(&mut [], 0, cols),
+        }
+    }
+}
+
+/// What all layers keep.
+fn layers<'a>(blueprint: &Blueprint, plan: Plan, from: &mut Cutter<'a>) -> Layers<'a> {
+    let (tokens, h, a) = (plan.tokens, blueprint.hidden_size, blueprint.attention_size());
+    let [queries, keys, values] = blueprint.attention.qkv_sizes();
+    let normed = if blueprint.norm.placement == NormPlacement::Sandwich { tokens } else { 0 };
+    let sums = (0..blueprint.num_layers).map(|_| from.cut(tokens, h)).collect();
+    let attention = |stage: usize, from: &mut Cutter<'a>| SavedAttention {
+        qkv: from.cut(tokens, if stage == 0 { blueprint.attention.recorded_qkv_size() } else { queries }),
+        source: from.cut(if stage == 0 { 0 } else { plan.source }, keys + values),
+        context: from.cut(tokens, a),
+        made: from.cut(normed, h),
+        sum: from.cut(tokens, h),
+    };
+    let stages = 1 + usize::from(blueprint.source.is_some());
+    let mut saved = |_| Saved {
+        attentions: (0..stages).map(|stage| attention(stage, from)).collect(),
+        up: from.cut(tokens, blueprint.feed_forward.up_size()),
+        made: from.cut(normed, h),
+    };
+    let saved = (0..if plan.checkpointing { 1 } else { blueprint.num_layers }).map(&mut saved).collect();
+    Layers { sums, saved }
+}
+
+/// What flows through one.
+fn flow<'a>(blueprint: &Blueprint, plan: Plan, from: &mut Cutter<'a>) -> Flow<'a> {
+    let (tokens, h, f) = (plan.tokens, blueprint.hidden_size, blueprint.feed_forward.up_size());
+    let [hidden, d_hidden, d_sum, d_before, middle] = std::array::from_fn(|_| from.cut(tokens, h));
+    let apart = plan.dropping || blueprint.norm.placement == NormPlacement::Sandwich;
+    let [_, keys, values] = blueprint.attention.qkv_sizes();
+    let source = blueprint.source.as_ref();
+    Flow {
+        hidden,
+        d_hidden,
+        d_sum,
+        d_before,
+        middle,
+        d_up: from.cut(tokens, f),
+        d_context: from.cut(tokens, blueprint.attention_size()),
+        d_qkv: from.cut(tokens, blueprint.attention.qkv_size()),
+        dropped: std::array::from_fn(|_| from.cut(if apart { tokens } else { 0 }, h)),
+        source: source.map(|of| (from.cut(plan.source, of.hidden_size), from.cut(plan.source, keys + values))),
+        embedded: std::array::from_fn(|_| from.cut(projected(blueprint, tokens), blueprint.embedding_size())),
+        sums: from.cut(chunks(tokens), sum_columns(blueprint)),
+        d_bias: None,
+        positions: None,
     }
 }
 
 impl Tape {
-    /// Room for a batch. With `checkpointing` all layers share what one keeps.
-    pub(crate) fn resize(
-        &mut self,
-        encoder: &Encoder,
-        threads: &Threads,
-        sizes: Sizes,
-        checkpointing: bool,
-        dropping: bool,
-    ) -> Result<()> {
+    /// Room for a batch.
+    pub(crate) fn resize(&mut self, encoder: &Encoder, threads: &Threads, plan: Plan) -> Result<()> {
         const WHAT: &str = "the activations of a training step";
-        let (blueprint, level, Sizes { tokens, longest, .. }) = (&encoder.blueprint, encoder.level, sizes);
-        let (h, a, f) = (blueprint.hidden_size, blueprint.attention_size(), blueprint.feed_forward.up_size());
-        let qkv = blueprint.attention.qkv_size();
-        let layer = [qkv, a, h, f].iter().map(|cols| floats(tokens, *cols)).sum::<usize>();
-        let layers = if checkpointing { 1 } else { blueprint.num_layers };
-        let kept = (layer * layers).saturating_add(floats(tokens, h) * blueprint.num_layers);
-        let flow = [h, h, h, h, h, f, a, qkv].iter().map(|cols| floats(tokens, *cols)).sum::<usize>();
-        let flow = flow
-            + if dropping { 2 * floats(tokens, h) } else { 0 }
-            + 2 * floats(projected(blueprint, tokens), blueprint.embedding_size())
-            + floats(chunks(tokens), sum_columns(blueprint));
-        let missing = |floats: usize, buffer: &Buffer| (floats * 4).saturating_sub(buffer.bytes()) as u64;
-        memory::require(WHAT, missing(kept, &self.floats) + missing(flow, &self.flow))?;
+        let (blueprint, level, Plan { tokens, longest, .. }) = (&encoder.blueprint, encoder.level, plan);
+        let (mut kept, mut flowing) = (Cutter::measure(), Cutter::measure());
+        layers(blueprint, plan, &mut kept);
+        flow(blueprint, plan, &mut flowing);
+        let missing = |floats: usize, buffer: &Buffer| (floats.saturating_mul(4)).saturating_sub(buffer.bytes()) as u64;
+        let [kept, flowing] = [kept.floats, flowing.floats];
+        memory::require(WHAT, missing(kept, &self.floats) + missing(flowing, &self.flow))?;
         self.floats.resize(kept).map_err(|_| memory::refused(WHAT, kept))?;
-        self.flow.resize(flow).map_err(|_| memory::refused(WHAT, flow))?;
+        self.flow.resize(flowing).map_err(|_| memory::refused(WHAT, flowing))?;
         let (dim, positions) = (blueprint.attention.head_dim, blueprint.attention.disentangled.map(|spec| spec.rows()));
         let more = |of: fn(Level, usize, usize, usize) -> usize| positions.map_or(0, |p| of(level, longest, dim, p));
         let back = attention_backward_scratch(level, longest, dim) + more(positions_backward_scratch);
@@ -213,8 +291,8 @@ impl Tape {
         self.rooms.resize_with(threads.count(), Mutex::default);
         for room in &mut self.rooms {
             let room = room.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
-            room.hidden.resize(longest_chunk(tokens), h)?;
-            room.feed_forward.resize(longest_chunk(tokens), f)?;
+            room.hidden.resize(longest_chunk(tokens), blueprint.hidden_size)?;
+            room.feed_forward.resize(longest_chunk(tokens), blueprint.feed_forward.up_size())?;
         }
         if self.transposed.is_none() {
             self.transposed = encoder.weights.blocks.first().map(|block| block.transposed(level)).transpose()?;
@@ -223,44 +301,11 @@ impl Tape {
     }
 
     /// Everything at once, each to be borrowed by itself.
-    pub(crate) fn parts(
-        &mut self,
-        blueprint: &Blueprint,
-        tokens: usize,
-        checkpointing: bool,
-        dropping: bool,
-    ) -> Parts<'_> {
-        let (h, a, f) = (blueprint.hidden_size, blueprint.attention_size(), blueprint.feed_forward.up_size());
-        let qkv = blueprint.attention.qkv_size();
-        let mut kept = Cutter(&mut self.floats);
-        let sums = (0..blueprint.num_layers).map(|_| kept.cut(tokens, h)).collect();
-        let mut saved = || Saved {
-            qkv: kept.cut(tokens, qkv),
-            context: kept.cut(tokens, a),
-            first_sum: kept.cut(tokens, h),
-            up: kept.cut(tokens, f),
-        };
-        let saved = (0..if checkpointing { 1 } else { blueprint.num_layers }).map(|_| saved()).collect();
-        let mut flow = Cutter(&mut self.flow);
-        let [hidden, d_hidden, d_sum, d_first_sum, middle] = std::array::from_fn(|_| flow.cut(tokens, h));
-        let flow = Flow {
-            hidden,
-            d_hidden,
-            d_sum,
-            d_first_sum,
-            middle,
-            d_up: flow.cut(tokens, f),
-            d_context: flow.cut(tokens, a),
-            d_qkv: flow.cut(tokens, qkv),
-            dropped: std::array::from_fn(|_| flow.cut(if dropping { tokens } else { 0 }, h)),
-            embedded: std::array::from_fn(|_| flow.cut(projected(blueprint, tokens), blueprint.embedding_size())),
-            sums: flow.cut(chunks(tokens), sum_columns(blueprint)),
-            d_bias: self.d_bias.as_deref_mut(),
-            positions: self.positions.as_mut(),
-        };
+    pub(crate) fn parts(&mut self, blueprint: &Blueprint, plan: Plan) -> Parts<'_> {
+        let flow = flow(blueprint, plan, &mut Cutter::of(&mut self.flow));
         Parts {
-            layers: Layers { sums, saved },
-            flow,
+            layers: layers(blueprint, plan, &mut Cutter::of(&mut self.floats)),
+            flow: Flow { d_bias: self.d_bias.as_deref_mut(), positions: self.positions.as_mut(), ..flow },
             scratch: &mut self.scratch,
             rooms: &self.rooms,
             transposed: self.transposed.as_mut(),
@@ -292,18 +337,23 @@ fn projected(blueprint: &Blueprint, tokens: usize) -> usize {
     if blueprint.embeddings.projection { tokens } else { 0 }
 }
 
-/// The columns of sums over tokens: two norms' of a layer, or one of the embeddings.
+/// The columns of sums over tokens: a layer's norms', those of queries and keys, or one of the embeddings.
 fn sum_columns(blueprint: &Blueprint) -> usize {
-    (4 * blueprint.hidden_size).max(2 * blueprint.embedding_size())
+    (SUMS * blueprint.hidden_size).max(2 * blueprint.embedding_size()).max(4 * blueprint.attention.head_dim)
 }
 
 impl Transposed {
-    /// Of a layer's projection and output, and up and down.
-    pub(crate) fn fill(&mut self, threads: &Threads, attention: [&Linear; 2], feed_forward: [&Linear; 2]) {
-        let Self { projection, output, up, down } = self;
-        let layers = attention.into_iter().chain(feed_forward);
-        for (transposed, layer) in [projection, output, up, down].into_iter().zip(layers) {
-            layer.transpose(threads, transposed);
+    pub(crate) fn fill(&mut self, threads: &Threads, block: &Block) {
+        let [up, down] = block.feed_forward.layers();
+        up.transpose(threads, &mut self.up);
+        down.transpose(threads, &mut self.down);
+        for (transposed, (attention, _)) in self.attentions.iter_mut().zip(&block.attentions) {
+            let [projection, output] = attention.layers();
+            projection.transpose(threads, &mut transposed.projection);
+            output.transpose(threads, &mut transposed.output);
+            if let (Some(transposed), Some(source)) = (&mut transposed.source, attention.source()) {
+                source.transpose(threads, transposed);
+            }
         }
     }
 }
