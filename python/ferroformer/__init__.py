@@ -101,6 +101,10 @@ if TYPE_CHECKING:
     from .models.gpt_neo import GPTNeoForCausalLM as GPTNeoForCausalLM
     from .models.gpt_neo import GPTNeoForSequenceClassification as GPTNeoForSequenceClassification
     from .models.gpt_neo import GPTNeoModel as GPTNeoModel
+    from .models.gpt_neox import GPTNeoXConfig as GPTNeoXConfig
+    from .models.gpt_neox import GPTNeoXForCausalLM as GPTNeoXForCausalLM
+    from .models.gpt_neox import GPTNeoXForSequenceClassification as GPTNeoXForSequenceClassification
+    from .models.gpt_neox import GPTNeoXModel as GPTNeoXModel
     from .models.llama import LlamaConfig as LlamaConfig
     from .models.llama import LlamaForCausalLM as LlamaForCausalLM
     from .models.llama import LlamaForQuestionAnswering as LlamaForQuestionAnswering
@@ -136,6 +140,10 @@ if TYPE_CHECKING:
     from .models.opt import OPTForCausalLM as OPTForCausalLM
     from .models.opt import OPTForSequenceClassification as OPTForSequenceClassification
     from .models.opt import OPTModel as OPTModel
+    from .models.phi import PhiConfig as PhiConfig
+    from .models.phi import PhiForCausalLM as PhiForCausalLM
+    from .models.phi import PhiForSequenceClassification as PhiForSequenceClassification
+    from .models.phi import PhiModel as PhiModel
     from .models.qwen2 import Qwen2Config as Qwen2Config
     from .models.qwen2 import Qwen2ForCausalLM as Qwen2ForCausalLM
     from .models.qwen2 import Qwen2ForQuestionAnswering as Qwen2ForQuestionAnswering
@@ -340,6 +348,10 @@ _MODULES = {
     "GPTNeoForCausalLM": "models.gpt_neo",
     "GPTNeoForSequenceClassification": "models.gpt_neo",
     "GPTNeoModel": "models.gpt_neo",
+    "GPTNeoXConfig": "models.gpt_neox",
+    "GPTNeoXForCausalLM": "models.gpt_neox",
+    "GPTNeoXForSequenceClassification": "models.gpt_neox",
+    "GPTNeoXModel": "models.gpt_neox",
     "LlamaConfig": "models.llama",
     "LlamaForCausalLM": "models.llama",
     "LlamaForQuestionAnswering": "models.llama",
@@ -375,6 +387,10 @@ _MODULES = {
     "OPTForCausalLM": "models.opt",
     "OPTForSequenceClassification": "models.opt",
     "OPTModel": "models.opt",
+    "PhiConfig": "models.phi",
+    "PhiForCausalLM": "models.phi",
+    "PhiForSequenceClassification": "models.phi",
+    "PhiModel": "models.phi",
     "Qwen2Config": "models.qwen2",
     "Qwen2ForCausalLM": "models.qwen2",
     "Qwen2ForQuestionAnswering": "models.qwen2",
@@ -620,6 +636,10 @@ __all__ = [
     "GPTNeoForCausalLM",
     "GPTNeoForSequenceClassification",
     "GPTNeoModel",
+    "GPTNeoXConfig",
+    "GPTNeoXForCausalLM",
+    "GPTNeoXForSequenceClassification",
+    "GPTNeoXModel",
     "GPTNeoXTokenizer",
     "GPTNeoXTokenizerFast",
     "GemmaTokenizer",
@@ -666,6 +686,10 @@ __all__ = [
     "OPTForCausalLM",
     "OPTForSequenceClassification",
     "OPTModel",
+    "PhiConfig",
+    "PhiForCausalLM",
+    "PhiForSequenceClassification",
+    "PhiModel",
     "Pipeline",
     "PreTrainedTokenizerFast",
     "PrinterCallback",

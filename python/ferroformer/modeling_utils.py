@@ -180,30 +180,16 @@ class PreTrainedModel(TokenEmbeddings):
             raise TypeError(f"{type(self).__name__}.forward has no argument 'labels'")
         given = {name: labels if name == "labels" else others.pop(name, None) for name in self.label_names}
         return self.run(
-            self.inputs(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, others),
+            self.inputs(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, others=others),
             given,
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
             return_dict=return_dict,
         )
 
-    def inputs(
-        self,
-        input_ids: Any,
-        attention_mask: Any,
-        token_type_ids: Any,
-        position_ids: Any,
-        inputs_embeds: Any,
-        others: dict[str, Any],
-    ) -> dict[str, Any]:
-        """The arrays of a call by their names. TypeError for those that the model has not."""
-        given = {
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
-            "token_type_ids": token_type_ids,
-            "position_ids": position_ids,
-            "inputs_embeds": inputs_embeds,
-        } | others
+    def inputs(self, *arrays: Any, others: dict[str, Any]) -> dict[str, Any]:
+        """The arrays of a call, as `INPUT_NAMES` has them and others, by their names. TypeError for those that the model has not."""
+        given = dict(zip(INPUT_NAMES, arrays)) | others
         self.refuse_unknown(name for name, value in given.items() if value is not None or name in others)
         return given
 

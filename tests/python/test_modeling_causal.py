@@ -150,3 +150,10 @@ def test_positions_of_opt_count_tokens():
     with pytest.raises(InputError, match=f"longer than the model's {last + 1} positions"):
         model([[5] * (last + 2)])
     assert model([[5] * (last + 2)], attention_mask=[[0] + [1] * (last + 1)]).last_hidden_state.any()
+
+
+def test_opt_with_smaller_words():
+    model = recorded.load("opt-projected-CausalLM")
+    assert model.get_input_embeddings().weight.shape == (131, 20)
+    with pytest.raises(NotImplementedError, match="output_hidden_states"):
+        model(IDS, output_hidden_states=True)

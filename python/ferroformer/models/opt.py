@@ -1,5 +1,6 @@
 """OPT (Zhang et al. 2022, https://arxiv.org/abs/2205.01068): a decoder with ReLU and learned positions, which count tokens and begin at
-the third row of their table. Norms stand before attention and feed-forward, or after the sums (`do_layer_norm_before`).
+the third row of their table. Norms stand before attention and feed-forward, or after the sums (`do_layer_norm_before`). Words may have
+smaller vectors than the model, with a linear layer behind them and one before the head (`word_embed_proj_dim`).
 """
 
 from __future__ import annotations
@@ -79,6 +80,8 @@ TENSORS: TensorTable = {
     "layers.{i}.feed_forward.down": ("decoder.layers.{i}.fc2", ("hidden_size", "ffn_dim")),
     "layers.{i}.feed_forward.norm": ("decoder.layers.{i}.final_layer_norm", ("hidden_size",)),
     "final_norm": ("decoder.final_layer_norm", ("hidden_size",)),
+    "head.transform": ("decoder.project_out", ("word_embed_proj_dim", "hidden_size")),
+    "head": ("decoder.project_out", ("word_embed_proj_dim", "hidden_size")),  # of the model without a head
 }
 
 
@@ -92,8 +95,6 @@ class OPTPreTrainedModel(causal.Decoder):
 
     def check(self, config: Any) -> None:
         super().check(config)
-        if config.word_embed_proj_dim != config.hidden_size:
-            raise ConfigError(f"word_embed_proj_dim={config.word_embed_proj_dim} is not supported: hidden_size is")
         if config._remove_final_layer_norm and config.do_layer_norm_before:
             raise ConfigError("_remove_final_layer_norm=true is not supported where do_layer_norm_before is true")
         if not config.layer_norm_elementwise_affine:
@@ -108,6 +109,9 @@ class OPTPreTrainedModel(causal.Decoder):
                 "positions": config.max_position_embeddings + OFFSET,
                 "position_offset": OFFSET,
                 "padding": padding_row(config),
+                "size": config.word_embed_proj_dim,
+                "projection": _projected(config),
+                "words_projected": _projected(config),
             },
             "attention": {
                 "heads": config.num_attention_heads,
@@ -126,6 +130,9 @@ class OPTPreTrainedModel(causal.Decoder):
             "head": head,
         }
 
+    def transform_spec(self, config: Any) -> dict[str, Any] | None:
+        return {"size": config.word_embed_proj_dim, "bias": False} if _projected(config) else None
+
     def dropout_rates(self) -> tuple[float, float, float, float]:
         if self.config.layerdrop:
             raise NotImplementedError(f"layerdrop={self.config.layerdrop}: training without it is what is supported")
@@ -135,13 +142,41 @@ class OPTPreTrainedModel(causal.Decoder):
         return 0.0
 
 
+def _projected(config: Any) -> bool:
+    return bool(config.word_embed_proj_dim != config.hidden_size)
+
+
 class OPTModel(causal.DecoderModel, OPTPreTrainedModel):
-    """OPT without a head: token ids in, hidden states out, a BaseModelOutputWithPast."""
+    """OPT without a head: token ids in, hidden states out, a BaseModelOutputWithPast.
+
+    The last hidden states are `config.word_embed_proj_dim` wide.
+    """
+
+    def blueprint(self, config: Any, pooler: dict[str, Any] | None, head: dict[str, Any] | None) -> dict[str, Any]:
+        # the layer before the head is in the core's words a head itself
+        outputs = {"reads": "tokens", "outputs": config.word_embed_proj_dim, "bias": False}
+        return super().blueprint(config, pooler, outputs if _projected(config) else None)
+
+    def outputs(
+        self, inputs: dict[str, Any], last: Any, pooled: Any, logits: Any, hidden: Any = None, attentions: Any = None
+    ) -> Any:
+        if logits is not None:
+            last, hidden = logits, hidden and (*hidden[:-1], logits)
+        return super().outputs(inputs, last, pooled, None, hidden, attentions)
 
 
-class OPTForCausalLM(causal.CausalLM, OPTPreTrainedModel):
+class _Head(causal.DecoderHead, OPTPreTrainedModel):
+    def outputs(
+        self, inputs: dict[str, Any], last: Any, pooled: Any, logits: Any, hidden: Any = None, attentions: Any = None
+    ) -> Any:
+        if hidden is not None and _projected(self.config):
+            raise NotImplementedError("output_hidden_states where word_embed_proj_dim is not hidden_size: OPTModel has them")
+        return super().outputs(inputs, last, pooled, logits, hidden, attentions)
+
+
+class OPTForCausalLM(causal.CausalLM, _Head):
     head_table = {"head": ("lm_head", ("vocab_size", "word_embed_proj_dim"))}
 
 
-class OPTForSequenceClassification(causal.SequenceClassification, OPTPreTrainedModel):
+class OPTForSequenceClassification(causal.SequenceClassification, _Head):
     head_table = {"head": ("score", ("num_labels", "word_embed_proj_dim"))}
