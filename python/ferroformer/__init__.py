@@ -93,6 +93,11 @@ if TYPE_CHECKING:
     from .models.eurobert import EuroBertForSequenceClassification as EuroBertForSequenceClassification
     from .models.eurobert import EuroBertForTokenClassification as EuroBertForTokenClassification
     from .models.eurobert import EuroBertModel as EuroBertModel
+    from .models.gemma2 import Gemma2Config as Gemma2Config
+    from .models.gemma2 import Gemma2ForCausalLM as Gemma2ForCausalLM
+    from .models.gemma2 import Gemma2ForSequenceClassification as Gemma2ForSequenceClassification
+    from .models.gemma2 import Gemma2ForTokenClassification as Gemma2ForTokenClassification
+    from .models.gemma2 import Gemma2Model as Gemma2Model
     from .models.gpt2 import GPT2Config as GPT2Config
     from .models.gpt2 import GPT2ForSequenceClassification as GPT2ForSequenceClassification
     from .models.gpt2 import GPT2LMHeadModel as GPT2LMHeadModel
@@ -340,6 +345,11 @@ _MODULES = {
     "EuroBertForSequenceClassification": "models.eurobert",
     "EuroBertForTokenClassification": "models.eurobert",
     "EuroBertModel": "models.eurobert",
+    "Gemma2Config": "models.gemma2",
+    "Gemma2ForCausalLM": "models.gemma2",
+    "Gemma2ForSequenceClassification": "models.gemma2",
+    "Gemma2ForTokenClassification": "models.gemma2",
+    "Gemma2Model": "models.gemma2",
     "GPT2Config": "models.gpt2",
     "GPT2ForSequenceClassification": "models.gpt2",
     "GPT2LMHeadModel": "models.gpt2",
@@ -626,6 +636,11 @@ __all__ = [
     "EvalPrediction",
     "FeatureExtractionPipeline",
     "FillMaskPipeline",
+    "Gemma2Config",
+    "Gemma2ForCausalLM",
+    "Gemma2ForSequenceClassification",
+    "Gemma2ForTokenClassification",
+    "Gemma2Model",
     "GPT2Config",
     "GPT2ForSequenceClassification",
     "GPT2LMHeadModel",

@@ -55,9 +55,10 @@ def rotation(parameters: dict[str, Any], head_dim: int, positions: int | None = 
         raise ConfigError(f"partial_rotary_factor={part!r:.200} is not supported: all channels of a head are turned")
     exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
     wavelengths = np.array([_positive(parameters, "rope_theta") ** float(e) for e in exponents], np.float32)
-    frequencies, factor = 1 / wavelengths, 1.0
+    frequencies: NDArray[np.float32] = np.float32(1) / wavelengths
+    factor = 1.0
     if kind == "linear":
-        frequencies /= np.float32(_positive(parameters, "factor"))
+        frequencies = frequencies / np.float32(_positive(parameters, "factor"))
     elif kind == "llama3":
         frequencies = np.array([_llama3(float(frequency), parameters) for frequency in frequencies], np.float32)
     elif kind == "proportional":
@@ -101,7 +102,8 @@ def _proportional(frequencies: NDArray[np.float32], parameters: dict[str, Any]) 
 
     part = _positive(parameters, "partial_rotary_factor", 1.0)
     turned = np.arange(len(frequencies)) < int(part * 2 * len(frequencies) // 2)
-    return np.where(turned, frequencies / np.float32(_positive(parameters, "factor", 1.0)), np.float32(0))
+    slowed: NDArray[np.float32] = frequencies / np.float32(_positive(parameters, "factor", 1.0))
+    return np.where(turned, slowed, np.float32(0))
 
 
 def _yarn(
