@@ -61,12 +61,12 @@ MODELS: dict[str, ModelType] = {
     "electra": _entry("electra", "Electra", *_TASKS, "PreTraining"),
     "ernie": _entry("ernie", "Ernie", *_TASKS, "NextSentencePrediction", "PreTraining"),
     "eurobert": _entry("eurobert", "EuroBert", "MaskedLM", "SequenceClassification", "TokenClassification"),
+    "gemma2": _entry("gemma2", "Gemma2", "CausalLM", "SequenceClassification", "TokenClassification"),
     "gpt2": ModelType(
         "gpt2:GPT2Config",
         "gpt2:GPT2Model",
         {"CausalLM": "gpt2:GPT2LMHeadModel", "SequenceClassification": "gpt2:GPT2ForSequenceClassification"},
     ),
-    "gemma2": _entry("gemma2", "Gemma2", "CausalLM", "SequenceClassification", "TokenClassification"),
     "gpt_neo": _entry("gpt_neo", "GPTNeo", "CausalLM", "SequenceClassification"),
     "gpt_neox": _entry("gpt_neox", "GPTNeoX", "CausalLM", "SequenceClassification"),
     "llama": _entry("llama", "Llama", *_DECODER_TASKS),
