@@ -93,6 +93,11 @@ if TYPE_CHECKING:
     from .models.eurobert import EuroBertForSequenceClassification as EuroBertForSequenceClassification
     from .models.eurobert import EuroBertForTokenClassification as EuroBertForTokenClassification
     from .models.eurobert import EuroBertModel as EuroBertModel
+    from .models.gemma2 import Gemma2Config as Gemma2Config
+    from .models.gemma2 import Gemma2ForCausalLM as Gemma2ForCausalLM
+    from .models.gemma2 import Gemma2ForSequenceClassification as Gemma2ForSequenceClassification
+    from .models.gemma2 import Gemma2ForTokenClassification as Gemma2ForTokenClassification
+    from .models.gemma2 import Gemma2Model as Gemma2Model
     from .models.gpt2 import GPT2Config as GPT2Config
     from .models.gpt2 import GPT2ForSequenceClassification as GPT2ForSequenceClassification
     from .models.gpt2 import GPT2LMHeadModel as GPT2LMHeadModel
@@ -101,6 +106,10 @@ if TYPE_CHECKING:
     from .models.gpt_neo import GPTNeoForCausalLM as GPTNeoForCausalLM
     from .models.gpt_neo import GPTNeoForSequenceClassification as GPTNeoForSequenceClassification
     from .models.gpt_neo import GPTNeoModel as GPTNeoModel
+    from .models.gpt_neox import GPTNeoXConfig as GPTNeoXConfig
+    from .models.gpt_neox import GPTNeoXForCausalLM as GPTNeoXForCausalLM
+    from .models.gpt_neox import GPTNeoXForSequenceClassification as GPTNeoXForSequenceClassification
+    from .models.gpt_neox import GPTNeoXModel as GPTNeoXModel
     from .models.llama import LlamaConfig as LlamaConfig
     from .models.llama import LlamaForCausalLM as LlamaForCausalLM
     from .models.llama import LlamaForQuestionAnswering as LlamaForQuestionAnswering
@@ -132,6 +141,14 @@ if TYPE_CHECKING:
     from .models.nomic_bert import NomicBertForSequenceClassification as NomicBertForSequenceClassification
     from .models.nomic_bert import NomicBertForTokenClassification as NomicBertForTokenClassification
     from .models.nomic_bert import NomicBertModel as NomicBertModel
+    from .models.opt import OPTConfig as OPTConfig
+    from .models.opt import OPTForCausalLM as OPTForCausalLM
+    from .models.opt import OPTForSequenceClassification as OPTForSequenceClassification
+    from .models.opt import OPTModel as OPTModel
+    from .models.phi import PhiConfig as PhiConfig
+    from .models.phi import PhiForCausalLM as PhiForCausalLM
+    from .models.phi import PhiForSequenceClassification as PhiForSequenceClassification
+    from .models.phi import PhiModel as PhiModel
     from .models.qwen2 import Qwen2Config as Qwen2Config
     from .models.qwen2 import Qwen2ForCausalLM as Qwen2ForCausalLM
     from .models.qwen2 import Qwen2ForQuestionAnswering as Qwen2ForQuestionAnswering
@@ -328,6 +345,11 @@ _MODULES = {
     "EuroBertForSequenceClassification": "models.eurobert",
     "EuroBertForTokenClassification": "models.eurobert",
     "EuroBertModel": "models.eurobert",
+    "Gemma2Config": "models.gemma2",
+    "Gemma2ForCausalLM": "models.gemma2",
+    "Gemma2ForSequenceClassification": "models.gemma2",
+    "Gemma2ForTokenClassification": "models.gemma2",
+    "Gemma2Model": "models.gemma2",
     "GPT2Config": "models.gpt2",
     "GPT2ForSequenceClassification": "models.gpt2",
     "GPT2LMHeadModel": "models.gpt2",
@@ -336,6 +358,10 @@ _MODULES = {
     "GPTNeoForCausalLM": "models.gpt_neo",
     "GPTNeoForSequenceClassification": "models.gpt_neo",
     "GPTNeoModel": "models.gpt_neo",
+    "GPTNeoXConfig": "models.gpt_neox",
+    "GPTNeoXForCausalLM": "models.gpt_neox",
+    "GPTNeoXForSequenceClassification": "models.gpt_neox",
+    "GPTNeoXModel": "models.gpt_neox",
     "LlamaConfig": "models.llama",
     "LlamaForCausalLM": "models.llama",
     "LlamaForQuestionAnswering": "models.llama",
@@ -367,6 +393,14 @@ _MODULES = {
     "NomicBertForSequenceClassification": "models.nomic_bert",
     "NomicBertForTokenClassification": "models.nomic_bert",
     "NomicBertModel": "models.nomic_bert",
+    "OPTConfig": "models.opt",
+    "OPTForCausalLM": "models.opt",
+    "OPTForSequenceClassification": "models.opt",
+    "OPTModel": "models.opt",
+    "PhiConfig": "models.phi",
+    "PhiForCausalLM": "models.phi",
+    "PhiForSequenceClassification": "models.phi",
+    "PhiModel": "models.phi",
     "Qwen2Config": "models.qwen2",
     "Qwen2ForCausalLM": "models.qwen2",
     "Qwen2ForQuestionAnswering": "models.qwen2",
@@ -602,6 +636,11 @@ __all__ = [
     "EvalPrediction",
     "FeatureExtractionPipeline",
     "FillMaskPipeline",
+    "Gemma2Config",
+    "Gemma2ForCausalLM",
+    "Gemma2ForSequenceClassification",
+    "Gemma2ForTokenClassification",
+    "Gemma2Model",
     "GPT2Config",
     "GPT2ForSequenceClassification",
     "GPT2LMHeadModel",
@@ -612,6 +651,10 @@ __all__ = [
     "GPTNeoForCausalLM",
     "GPTNeoForSequenceClassification",
     "GPTNeoModel",
+    "GPTNeoXConfig",
+    "GPTNeoXForCausalLM",
+    "GPTNeoXForSequenceClassification",
+    "GPTNeoXModel",
     "GPTNeoXTokenizer",
     "GPTNeoXTokenizerFast",
     "GemmaTokenizer",
@@ -654,6 +697,14 @@ __all__ = [
     "NomicBertForSequenceClassification",
     "NomicBertForTokenClassification",
     "NomicBertModel",
+    "OPTConfig",
+    "OPTForCausalLM",
+    "OPTForSequenceClassification",
+    "OPTModel",
+    "PhiConfig",
+    "PhiForCausalLM",
+    "PhiForSequenceClassification",
+    "PhiModel",
     "Pipeline",
     "PreTrainedTokenizerFast",
     "PrinterCallback",

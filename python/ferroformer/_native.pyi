@@ -120,13 +120,13 @@ class Encoder:
         position_ids: NDArray[np.int64] | None,
         compute_padding: bool,
         selected: NDArray[np.int64] | None,
-        dropout: tuple[int, float, float, float, float] | None,
+        dropout: tuple[int, float, float, float, float, float] | None,
         gradient_checkpointing: bool,
     ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None, NDArray[np.float32] | None, Recording]:
         """A forward pass of a training step: last hidden state, pooled vectors, logits, and what `backward` needs.
 
         `selected` (B, T): 1 for the tokens that a head on tokens reads; logits are then (M, N).
-        `dropout`: seed, and rates of hidden states, of attention's probabilities, of what the head reads, of what the pooler reads."""
+        `dropout`: seed, and rates of embeddings, of hidden states, of attention's probabilities, of what the head reads, of what the pooler reads."""
 
     def backward(
         self,

@@ -111,11 +111,10 @@ class CausalLM(DecoderHead):
     def num_outputs(self, config: Any) -> int:
         return int(config.vocab_size)
 
-    def inputs(self, *arrays: Any) -> dict[str, Any]:
-        *arrays, others = arrays  # type: ignore[assignment]
+    def inputs(self, *arrays: Any, others: dict[str, Any]) -> dict[str, Any]:
         kept = others.pop("logits_to_keep", 0)
         everything = isinstance(kept, int) and kept == 0
-        return super().inputs(*arrays, others) | {"logits_to_keep": None if everything else kept}
+        return super().inputs(*arrays, others=others) | {"logits_to_keep": None if everything else kept}
 
     def read_tokens(self, inputs: dict[str, Any]) -> Any:
         if inputs.get("logits_to_keep") is None:

@@ -215,9 +215,9 @@ class QuestionAnswering(HeadModel):
         output = super().forward(
             input_ids,
             attention_mask,
-            token_type_ids,
-            position_ids,
-            inputs_embeds,
+            token_type_ids=token_type_ids,
+            position_ids=position_ids,
+            inputs_embeds=inputs_embeds,
             start_positions=start_positions,
             end_positions=end_positions,
             output_hidden_states=output_hidden_states,

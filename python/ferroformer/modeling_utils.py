@@ -66,6 +66,10 @@ class PreTrainedModel(TokenEmbeddings):
     base_optional_slots: ClassVar[tuple[str, ...]] = ()
     # names of tensors that checkpoints may hold and that are others of the model once more
     tied_tensors: tuple[str, ...] = ()
+    # the configuration's key of the standard deviation of random weights
+    initializer_key: ClassVar[str] = "initializer_range"
+    # parameters that files call by another name
+    names_in_files: ClassVar[dict[str, str]] = {}
     main_input_name: ClassVar[str] = "input_ids"
 
     def __init__(
@@ -101,6 +105,7 @@ class PreTrainedModel(TokenEmbeddings):
                 self.optional_slots + self.base_optional_slots,
                 self.tensor_names,
                 self.tied_tensors,
+                self.names_in_files,
             )
         # the compiled model
         self.core: Encoder
@@ -109,7 +114,8 @@ class PreTrainedModel(TokenEmbeddings):
         else:
             held = _computed_dtype(dtype, config)
             filled = self.match.filled
-            self.core = Encoder(text, _weights.checkpoint, filled, config.initializer_range, seed, held)
+            spread = getattr(config, self.initializer_key)
+            self.core = Encoder(text, _weights.checkpoint, filled, spread, seed, held)
         self._reload: tuple[Any, ...] | None = None
 
     # --- what an architecture says ------------------------------------------------------------
@@ -136,6 +142,10 @@ class PreTrainedModel(TokenEmbeddings):
         hidden, head = config.hidden_dropout_prob, getattr(config, "classifier_dropout", None)
         head = hidden if head is None else head
         return hidden, config.attention_probs_dropout_prob, head, head
+
+    def embedding_dropout(self) -> float:
+        """Of the embeddings."""
+        return self.dropout_rates()[0]
 
     # --- call ---------------------------------------------------------------------------------
     def forward(
@@ -170,30 +180,16 @@ class PreTrainedModel(TokenEmbeddings):
             raise TypeError(f"{type(self).__name__}.forward has no argument 'labels'")
         given = {name: labels if name == "labels" else others.pop(name, None) for name in self.label_names}
         return self.run(
-            self.inputs(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, others),
+            self.inputs(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, others=others),
             given,
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
             return_dict=return_dict,
         )
 
-    def inputs(
-        self,
-        input_ids: Any,
-        attention_mask: Any,
-        token_type_ids: Any,
-        position_ids: Any,
-        inputs_embeds: Any,
-        others: dict[str, Any],
-    ) -> dict[str, Any]:
-        """The arrays of a call by their names. TypeError for those that the model has not."""
-        given = {
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
-            "token_type_ids": token_type_ids,
-            "position_ids": position_ids,
-            "inputs_embeds": inputs_embeds,
-        } | others
+    def inputs(self, *arrays: Any, others: dict[str, Any]) -> dict[str, Any]:
+        """The arrays of a call, as `INPUT_NAMES` has them and others, by their names. TypeError for those that the model has not."""
+        given = dict(zip(INPUT_NAMES, arrays)) | others
         self.refuse_unknown(name for name, value in given.items() if value is not None or name in others)
         return given
 
@@ -273,7 +269,7 @@ class PreTrainedModel(TokenEmbeddings):
         arrays = encoder_inputs(self.prepared(given), self.embedding_size)
         if arrays.pop("inputs_embeds") is not None:
             raise NotImplementedError("a model learns from input_ids, not from inputs_embeds")
-        dropout = None if dropout_seed is None else (dropout_seed % 2**64, *self.dropout_rates())
+        dropout = None if dropout_seed is None else (dropout_seed % 2**64, self.embedding_dropout(), *self.dropout_rates())
         selected = self.read_tokens(given) if selected is None else selected
         token_ids = arrays.pop("input_ids")
         assert token_ids is not None  # one of the two is there
@@ -316,10 +312,11 @@ class PreTrainedModel(TokenEmbeddings):
         Raises FileNotFoundError, CorruptModelError, WeightMismatchError (before anything is changed).
         """
         checkpoint = open_checkpoint(directory)
-        unknown = sorted(set(checkpoint.names()) - set(self.tensor_names.values()) - set(self.tied_tensors))
+        names = self._file_names()
+        unknown = sorted(set(checkpoint.names()) - set(names.values()) - set(self.tied_tensors))
         if unknown:
             raise WeightMismatchError(f"{str(directory)!r} is of another model: this one has no {unknown[0]!r}")
-        self.core.refill(checkpoint, self.tensor_names)
+        self.core.refill(checkpoint, names)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Set all weights, in place, from arrays under the names that `state_dict()` has."""
@@ -364,6 +361,10 @@ class PreTrainedModel(TokenEmbeddings):
         name = checkpoint_name(slot, self.tensor_table)
         inside = self.head_table and slot not in self.head_table and slot.rpartition(".")[0] not in self.head_table
         return f"{self.base_model_prefix}.{name}" if inside else name
+
+    def _file_names(self) -> dict[str, str]:
+        """Of each slot, as `save_pretrained` writes it."""
+        return {slot: self.names_in_files.get(name, name) for slot, name in self.tensor_names.items()}
 
     # --- load ---------------------------------------------------------------------------------
     @classmethod
@@ -487,7 +488,7 @@ class PreTrainedModel(TokenEmbeddings):
             self.core.save_packed(os.path.join(save_directory, PACKED_NAME))
         else:
             saved.dtype = dtype
-            self.core.save(os.path.join(save_directory, WEIGHTS_NAME), self.tensor_names)
+            self.core.save(os.path.join(save_directory, WEIGHTS_NAME), self._file_names())
         saved.save_pretrained(save_directory)
 
     # --- what it is ---------------------------------------------------------------------------

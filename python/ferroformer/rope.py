@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["rotation", "rope_parameters"]
+__all__ = ["partial_rotation", "rotation", "rope_parameters"]
 
 # A bound that keeps a damaged config.json from asking for a billion angles; published models have heads of up to 512 channels.
 MAX_HEAD_DIM = 65536
@@ -55,9 +55,10 @@ def rotation(parameters: dict[str, Any], head_dim: int, positions: int | None = 
         raise ConfigError(f"partial_rotary_factor={part!r:.200} is not supported: all channels of a head are turned")
     exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
     wavelengths = np.array([_positive(parameters, "rope_theta") ** float(e) for e in exponents], np.float32)
-    frequencies, factor = 1 / wavelengths, 1.0
+    frequencies: NDArray[np.float32] = np.float32(1) / wavelengths
+    factor = 1.0
     if kind == "linear":
-        frequencies /= np.float32(_positive(parameters, "factor"))
+        frequencies = frequencies / np.float32(_positive(parameters, "factor"))
     elif kind == "llama3":
         frequencies = np.array([_llama3(float(frequency), parameters) for frequency in frequencies], np.float32)
     elif kind == "proportional":
@@ -69,6 +70,15 @@ def rotation(parameters: dict[str, Any], head_dim: int, positions: int | None = 
         why = "; the others depend on the longest text of a batch" if kind in ("dynamic", "longrope") else ""
         raise ConfigError(f"rope_type={kind!r:.200} is not supported; supported: {supported}{why}")
     return {"frequencies": frequencies.tolist(), "rounded": True, "factor": factor}
+
+
+def partial_rotation(parameters: dict[str, Any], head_dim: int) -> dict[str, Any]:
+    """`rotation` of the first channels of a head alone, as many as `partial_rotary_factor` says. ConfigError as there."""
+    part = _positive({"partial_rotary_factor": 1.0} | parameters, "partial_rotary_factor")
+    if part > 1:
+        raise ConfigError(f"rope_parameters: partial_rotary_factor={part}: at most 1 is possible")
+    whole = {key: value for key, value in parameters.items() if key != "partial_rotary_factor"}
+    return rotation(whole, int(head_dim * part))
 
 
 def _llama3(frequency: float, parameters: dict[str, Any]) -> float:
@@ -92,7 +102,8 @@ def _proportional(frequencies: NDArray[np.float32], parameters: dict[str, Any]) 
 
     part = _positive(parameters, "partial_rotary_factor", 1.0)
     turned = np.arange(len(frequencies)) < int(part * 2 * len(frequencies) // 2)
-    return np.where(turned, frequencies / np.float32(_positive(parameters, "factor", 1.0)), np.float32(0))
+    slowed: NDArray[np.float32] = frequencies / np.float32(_positive(parameters, "factor", 1.0))
+    return np.where(turned, slowed, np.float32(0))
 
 
 def _yarn(

@@ -7,7 +7,7 @@ Checkpoints call the same tensor by several names: with or without the prefix of
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .errors import CorruptModelError, WeightMismatchError
@@ -68,10 +68,12 @@ def match_tensors(
     optional: tuple[str, ...],
     saved: dict[str, str],
     ignored: tuple[str, ...] = (),
+    in_files: Mapping[str, str] = {},
 ) -> TensorMatch:
-    """Find each slot's tensor; `saved` has the slots' names as the model writes them. WeightMismatchError if one has another
-    shape, is not of floats, or is missing and does not belong to the `optional` parts of the model."""
-    stored = _stored_names(checkpoint.names(), prefix)
+    """Find each slot's tensor; `saved` has the slots' names as the model writes them, `in_files` other names of some in files.
+    WeightMismatchError if one has another shape, is not of floats, or is missing and does not belong to the `optional` parts of
+    the model."""
+    stored = _stored_names(checkpoint.names(), prefix, {other: name for name, other in in_files.items()})
     match = TensorMatch()
     needed = []
     for slot, shape in slots:
@@ -112,11 +114,11 @@ def report(match: TensorMatch, model: str, source: object) -> str | None:
     return "\n".join(lines)
 
 
-def _stored_names(names: Iterable[str], prefix: str) -> dict[str, str]:
+def _stored_names(names: Iterable[str], prefix: str, renamed: Mapping[str, str]) -> dict[str, str]:
     """Names in the model's own spelling -> names in the checkpoint."""
     stored: dict[str, str] = {}
     for name in names:
-        own = name.removeprefix(prefix + ".")
+        own = renamed.get(name, name).removeprefix(prefix + ".")
         own = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", own)
         own = re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", own)
         if own in stored:

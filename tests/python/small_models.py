@@ -70,17 +70,19 @@ def small_batch(kind, repeats=1, seed=0):
     return batch | {"labels": labels[kind]()}
 
 
-def without_gradient(task):
+def without_gradient(task, model_type=None):
     """Endings of the names of parameters whose gradient is zero, but for rounding.
 
     A softmax does not change when all its scores do alike. So a key's bias has none, nor has what is added to all scores of a head
-    whose softmax goes over tokens or over choices.
+    whose softmax goes over tokens or over choices. Keys that are turned, each by its position, are not alike.
     """
     own = {
         "QuestionAnswering": ("layer.1.output.LayerNorm.bias", "qa_outputs.bias"),
         "MultipleChoice": ("classifier.bias",),
     }
-    return ("attention.self.key.bias", "attention.k_lin.bias", "attention.attn.k.bias", *own.get(task, ()))
+    unturned = {"opt": ("self_attn.k_proj.bias",), "smollm3": ("layers.1.self_attn.k_proj.bias",)}
+    keys = ("attention.self.key.bias", "attention.k_lin.bias", "attention.attn.k.bias", *unturned.get(model_type, ()))
+    return (*keys, *own.get(task, ()))
 
 
 def learn(model, batch, **options):

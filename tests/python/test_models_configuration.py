@@ -24,6 +24,13 @@ SETTINGS = [
     ("eurobert", {"rope_theta": 250000}),
     ("eurobert", {"num_key_value_heads": 4, "head_dim": 32, "clf_pooling": "mean"}),
     ("eurobert", {"rope_parameters": {"rope_type": "linear", "factor": 2.0}}),
+    ("gpt2", {"n_embd": 24, "num_attention_heads": 2, "n_inner": 50, "num_hidden_layers": 3}),
+    ("gpt_neo", {"num_layers": 3, "attention_types": [[["global"], 2], [["local"], 1]]}),
+    ("gpt_neox", {"rotary_pct": 0.5, "rotary_emb_base": 500, "hidden_size": 24, "num_attention_heads": 2}),
+    ("gpt_neox", {"rope_scaling": {"rope_type": "linear", "factor": 2.0}}),
+    ("opt", {"word_embed_proj_dim": 16, "do_layer_norm_before": False}),
+    ("phi", {"partial_rotary_factor": 0.25, "num_key_value_heads": 8}),
+    ("phi", {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 5.0}}),
     ("gemma2", {"num_hidden_layers": 3, "attn_logit_softcapping": None, "rope_theta": 500.0}),
     ("llama", {"hidden_size": 24, "num_attention_heads": 4, "rope_scaling": {"type": "linear", "factor": 2.0}}),
     ("llama", {"max_position_embeddings": 99, "rope_scaling": {"rope_type": "yarn", "factor": 2.0}, "rope_theta": 5.0}),
@@ -102,6 +109,7 @@ SMALL = {
     "max_position_embeddings": 16,
     "num_hidden_groups": 1,
     "embedding_size": 8,
+    "attention_types": [[["global", "local"], 1]],
     "num_key_value_heads": 1,
 }
 LLAMAS = ["gemma2", "llama", "mistral", "qwen2", "qwen3", "smollm3"]
@@ -127,7 +135,8 @@ def test_sizes_that_cannot_be(model_type):
     assert "at most 1024" in refusal(model_type, {"num_hidden_layers": 10**9})
     # heads of those that transformers lets have any number of heads are in groups
     assert "multiple" in refusal(model_type, {"num_attention_heads": 5, "num_key_value_heads": 3})
-    assert "initializer_range=nan" in refusal(model_type, {"initializer_range": float("nan")})
+    spread = load_class(MODELS[model_type].model).initializer_key
+    assert f"{spread}=nan" in refusal(model_type, {spread: float("nan")})
 
 
 REFUSED = [

@@ -32,7 +32,8 @@ def batch(model, task):
     """Rows of LENGTHS tokens, padded on the right, and their mask; for choices each row is one."""
     dice = np.random.default_rng(0)
     mask = (np.arange(LENGTHS.max()) < LENGTHS[:, None]).astype(np.int64)
-    arrays = {"input_ids": dice.integers(0, model.config.vocab_size, mask.shape), "attention_mask": mask}
+    words = np.where(mask == 1, dice.integers(0, model.config.vocab_size, mask.shape), model.config.pad_token_id)
+    arrays = {"input_ids": words, "attention_mask": mask}
     if "token_type_ids" in model.input_names:
         arrays["token_type_ids"] = dice.integers(0, 2, mask.shape)
     return {name: array[:, None] for name, array in arrays.items()} if task == "MultipleChoice" else arrays
@@ -112,7 +113,7 @@ def test_auto_class(model_type, task, place, caplog):
     fresh = info["missing_keys"]
     base = read_safetensors(directory / "model.safetensors")
     inside = {key.removeprefix(f"{model.base_model_prefix}.") for key in model.state_dict()} & set(base)
-    assert len(inside) + len(fresh) == len(model.state_dict()) and (fresh or not task or task == "MaskedLM")
+    assert len(inside) + len(fresh) == len(model.state_dict()) and (fresh or not task or task in ("MaskedLM", "CausalLM"))
     assert ("newly initialized" in caplog.text) == bool(fresh)
     assert all(key.removeprefix(f"{model.base_model_prefix}.") not in base for key in fresh)
     again = auto.from_pretrained(directory)
@@ -122,7 +123,10 @@ def test_auto_class(model_type, task, place, caplog):
     assert all(not np.array_equal(other[key], model.state_dict()[key]) for key in matrices)
 
 
-@pytest.mark.parametrize("name", [name for name in recorded.NAMES if recorded.task(name)])
+# of OPT with smaller word vectors the model inside alone has hidden states
+@pytest.mark.parametrize(
+    "name", [name for name in recorded.NAMES if recorded.task(name) and name != "opt-projected-CausalLM"]
+)
 def test_the_model_inside_a_head(name, caplog):
     """AutoModel on a checkpoint with a head is the model inside: bits of hidden states and attentions."""
     head = recorded.load(name)

@@ -15,6 +15,7 @@ TASKS = {
     "TokenClassification": "token classification",
     "QuestionAnswering": "question answering",
     "MaskedLM": "masked LM",
+    "CausalLM": "causal LM",
     "MultipleChoice": "multiple choice",
     "NextSentencePrediction": "next sentence",
     "PreTraining": "pre-training",

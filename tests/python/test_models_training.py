@@ -26,8 +26,13 @@ FROZEN = {
     "electra": [("*embeddings_project.*",)],
     "ernie": [("*task_type*", "*layer.1.*")],
     "eurobert": [("*layers.0.*", "*embed_tokens*"), ("*q_proj*", "*mlp.up_proj*", "*norm*")],
+    "gpt2": [("*h.0.*", "*wte*"), ("*c_attn*", "*ln_*")],
+    "gpt_neo": [("*h.0.*", "*wpe*")],
+    "gpt_neox": [("*layers.0.*", "*embed_in*"), ("*query_key_value*", "*layernorm*")],
     "llama": [("*layers.0.*", "*embed_tokens*"), ("*q_proj*", "*mlp.up_proj*", "*norm*")],
     "modernbert": [("*layers.0.*", "*layers.2.*", "*tok_embeddings*"), ("*Wqkv*", "*norm*"), ("head.*",)],
+    "opt": [("*layers.0.*", "*embed_positions*")],
+    "phi": [("*layers.0.*", "*embed_tokens*"), ("*mlp*",)],
     "mpnet": [("*relative_attention_bias*",), ("*layer.0.*",)],
     "nomic_bert": [("*layers.0.*", "*emb_ln*"), ("*fc12*", "*Wqkv*")],
     # the norms of queries and keys alone, and all else
@@ -46,6 +51,11 @@ LEARNERS = [(name, "SequenceClassification") for name in FROZEN] + [
     ("deberta", "MaskedLM"),
     ("deberta-v2", "QuestionAnswering"),
     ("nomic_bert", "MaskedLM"),
+    ("gpt2", "CausalLM"),
+    ("gpt_neo", "CausalLM"),
+    ("gpt_neox", "CausalLM"),
+    ("opt", "CausalLM"),
+    ("phi", "CausalLM"),
     ("albert", "QuestionAnswering"),
     ("albert", "MaskedLM"),
     ("deberta-v2", "MaskedLM"),
@@ -69,6 +79,11 @@ DROPOUT = {
     "classifier_dropout": 0.2,
     "classifier_dropout_prob": 0.2,
     "dropout": 0.2,
+    "embd_pdrop": 0.2,
+    "resid_pdrop": 0.2,
+    "attn_pdrop": 0.2,
+    "embed_dropout": 0.2,
+    "resid_dropout": 0.2,
     "attention_dropout": 0.2,
 }
 # what training refuses
@@ -92,6 +107,8 @@ def batch(model, task):
     rows, width = len(ROWS), ROWS.max()
     mask = (np.arange(width) < ROWS[:, None]).astype(np.int64)
     words = dice.integers(2, model.config.vocab_size, mask.shape)
+    if model.config.pad_token_id is not None:
+        words = np.where(mask == 1, words, model.config.pad_token_id)
     inputs = {"input_ids": words, "attention_mask": mask}
     if task == "MultipleChoice":
         inputs = {name: array.reshape(rows // 4, 4, width) for name, array in inputs.items()}
@@ -103,6 +120,8 @@ def batch(model, task):
         "SequenceClassification": lambda: dice.integers(0, 3, rows),
         "TokenClassification": lambda: np.where(counted, dice.integers(0, 2, mask.shape), -100),
         "MaskedLM": lambda: np.where(counted, words, -100),
+        # each word says the next
+        "CausalLM": lambda: np.where(mask == 1, words, -100),
         "PreTraining": lambda: dice.integers(0, 2, mask.shape),
     }
     return inputs | {"labels": labels[task]()}

@@ -19,7 +19,7 @@ class Recorded:
 
     def __init__(self, name):
         self.model = models.load(name)
-        self.rounding = without_gradient(models.task(name))
+        self.rounding = without_gradient(models.task(name), models.model_type(name))
         self.batch, self.out, self.gradients, self.after = models.arrays(name, "train", "in", "out", "grad", "after")
 
     def steps(self, first=None):

@@ -126,6 +126,9 @@ class GPT2PreTrainedModel(causal.Decoder):
     def dropout_rates(self) -> tuple[float, float, float, float]:
         return self.config.resid_pdrop, self.config.attn_pdrop, 0.0, 0.0
 
+    def embedding_dropout(self) -> float:
+        return float(self.config.embd_pdrop)
+
 
 class GPT2Model(causal.DecoderModel, GPT2PreTrainedModel):
     """GPT-2 without a head: token ids in, hidden states out, a BaseModelOutputWithPastAndCrossAttentions."""

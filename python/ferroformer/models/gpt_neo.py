@@ -121,6 +121,9 @@ class GPTNeoPreTrainedModel(causal.Decoder):
     def dropout_rates(self) -> tuple[float, float, float, float]:
         return self.config.resid_dropout, self.config.attention_dropout, 0.0, 0.0
 
+    def embedding_dropout(self) -> float:
+        return float(self.config.embed_dropout)
+
 
 class GPTNeoModel(causal.DecoderModel, GPTNeoPreTrainedModel):
     """GPT-Neo without a head: token ids in, hidden states out, a BaseModelOutputWithPast."""

@@ -206,6 +206,35 @@ class TokenClassification(heads.TokenClassification):
         return hidden, attention, next((rate for rate in given if rate is not None), 0.1), pooler
 
 
+class QuestionAnswering(heads.QuestionAnswering, causal.Decoder):
+    """With the arguments of a decoder in their order."""
+
+    head_table = ANSWER
+
+    def forward(  # type: ignore[override]
+        self,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        position_ids: Any = None,
+        past_key_values: Any = None,
+        inputs_embeds: Any = None,
+        start_positions: Any = None,
+        end_positions: Any = None,
+        **others: Any,
+    ) -> Any:
+        """As `modeling_heads.QuestionAnswering.forward`; NotImplementedError as in `modeling_causal.Decoder.forward`."""
+        return super().forward(
+            input_ids,
+            attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            start_positions=start_positions,
+            end_positions=end_positions,
+            **others,
+        )
+
+
 class LlamaModel(causal.DecoderModel, LlamaPreTrainedModel):
     """Llama without a head: token ids in, hidden states out, a BaseModelOutputWithPast."""
 
@@ -222,6 +251,5 @@ class LlamaForTokenClassification(TokenClassification, LlamaPreTrainedModel):
     pass
 
 
-class LlamaForQuestionAnswering(heads.QuestionAnswering, LlamaPreTrainedModel):
+class LlamaForQuestionAnswering(QuestionAnswering, LlamaPreTrainedModel):
     base_model_prefix = "transformer"
-    head_table = ANSWER

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from .. import modeling_causal as causal
-from .. import modeling_heads as heads
 from .llama import (
-    ANSWER,
     CAUSAL_HEAD,
     SCORE,
     LlamaPreTrainedModel,
+    QuestionAnswering,
     RotaryConfig,
     TokenClassification,
     rotary_blueprint,
@@ -73,5 +72,5 @@ class MistralForTokenClassification(TokenClassification, MistralPreTrainedModel)
     pass
 
 
-class MistralForQuestionAnswering(heads.QuestionAnswering, MistralPreTrainedModel):
-    head_table = ANSWER
+class MistralForQuestionAnswering(QuestionAnswering, MistralPreTrainedModel):
+    pass

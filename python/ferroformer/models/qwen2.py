@@ -7,15 +7,14 @@ from __future__ import annotations
 from typing import Any
 
 from .. import modeling_causal as causal
-from .. import modeling_heads as heads
 from .llama import (
-    ANSWER,
     CAUSAL_HEAD,
     FULL,
     SCORE,
     WINDOW,
     LayeredConfig,
     LlamaPreTrainedModel,
+    QuestionAnswering,
     TokenClassification,
     layers,
     rotary_blueprint,
@@ -82,6 +81,5 @@ class Qwen2ForTokenClassification(TokenClassification, Qwen2PreTrainedModel):
     pass
 
 
-class Qwen2ForQuestionAnswering(heads.QuestionAnswering, Qwen2PreTrainedModel):
+class Qwen2ForQuestionAnswering(QuestionAnswering, Qwen2PreTrainedModel):
     base_model_prefix = "transformer"
-    head_table = ANSWER

@@ -7,13 +7,12 @@ from __future__ import annotations
 from typing import Any
 
 from .. import modeling_causal as causal
-from .. import modeling_heads as heads
 from .llama import (
-    ANSWER,
     CAUSAL_HEAD,
     SCORE,
     TENSORS,
     LlamaPreTrainedModel,
+    QuestionAnswering,
     TokenClassification,
     layers,
     rotary_blueprint,
@@ -69,6 +68,5 @@ class Qwen3ForTokenClassification(TokenClassification, Qwen3PreTrainedModel):
     pass
 
 
-class Qwen3ForQuestionAnswering(heads.QuestionAnswering, Qwen3PreTrainedModel):
+class Qwen3ForQuestionAnswering(QuestionAnswering, Qwen3PreTrainedModel):
     base_model_prefix = "transformer"
-    head_table = ANSWER

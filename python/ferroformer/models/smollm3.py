@@ -7,16 +7,15 @@ from __future__ import annotations
 from typing import Any
 
 from .. import modeling_causal as causal
-from .. import modeling_heads as heads
 from ..errors import ConfigError
 from .llama import (
-    ANSWER,
     CAUSAL_HEAD,
     FULL,
     SCORE,
     WINDOW,
     LayeredConfig,
     LlamaPreTrainedModel,
+    QuestionAnswering,
     TokenClassification,
     layers,
     rotary_blueprint,
@@ -105,6 +104,5 @@ class SmolLM3ForTokenClassification(TokenClassification, SmolLM3PreTrainedModel)
     pass
 
 
-class SmolLM3ForQuestionAnswering(heads.QuestionAnswering, SmolLM3PreTrainedModel):
+class SmolLM3ForQuestionAnswering(QuestionAnswering, SmolLM3PreTrainedModel):
     base_model_prefix = "transformer"
-    head_table = ANSWER

@@ -182,7 +182,7 @@ impl Encoder {
 
     /// A forward pass of a training step: last hidden states, pooled vectors, logits, and what `backward` needs.
     /// selected (B, W): 1 for the tokens that a head on tokens reads, whose logits then come as (M, outputs).
-    /// dropout: (seed, rates of hidden states, of attention's probabilities, of what the head reads, of what the pooler reads).
+    /// dropout: (seed, rates of embeddings, of hidden states, of attention's probabilities, of what the head reads, of what the pooler reads).
     #[expect(clippy::too_many_arguments, reason = "the arguments of transformers' forward")]
     fn record<'py>(
         &self,
@@ -194,7 +194,7 @@ impl Encoder {
         position_ids: Ids<'py>,
         compute_padding: bool,
         selected: Ids<'py>,
-        dropout: Option<(u64, f32, f32, f32, f32)>,
+        dropout: Option<(u64, f32, f32, f32, f32, f32)>,
         gradient_checkpointing: bool,
     ) -> PyResult<Recorded<'py>> {
         let shape = shape(&input_ids);
@@ -215,8 +215,14 @@ impl Encoder {
             compute_padding,
             selected: selected.as_deref(),
         };
-        let dropout =
-            dropout.map(|(seed, hidden, attention, head, pooler)| Dropout { seed, hidden, attention, head, pooler });
+        let dropout = dropout.map(|(seed, embeddings, hidden, attention, head, pooler)| Dropout {
+            seed,
+            embeddings,
+            hidden,
+            attention,
+            head,
+            pooler,
+        });
         let recipe = Recipe { dropout, checkpointing: gradient_checkpointing };
         let threads = threads()?;
         let (out, recording, selected) = enter_long(py, |cancel| {

@@ -22,7 +22,7 @@ pub struct Padded<'a> {
     pub types: Option<&'a [i64]>,
     /// (B, W), of another table of the kind; zeros where there are none.
     pub tasks: Option<&'a [i64]>,
-    /// (B, W); 0, 1, 2, ... along each row where there are none.
+    /// (B, W); 0, 1, 2, ... along each row where there are none, or along its tokens, as the model counts them.
     pub positions: Option<&'a [i64]>,
     /// (B,): the first position of each row, where they are counted from another than the model's first.
     pub first_positions: Option<&'a [u32]>,
@@ -130,22 +130,19 @@ impl<'a> Batch<'a> {
                 keys.push(tokens.clone().count());
             }
             let padding = all.clone().filter(|i| compute_padding && !is_token(*i));
-            let given = positions.map(|x| x[all.clone()].to_vec());
-            let row_positions = given.unwrap_or_else(|| match first_positions {
+            let of_row = |x: Option<&'a [i64]>| x.map(|x| &x[all.clone()]);
+            let counted = match first_positions {
                 Some(first) => (0..width as i64).map(|column| column + i64::from(first[row])).collect(),
-                None => limits.count(ids.map(|ids| &ids[all.clone()]), width),
-            });
+                None => limits.count(of_row(ids), of_row(mask), width),
+            };
             for i in tokens.chain(padding) {
                 let column = i % width;
                 let at = |argument, limit| Place { argument, row, column, limit };
                 batch.ids.push(ids.map_or(Ok(i as u32), |x| at("input_ids", limits.words).check(x[i]))?);
                 batch.types.push(types.map_or(Ok(0), |x| at("token_type_ids", limits.types).check(x[i]))?);
-                let position = at("position_ids", limits.positions).check(row_positions[column]);
-                batch.positions.push(if positions.is_some() {
-                    position?
-                } else {
-                    position
-                        .map_err(|_| limits.too_long(width + first_positions.map_or(0, |first| first[row] as usize)))?
+                batch.positions.push(match positions {
+                    Some(x) => at("position_ids", limits.positions - limits.offset).check(x[i])? + limits.offset as u32,
+                    None => limits.row(counted[column], width)?,
                 });
                 if limits.tasks > 0 {
                     batch.tasks.push(tasks.map_or(Ok(0), |x| at("task_type_ids", limits.tasks).check(x[i]))?);
@@ -215,14 +212,13 @@ impl<'a> Batch<'a> {
                     ids.len() - next
                 )));
             };
-            let row_positions = limits.count(Some(&ids[next..end]), end - next);
+            let counted = limits.count(Some(&ids[next..end]), None, end - next);
             for (column, i) in (next..end).enumerate() {
                 let at = |argument, limit| Place { argument, row, column, limit };
                 batch.ids.push(at("token_ids", limits.words).check(ids[i])?);
                 let token_type = types.map_or(Some(0), |types| types.get(i).copied()).unwrap_or(-1);
                 batch.types.push(at("token_type_ids", limits.types).check(token_type)?);
-                let position = at("position_ids", limits.positions).check(row_positions[column]);
-                batch.positions.push(position.map_err(|_| limits.too_long(end - next))?);
+                batch.positions.push(limits.row(counted[column], end - next)?);
                 if limits.tasks > 0 {
                     batch.tasks.push(0);
                 }
@@ -312,6 +308,8 @@ struct Limits {
     types: usize,
     tasks: usize,
     positions: usize,
+    /// The rows before position 0's; where there are any, positions count tokens.
+    offset: usize,
     /// The position from which those are counted that are not this word's, which has it.
     padding: Option<i64>,
 }
@@ -324,14 +322,24 @@ impl Limits {
             types: e.token_types.unwrap_or(1),
             tasks: e.task_types.unwrap_or(0),
             positions: e.positions.or(blueprint.attention.rotary_positions()).unwrap_or(u32::MAX as usize),
+            offset: e.position_offset,
             padding: e.padding_position.map(i64::from),
         }
     }
 
-    /// The positions of a row whose caller gave none.
-    fn count(&self, ids: Option<&[i64]>, width: usize) -> Vec<i64> {
-        let columns = 0..width as i64;
+    /// The rows of the table of positions of a row whose caller gave none.
+    fn count(&self, ids: Option<&[i64]>, mask: Option<&[i64]>, width: usize) -> Vec<i64> {
+        let (columns, offset) = (0..width as i64, self.offset as i64);
         match (self.padding, ids) {
+            (None, _) if offset > 0 => {
+                // What is masked has the row before the first one.
+                let next = |counted: &mut i64, column: i64| {
+                    let token = mask.is_none_or(|mask| mask[column as usize] != 0);
+                    *counted += i64::from(token);
+                    Some(if token { offset + *counted - 1 } else { offset - 1 })
+                };
+                columns.scan(0, next).collect()
+            }
             (None, _) => columns.collect(),
             (Some(padding), None) => columns.map(|column| column + padding + 1).collect(),
             (Some(padding), Some(ids)) => {
@@ -344,8 +352,13 @@ impl Limits {
         }
     }
 
+    /// A row of the table of positions that was counted, of a sequence of so many tokens.
+    fn row(&self, row: i64, tokens: usize) -> Result<u32> {
+        u32::try_from(row).ok().filter(|row| (*row as usize) < self.positions).ok_or_else(|| self.too_long(tokens))
+    }
+
     fn too_long(&self, tokens: usize) -> ModelError {
-        let most = self.positions as i64 - self.padding.map_or(0, |padding| padding + 1);
+        let most = self.positions as i64 - self.padding.map_or(self.offset as i64, |padding| padding + 1);
         ModelError::Input(format!("sequences of {tokens} tokens are longer than the model's {most} positions"))
     }
 }

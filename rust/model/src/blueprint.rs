@@ -56,10 +56,18 @@ pub struct EmbeddingsSpec {
     /// their id have it as their position.
     #[serde(default)]
     pub padding_position: Option<u32>,
+    /// How many rows of the positions' table stand before that of position 0. Positions then count tokens, not columns: padding on the
+    /// left moves nothing.
+    #[serde(default)]
+    pub position_offset: usize,
     pub norm: Option<EmbeddingNormSpec>,
     /// Whether a linear layer follows, from `size` to the model's.
     #[serde(default)]
     pub projection: bool,
+    /// Whether that layer, then without a bias, reads words' vectors alone. Those of the other tables have the model's size and are added
+    /// to what it makes.
+    #[serde(default)]
+    pub words_projected: bool,
     /// Whether what stands in padding becomes zeros, where it is computed.
     #[serde(default)]
     pub masked: bool,
@@ -303,7 +311,7 @@ pub struct HeadSpec {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TransformSpec {
-    pub activation: ActivationName,
+    pub activation: Option<ActivationName>,
     pub norm: Option<EmbeddingNormSpec>,
     /// Its outputs; the model's size where it is not given.
     #[serde(default)]
@@ -513,6 +521,17 @@ impl Blueprint {
             let problem = format!("embeddings.size is {}, hidden_size {}", self.embedding_size(), self.hidden_size);
             return Err(refused(format!("{problem}: a projection is needed")));
         }
+        if e.positions.is_some_and(|rows| rows <= e.position_offset) || e.positions.is_none() && e.position_offset > 0 {
+            let rows = e.positions.unwrap_or(0);
+            let problem = format!("embeddings.positions is {rows}, embeddings.position_offset {}", e.position_offset);
+            return Err(refused(format!("{problem}: no position is left")));
+        }
+        if e.position_offset > 0 && (e.padding_position.is_some() || !self.attention.rotary.is_empty()) {
+            return Err(refused("embeddings.position_offset is for tables of positions alone".to_owned()));
+        }
+        if e.words_projected && (!e.projection || e.norm.is_some()) {
+            return Err(refused("embeddings.words_projected goes with a projection and without a norm".to_owned()));
+        }
         if e.masked && e.projection {
             return Err(refused("embeddings cannot be both masked and projected".to_owned()));
         }
@@ -618,6 +637,9 @@ impl Blueprint {
         }
         if attention.query_key_norm.is_some() {
             shapes += ", query_key_norm";
+        }
+        if self.embeddings.words_projected {
+            shapes += ", words projected";
         }
         if !plain {
             shapes += &format!(", layers {layers:?}");

@@ -27,6 +27,8 @@ pub(crate) struct Embeddings {
     factor: f32,
     norm: Option<LayerNorm>,
     projection: Option<Linear>,
+    /// Whether the tables are added to what the projection makes of words.
+    words_projected: bool,
     /// Of the vectors that are looked up, E.
     size: usize,
     /// Whether what stands in padding becomes zeros.
@@ -64,6 +66,8 @@ pub(crate) struct EmbeddingRoom {
     sum: Rows,
     normed: Rows,
     narrow: Narrow,
+    /// (t, H): what is added to the projection.
+    added: Rows,
 }
 
 const WORD: &str = "embeddings.word";
@@ -75,11 +79,11 @@ fn tied_parts(blueprint: &Blueprint) -> Vec<Layer> {
 }
 
 fn projection_parts(blueprint: &Blueprint) -> Vec<Layer> {
-    vec![Layer::new("embeddings.projection", blueprint.hidden_size, true)]
+    vec![Layer::new("embeddings.projection", blueprint.hidden_size, !blueprint.embeddings.words_projected)]
 }
 
-fn slot(blueprint: &Blueprint, name: &str, rows: usize) -> Slot {
-    Slot::new(format!("{name}.weight"), &[rows, blueprint.embedding_size()], Init::Normal)
+fn slot(name: &str, shape: [usize; 2]) -> Slot {
+    Slot::new(format!("{name}.weight"), &shape, Init::Normal)
 }
 
 /// All tables but the words', in the order in which their rows are added.
@@ -90,7 +94,8 @@ fn tables(blueprint: &Blueprint) -> impl Iterator<Item = (By, Slot, Option<u32>)
         (By::Position, "embeddings.position", e.positions, e.padding_position),
         (By::Task, "embeddings.task_type", e.task_types, None),
     ];
-    tables.into_iter().filter_map(|(by, name, rows, padding)| Some((by, slot(blueprint, name, rows?), padding)))
+    let size = if e.words_projected { blueprint.hidden_size } else { blueprint.embedding_size() };
+    tables.into_iter().filter_map(move |(by, name, rows, padding)| Some((by, slot(name, [rows?, size]), padding)))
 }
 
 fn factor(spec: FactorSpec, precision: Precision) -> f32 {
@@ -123,7 +128,7 @@ impl Look {
 impl Embeddings {
     pub(crate) fn slots(blueprint: &Blueprint) -> Vec<Slot> {
         let (e, size) = (&blueprint.embeddings, blueprint.embedding_size());
-        let mut slots = vec![slot(blueprint, WORD, e.vocab_size)];
+        let mut slots = vec![slot(WORD, [e.vocab_size, size])];
         slots.extend(tables(blueprint).map(|(_, slot, _)| slot));
         slots.extend(e.norm.into_iter().flat_map(|norm| LayerNorm::slots(NORM, size, norm.norm(), norm.bias)));
         if e.projection {
@@ -141,7 +146,7 @@ impl Embeddings {
         let word = if blueprint.tied() {
             Words::Tied(Linear::load(loader, tied_parts(blueprint), size)?, e.padding)
         } else {
-            Words::Table(look(By::Word, slot(blueprint, WORD, e.vocab_size), e.padding)?)
+            Words::Table(look(By::Word, slot(WORD, [e.vocab_size, size]), e.padding)?)
         };
         let norm = |spec: crate::blueprint::EmbeddingNormSpec| {
             LayerNorm::load(loader, NORM.to_owned(), size, spec.norm(), spec.bias)
@@ -153,6 +158,7 @@ impl Embeddings {
             factor: e.factor.map_or(1.0, |spec| factor(spec, loader.precision)),
             norm: e.norm.map(norm).transpose()?,
             projection: e.projection.then(projection).transpose()?,
+            words_projected: e.words_projected,
             size,
             masked: e.masked,
             level: loader.level,
@@ -187,8 +193,8 @@ impl Embeddings {
             }
             return Ok(());
         };
-        self.before_projection(threads, part, tokens, room, None)?;
-        projection.forward(threads, room.normed.mat(), &room.narrow, Epilogue::default(), out.reborrow());
+        self.before_projection(threads, part, tokens.clone(), room, None)?;
+        self.project(threads, projection, part, tokens, room, out.reborrow())?;
         narrow(self.level, threads, out.view(), narrow_out);
         Ok(())
     }
@@ -203,7 +209,7 @@ impl Embeddings {
         dropout: Option<Dropout>,
     ) -> Result<()> {
         let (count, first) = (tokens.len(), tokens.start);
-        let EmbeddingRoom { sum, normed, narrow: room_narrow } = room;
+        let EmbeddingRoom { sum, normed, narrow: room_narrow, .. } = room;
         sum.resize(count, self.size)?;
         normed.resize(count, self.size)?;
         room_narrow.resize(self.projection.as_ref().map_or(Form::Floats, Linear::form), count, self.size)?;
@@ -221,14 +227,41 @@ impl Embeddings {
         Ok(())
     }
 
-    /// The sum of some tokens' rows of all tables (T, E).
+    /// What [`before_projection`](Self::before_projection) left of some tokens -> out (t, H).
+    fn project(
+        &self,
+        threads: &Threads,
+        projection: &Linear,
+        part: &Part,
+        tokens: Range<usize>,
+        room: &mut EmbeddingRoom,
+        out: MatMut,
+    ) -> Result<()> {
+        let EmbeddingRoom { normed, narrow, added, .. } = room;
+        let mut epilogue = Epilogue::default();
+        if self.words_projected && !self.tables.is_empty() {
+            added.resize(tokens.len(), out.cols())?;
+            let sources: Vec<_> = self.others(part).map(|(table, ids, x)| (table, &ids[tokens.clone()], x)).collect();
+            gather_add(self.level, &sources, added.mat_mut());
+            epilogue.residual = Some(added.mat());
+        }
+        projection.forward(threads, normed.mat(), narrow, epilogue, out);
+        Ok(())
+    }
+
+    /// All tables but the words', with the ids that are looked up and what rows are multiplied by.
+    fn others<'a>(&'a self, part: &'a Part) -> impl Iterator<Item = (Lookup<'a>, &'a [u32], f32)> {
+        self.tables.iter().map(|look| (Lookup::Table(&look.table), look.by.ids(part), 1.0))
+    }
+
+    /// The sum of some tokens' rows of all tables that are looked up first (T, E).
     fn look_up(&self, part: &Part, tokens: Range<usize>, out: MatMut) {
         let (words, factor) = match (&self.word, part.embeds) {
             (_, Some(embeds)) => (Lookup::Floats(embeds), 1.0),
             (Words::Table(look), None) => (Lookup::Table(&look.table), self.factor),
             (Words::Tied(linear, _), None) => (linear.lookup(), self.factor),
         };
-        let others = self.tables.iter().map(|look| (Lookup::Table(&look.table), look.by.ids(part), 1.0));
+        let others = self.others(part).filter(|_| !self.words_projected);
         let all = std::iter::once((words, part.ids, factor)).chain(others);
         let sources: Vec<_> = all.map(|(table, ids, factor)| (table, &ids[tokens.clone()], factor)).collect();
         gather_add(self.level, &sources, out);
@@ -241,8 +274,7 @@ impl Embeddings {
             let (dropout, room) = (step.dropout(Site::Embeddings), &mut **room);
             if let Some(projection) = &self.projection {
                 self.before_projection(threads, step.part, tokens.clone(), &mut room.embeddings, dropout)?;
-                projection.forward(threads, room.embeddings.normed.mat(), &room.none, Epilogue::default(), out);
-                return Ok(());
+                return self.project(threads, projection, step.part, tokens.clone(), &mut room.embeddings, out);
             }
             let (embeddings, none) = (&mut room.embeddings, &mut room.none);
             self.forward(threads, step.part, tokens.clone(), embeddings, out.reborrow(), none)?;
@@ -313,7 +345,8 @@ impl Embeddings {
             projection.add_gradient(self.level, pass.threads, normed.view(), d_hidden.view());
         }
         let part = pass.step.part;
-        gradient.tables.iter_mut().for_each(|look| look.add_gradient(self.level, pass, d_sum.view()));
+        let d_tables = if self.words_projected { d_hidden.view() } else { d_sum.view() };
+        gradient.tables.iter_mut().for_each(|look| look.add_gradient(self.level, pass, d_tables));
         if self.factor != 1.0 {
             (0..d_sum.rows()).for_each(|t| scale(self.level, pass.threads, d_sum.row_mut(t), self.factor));
         }

@@ -17,7 +17,7 @@ use crate::weights::Place;
 
 pub(crate) struct Transform {
     dense: Linear,
-    activation: Activation,
+    activation: Option<Activation>,
     norm: Option<LayerNorm>,
     /// Its outputs.
     size: usize,
@@ -41,7 +41,7 @@ impl Transform {
         let size = spec.size.unwrap_or(blueprint.hidden_size);
         let dense = Linear::load(loader, parts(blueprint, spec), blueprint.hidden_size)?;
         let norm = spec.norm.map(|norm| LayerNorm::load(loader, NORM.to_owned(), size, norm.norm(), norm.bias));
-        Ok(Self { dense, activation: spec.activation.into(), norm: norm.transpose()?, size, level: loader.level })
+        Ok(Self { dense, activation: spec.activation.map(Activation::from), norm: norm.transpose()?, size, level: loader.level })
     }
 
     /// x (M, H) -> `room.hidden` (M, size), and `room.narrow` in the form that is asked for; `room.inner` is left with what a norm
@@ -52,7 +52,7 @@ impl Transform {
         hidden.resize(x.rows(), self.size)?;
         form_room.resize(self.dense.form(), x.rows(), x.cols())?;
         narrow(self.level, threads, x, form_room);
-        let activation = Epilogue { activation: Some(self.activation), ..Epilogue::default() };
+        let activation = Epilogue { activation: self.activation, ..Epilogue::default() };
         match &self.norm {
             Some(norm) => {
                 self.dense.forward(threads, x, form_room, activation, inner.mat_mut());
@@ -85,8 +85,10 @@ impl Transform {
             Some(norm) => norm.backward(inner.mat(), d, d_inner.mat_mut(), &mut sums),
             None => d_inner.mat_mut().copy(d),
         }
-        self.dense.forward(threads, x, &Narrow::default(), Epilogue::default(), inner.mat_mut());
-        activation_backward(self.level, self.activation, inner.mat_mut(), d_inner.mat_mut());
+        if let Some(activation) = self.activation {
+            self.dense.forward(threads, x, &Narrow::default(), Epilogue::default(), inner.mat_mut());
+            activation_backward(self.level, activation, inner.mat_mut(), d_inner.mat_mut());
+        }
         if let Some(gradient) = gradient {
             if let Some(norm) = &mut gradient.norm {
                 norm.add_gradient(Mat::dense(&sums, 1, sums.len()));

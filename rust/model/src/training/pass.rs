@@ -15,7 +15,9 @@ use crate::workspace::Rows;
 #[derive(Clone, Copy, Debug)]
 pub struct Dropout {
     pub seed: u64,
-    /// Of embeddings and of what attention and feed-forward add to the residual.
+    /// Of embeddings.
+    pub embeddings: f32,
+    /// Of what attention and feed-forward add to the residual.
     pub hidden: f32,
     /// Of attention's probabilities.
     pub attention: f32,
@@ -28,6 +30,7 @@ pub struct Dropout {
 impl Dropout {
     pub(super) fn check(self) -> Result<()> {
         let rates = [
+            ("embeddings", self.embeddings),
             ("hidden states", self.hidden),
             ("attention", self.attention),
             ("the head", self.head),
@@ -109,7 +112,7 @@ impl Step<'_> {
     pub(crate) fn dropout(&self, site: Site) -> Option<kernels::Dropout> {
         let dropout = self.dropout?;
         let (rate, number) = match site {
-            Site::Embeddings => (dropout.hidden, 0),
+            Site::Embeddings => (dropout.embeddings, 0),
             Site::Head => (dropout.head, 1),
             Site::Pooler => (dropout.pooler, 2),
             Site::Probabilities(layer) => (dropout.attention, 6 * layer as u64 + 5),
