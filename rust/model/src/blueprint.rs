@@ -48,7 +48,7 @@ pub struct EmbeddingsSpec {
     /// Whether a linear layer follows, from `size` to the model's.
     #[serde(default)]
     pub projection: bool,
-    /// Whether what stands in padding becomes zeros, where it is computed.
+    /// Whether what stands in padding becomes zeros, where it is computed, and attends to nothing in any layer.
     #[serde(default)]
     pub masked: bool,
 }

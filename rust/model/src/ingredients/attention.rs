@@ -28,6 +28,8 @@ pub(crate) struct SelfAttention {
     disentangled: Option<DisentangledSpec>,
     /// Whether attention computes in f32 whatever the precision of the weights.
     in_floats: bool,
+    /// Whether a token in padding attends to none.
+    masked: bool,
     scale: f32,
     heads: usize,
     /// Of keys and values; several heads of queries may share one.
@@ -111,6 +113,7 @@ impl SelfAttention {
             output,
             positions,
             disentangled: spec.disentangled,
+            masked: blueprint.embeddings.masked,
             in_floats: !spec.rotary.is_empty() || spec.disentangled.is_some(),
             scale: 1.0 / ((spec.head_dim * spec.scale_factor) as f32).sqrt(),
             heads: spec.heads,
@@ -179,7 +182,7 @@ impl SelfAttention {
     }
 
     fn blind<'a>(&self, part: &'a Part, around: Around) -> impl Iterator<Item = (Range<usize>, Range<usize>)> + 'a {
-        blind::blind(part, around.window, self.disentangled.is_some())
+        blind::blind(part, around.window, self.masked)
     }
 
     /// The layer that makes keys and queries of positions.
