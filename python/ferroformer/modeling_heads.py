@@ -296,5 +296,5 @@ class PreTraining(MaskedLM):
         other = losses.cross_entropy(second, np.reshape(labels[order], -1))
         return Loss(np.float32(first.value + other.value), (first.gradient, other.gradient))  # type: ignore[arg-type]
 
-    def loss_gradients(self, gradient: Any) -> dict[str, Any]:
+    def loss_gradients(self, gradient: Any, inputs: dict[str, Any]) -> dict[str, Any]:
         return {"logits": gradient[0], "pooler_output": gradient[1]}

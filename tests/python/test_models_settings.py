@@ -280,6 +280,19 @@ def test_a_rotation_knows_distances_alone(model_type):
         assert not np.allclose(model(IDS, position_ids=2 * positions)[0], model(IDS)[0], atol=1e-3)
 
 
+def test_roformer_chooses_by_the_last_column():
+    """Whatever stands there: padding attends to the tokens before it."""
+    model = build("roformer", "MultipleChoice")
+    state, ids, mask = model.state_dict(), np.stack([IDS, IDS[::-1]], 1), np.stack([MASK, MASK[:, ::-1]], 1)
+    for given in (mask, np.ones_like(mask), mask[..., ::-1]):
+        out = model(ids, given, output_hidden_states=True)
+        expected = dense(out.hidden_states[-1][:, -1], state, "classifier").reshape(3, 2)
+        close(out.logits, expected)
+    assert not np.allclose(model(ids, mask).logits, model(ids, mask[..., ::-1]).logits, atol=1e-3)
+    padded = np.pad(ids, ((0, 0), (0, 0), (0, 3))), np.pad(mask, ((0, 0), (0, 0), (0, 3)))
+    assert not np.allclose(model(*padded).logits, model(ids, mask).logits, atol=1e-3)
+
+
 @pytest.mark.parametrize("model_type", ["eurobert", "nomic_bert"])
 def test_a_gap_between_tokens_leaves_their_positions(model_type):
     model = build(model_type)

@@ -53,6 +53,7 @@ LEARNERS = [(name, "SequenceClassification") for name in FROZEN] + [
     ("mpnet", "MultipleChoice"),
     ("mpnet", "QuestionAnswering"),
     ("roformer", "MaskedLM"),
+    ("roformer", "MultipleChoice"),
     ("distilbert", "QuestionAnswering"),
 ]
 DROPOUT = {

@@ -61,9 +61,7 @@ MODELS: dict[str, ModelType] = {
     "mpnet": _entry("mpnet", "MPNet", *_TASKS),
     "nomic_bert": _entry("nomic_bert", "NomicBert", "MaskedLM", "SequenceClassification", "TokenClassification"),
     "roberta": _entry("roberta", "Roberta", *_TASKS),
-    "roformer": _entry(
-        "roformer", "RoFormer", "MaskedLM", "QuestionAnswering", "SequenceClassification", "TokenClassification"
-    ),
+    "roformer": _entry("roformer", "RoFormer", *_TASKS),
     "xlm-roberta": _entry("xlm_roberta", "XLMRoberta", *_TASKS),
 }
 
