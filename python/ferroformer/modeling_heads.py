@@ -244,6 +244,8 @@ class MaskedLM(HeadModel):
     head_dropout = False
     output_class = "MaskedLMOutput"
     optional_slots: ClassVar[tuple[str, ...]] = ("head.", "embeddings.word.bias")
+    # transformers 4 saved one bias, whether or not the weights were shared
+    stand_ins: ClassVar[dict[str, str]] = {"head.bias": "embeddings.word.bias"}
 
     def head(self, config: Any) -> dict[str, Any]:
         return super().head(config) | {"tied": bool(config.tie_word_embeddings)}

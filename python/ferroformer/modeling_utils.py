@@ -64,6 +64,8 @@ class PreTrainedModel(TokenEmbeddings):
     optional_slots: ClassVar[tuple[str, ...]] = ()
     # and those of the model inside, under any head
     base_optional_slots: ClassVar[tuple[str, ...]] = ()
+    # slot -> another, whose tensor fills it where a checkpoint lacks its own
+    stand_ins: ClassVar[dict[str, str]] = {}
     # names of tensors that checkpoints may hold and that are others of the model once more
     tied_tensors: tuple[str, ...] = ()
     main_input_name: ClassVar[str] = "input_ids"
@@ -101,6 +103,7 @@ class PreTrainedModel(TokenEmbeddings):
                 self.optional_slots + self.base_optional_slots,
                 self.tensor_names,
                 self.tied_tensors,
+                self.stand_ins,
             )
         # the compiled model
         self.core: Encoder

@@ -7,7 +7,8 @@ Checkpoints call the same tensor by several names: with or without the prefix of
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .errors import CorruptModelError, WeightMismatchError
@@ -67,6 +68,7 @@ def match_tensors(
     optional: tuple[str, ...],
     saved: dict[str, str],
     ignored: tuple[str, ...] = (),
+    stand_ins: Mapping[str, str] = MappingProxyType({}),
 ) -> TensorMatch:
     """Find each slot's tensor; `saved` has the slots' names as the model writes them. WeightMismatchError if one has another
     shape, is not of floats, or is missing and does not belong to the `optional` parts of the model."""
@@ -75,6 +77,8 @@ def match_tensors(
     needed = []
     for slot, shape in slots:
         name = checkpoint_name(slot, table)
+        if name not in stored and slot in stand_ins:
+            name = checkpoint_name(stand_ins[slot], table)
         source = stored.pop(name, None)
         if source is None:
             match.missing.append(saved[slot])
@@ -126,7 +130,8 @@ def _stored_names(names: Iterable[str], prefix: str) -> dict[str, str]:
 
 def _is_left_out(name: str, table: TensorTable) -> bool:
     """A buffer, or a part that the model was asked to do without (its pooler); not a layer that it lacks."""
-    return bool(_BUFFERS.search(name)) or name.rpartition(".")[0] in {known for known, _ in table.values()}
+    known = {known for known, _ in table.values()}
+    return bool(_BUFFERS.search(name)) or name in known or name.rpartition(".")[0] in known
 
 
 def _check_floats(name: str, dtype: str) -> None:

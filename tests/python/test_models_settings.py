@@ -11,6 +11,7 @@ from ferroformer.errors import InputError
 from ferroformer.models.auto import MODELS, load_class
 
 from . import recorded
+from .conftest import read_safetensors, write_safetensors
 
 pytestmark = pytest.mark.numbers
 
@@ -149,14 +150,31 @@ def test_a_decoder_of_its_own(model_type):
     untied = build(model_type, "MaskedLM", tie_word_embeddings=False)
     state = tied.state_dict()
     (words,) = (name for name in state if "word_embeddings" in name or "tok_embed" in name or "embed_tokens" in name)
-    (decoder,) = untied.state_dict().keys() - state.keys()
-    assert decoder in tied.tied_tensors and untied.state_dict()[decoder].shape == state[words].shape
-    untied.load_state_dict(state | {decoder: 2 * state[words]})
-    biases = [name for name in state if name not in untied.state_dict()]
-    assert not biases
+    new, old = untied.state_dict().keys() - state.keys(), state.keys() - untied.state_dict().keys()
+    (decoder,) = (name for name in new if untied.state_dict()[name].shape == state[words].shape)
+    assert new <= set(tied.tied_tensors) and len(new) == 1 + len(old)
     bias = next((w for name, w in state.items() if w.shape == (50,)), np.zeros(50))
+    kept = {name: w for name, w in state.items() if name not in old}
+    untied.load_state_dict(kept | dict.fromkeys(new, bias) | {decoder: 2 * state[words]})
     real = MASK == 1
-    close(untied(IDS, MASK).logits[real], (2 * (tied(IDS, MASK).logits - bias) + bias)[real], 5e-6)
+    expected = (2 * (tied(IDS, MASK).logits - bias) + bias)[real]
+    close(untied(IDS, MASK).logits[real], expected, 5e-6)
+
+
+@pytest.mark.parametrize("model_type", ["albert", "bert", "deberta", "mpnet", "roberta"])
+def test_which_bias_a_decoder_of_its_own_has(model_type, tmp_path, caplog):
+    """Its own; in checkpoints of transformers 4 the head's, of which it saved one alone."""
+    untied = build(model_type, "MaskedLM", tie_word_embeddings=False)
+    untied.save_pretrained(tmp_path)
+    tensors = read_safetensors(tmp_path / "model.safetensors")
+    (own,) = (name for name, w in tensors.items() if w.shape == (50,))
+    assert own.endswith("decoder.bias")
+    other = own.replace("decoder.", "")
+    for saved in (tensors | {other: 7 + tensors[own]}, {name if name != own else other: w for name, w in tensors.items()}):
+        write_safetensors(tmp_path / "model.safetensors", saved)
+        again, info = type(untied).from_pretrained(tmp_path, output_loading_info=True)
+        assert not info["missing_keys"] and not info["unexpected_keys"] and not caplog.text
+        assert np.array_equal(again(IDS, MASK).logits, untied(IDS, MASK).logits)
 
 
 def test_ernie_without_tasks_is_bert():
