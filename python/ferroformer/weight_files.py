@@ -52,8 +52,9 @@ def _names(variant: str | None, use_safetensors: bool | None) -> tuple[tuple[str
     if variant is None:
         return kinds[use_safetensors]
     if not isinstance(variant, str) or not variant or set(variant) & set("/\\:\0"):
-        raise InputError(f"variant={variant!r:.200}; expected a part of a file's name, as 'fp16' of model.fp16.safetensors")
-    return tuple((_of_variant(weights, variant), _of_variant(index, variant)) for weights, index in kinds[use_safetensors])
+        raise InputError(f"variant={variant!r:.200}; expected a part of a file's name: 'fp16' for model.fp16.safetensors")
+    names = kinds[use_safetensors]
+    return tuple((_of_variant(weights, variant), _of_variant(index, variant)) for weights, index in names)
 
 
 def _of_variant(name: str, variant: str) -> str:

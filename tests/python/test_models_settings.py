@@ -170,7 +170,8 @@ def test_which_bias_a_decoder_of_its_own_has(model_type, tmp_path, caplog):
     (own,) = (name for name, w in tensors.items() if w.shape == (50,))
     assert own.endswith("decoder.bias")
     other = own.replace("decoder.", "")
-    for saved in (tensors | {other: 7 + tensors[own]}, {name if name != own else other: w for name, w in tensors.items()}):
+    renamed = {name if name != own else other: w for name, w in tensors.items()}
+    for saved in (tensors | {other: 7 + tensors[own]}, renamed):
         write_safetensors(tmp_path / "model.safetensors", saved)
         again, info = type(untied).from_pretrained(tmp_path, output_loading_info=True)
         assert not info["missing_keys"] and not info["unexpected_keys"] and not caplog.text
@@ -210,20 +211,21 @@ DISTANCES = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "max_re
 @pytest.mark.parametrize("heads, channels", [(4, 6), (1, 24), (24, 1), (3, 17)])
 def test_deberta_is_its_second_form_with_the_rows_of_a_head_together(heads, channels, kinds):
     """And without what a bias of keys does. Of outputs and gradients the same bits."""
-    settings = DISTANCES | {"pos_att_type": kinds, "hidden_size": heads * channels, "num_attention_heads": heads, "num_labels": 3}
+    size = heads * channels
+    settings = DISTANCES | {"pos_att_type": kinds, "hidden_size": size, "num_attention_heads": heads, "num_labels": 3}
     first, second = (build(name, "SequenceClassification", **settings) for name in ("deberta", "deberta-v2"))
     state, copied = first.state_dict(), second.state_dict()
     copied |= {name: array for name, array in state.items() if name in copied}
     for layer in range(2):
         at = f"deberta.encoder.layer.{layer}.attention.self"
-        parts = state[f"{at}.in_proj.weight"].reshape(heads, 3, channels, heads * channels).swapaxes(0, 1)
+        parts = state[f"{at}.in_proj.weight"].reshape(heads, 3, channels, size).swapaxes(0, 1)
         for name, weight in zip(("query", "key", "value"), parts):
-            copied[f"{at}.{name}_proj.weight"] = weight.reshape(heads * channels, -1)
-            copied[f"{at}.{name}_proj.bias"] = state.get(f"{at}.{name[0]}_bias", np.zeros(heads * channels))
+            copied[f"{at}.{name}_proj.weight"] = weight.reshape(size, -1)
+            copied[f"{at}.{name}_proj.bias"] = state.get(f"{at}.{name[0]}_bias", np.zeros(size))
         for theirs, ours in {"pos_key_proj": "pos_proj", "pos_query_proj": "pos_q_proj"}.items():
             for kind in ("weight", "bias"):
                 if f"{at}.{theirs}.{kind}" in copied:
-                    copied[f"{at}.{theirs}.{kind}"] = state.get(f"{at}.{ours}.{kind}", np.zeros(heads * channels))
+                    copied[f"{at}.{theirs}.{kind}"] = state.get(f"{at}.{ours}.{kind}", np.zeros(size))
     second.load_state_dict(copied)
     assert np.array_equal(first(IDS, MASK).logits, second(IDS, MASK).logits)
     inputs = {"input_ids": IDS, "attention_mask": MASK, "labels": [0, 2, 1]}
@@ -231,9 +233,9 @@ def test_deberta_is_its_second_form_with_the_rows_of_a_head_together(heads, chan
     gradients, expected = dict(ours), dict(theirs)
     for layer in range(2):
         at = f"deberta.encoder.layer.{layer}.attention.self"
-        parts = gradients[f"{at}.in_proj.weight"].reshape(heads, 3, channels, heads * channels).swapaxes(0, 1)
+        parts = gradients[f"{at}.in_proj.weight"].reshape(heads, 3, channels, size).swapaxes(0, 1)
         for name, gradient in zip(("query", "key", "value"), parts):
-            assert np.array_equal(gradient.reshape(heads * channels, -1), expected[f"{at}.{name}_proj.weight"])
+            assert np.array_equal(gradient.reshape(size, -1), expected[f"{at}.{name}_proj.weight"])
         for name in ("query", "value"):
             assert np.array_equal(gradients[f"{at}.{name[0]}_bias"], expected[f"{at}.{name}_proj.bias"])
 
