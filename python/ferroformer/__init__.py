@@ -170,6 +170,7 @@ if TYPE_CHECKING:
     from .models.roberta import RobertaModel as RobertaModel
     from .models.roformer import RoFormerConfig as RoFormerConfig
     from .models.roformer import RoFormerForMaskedLM as RoFormerForMaskedLM
+    from .models.roformer import RoFormerForMultipleChoice as RoFormerForMultipleChoice
     from .models.roformer import RoFormerForQuestionAnswering as RoFormerForQuestionAnswering
     from .models.roformer import RoFormerForSequenceClassification as RoFormerForSequenceClassification
     from .models.roformer import RoFormerForTokenClassification as RoFormerForTokenClassification
@@ -422,6 +423,7 @@ _MODULES = {
     "RobertaModel": "models.roberta",
     "RoFormerConfig": "models.roformer",
     "RoFormerForMaskedLM": "models.roformer",
+    "RoFormerForMultipleChoice": "models.roformer",
     "RoFormerForQuestionAnswering": "models.roformer",
     "RoFormerForSequenceClassification": "models.roformer",
     "RoFormerForTokenClassification": "models.roformer",
@@ -726,6 +728,7 @@ __all__ = [
     "Qwen3Model",
     "RoFormerConfig",
     "RoFormerForMaskedLM",
+    "RoFormerForMultipleChoice",
     "RoFormerForQuestionAnswering",
     "RoFormerForSequenceClassification",
     "RoFormerForTokenClassification",

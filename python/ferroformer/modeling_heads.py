@@ -244,6 +244,8 @@ class MaskedLM(HeadModel):
     head_dropout = False
     output_class = "MaskedLMOutput"
     optional_slots: ClassVar[tuple[str, ...]] = ("head.", "embeddings.word.bias")
+    # transformers 4 saved one bias, whether or not the weights were shared
+    stand_ins: ClassVar[dict[str, str]] = {"head.bias": "embeddings.word.bias"}
 
     def head(self, config: Any) -> dict[str, Any]:
         return super().head(config) | {"tied": bool(config.tie_word_embeddings)}
@@ -296,5 +298,5 @@ class PreTraining(MaskedLM):
         other = losses.cross_entropy(second, np.reshape(labels[order], -1))
         return Loss(np.float32(first.value + other.value), (first.gradient, other.gradient))  # type: ignore[arg-type]
 
-    def loss_gradients(self, gradient: Any) -> dict[str, Any]:
+    def loss_gradients(self, gradient: Any, inputs: dict[str, Any]) -> dict[str, Any]:
         return {"logits": gradient[0], "pooler_output": gradient[1]}

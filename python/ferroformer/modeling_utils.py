@@ -64,6 +64,8 @@ class PreTrainedModel(TokenEmbeddings):
     optional_slots: ClassVar[tuple[str, ...]] = ()
     # and those of the model inside, under any head
     base_optional_slots: ClassVar[tuple[str, ...]] = ()
+    # slot -> another, whose tensor fills it where a checkpoint lacks its own
+    stand_ins: ClassVar[dict[str, str]] = {}
     # names of tensors that checkpoints may hold and that are others of the model once more
     tied_tensors: tuple[str, ...] = ()
     # the configuration's key of the standard deviation of random weights
@@ -106,6 +108,7 @@ class PreTrainedModel(TokenEmbeddings):
                 self.tensor_names,
                 self.tied_tensors,
                 self.names_in_files,
+                self.stand_ins,
             )
         # the compiled model
         self.core: Encoder
@@ -215,7 +218,7 @@ class PreTrainedModel(TokenEmbeddings):
         labelled = any(label is not None for label in labels.values())
         if labelled and any(label is None for label in labels.values()):
             raise InputError(f"{' and '.join(labels)} belong together: one of them is missing")
-        padding = labelled and self.loss_reads_padding
+        padding = self.reads_padding or (labelled and self.loss_reads_padding)
         arrays = self._run(self.prepared(inputs), padding, output_hidden_states, output_attentions)
         output = self.outputs(inputs, *arrays)
         if labelled:
@@ -224,8 +227,9 @@ class PreTrainedModel(TokenEmbeddings):
 
     # what a model with a head says differently
     label_names: ClassVar[tuple[str, ...]] = ()
-    # whether the loss is of the logits of masked tokens too, which are then computed
+    # whether the loss is of the logits of masked tokens too, which are then computed; whether all outputs are
     loss_reads_padding: ClassVar[bool] = False
+    reads_padding: ClassVar[bool] = False
 
     def prepared(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """The arrays that the core takes."""
@@ -243,7 +247,7 @@ class PreTrainedModel(TokenEmbeddings):
         """Of what `outputs` returned."""
         raise NotImplementedError(f"{type(self).__name__} has no loss")
 
-    def loss_gradients(self, gradient: NDArray[np.float32]) -> dict[str, Any]:
+    def loss_gradients(self, gradient: NDArray[np.float32], inputs: dict[str, Any]) -> dict[str, Any]:
         """The gradient of `loss` as `training.Recording.backward` takes it."""
         return {"logits": gradient}
 
@@ -380,9 +384,12 @@ class PreTrainedModel(TokenEmbeddings):
         ignore_mismatched_sizes: bool = False,
         output_loading_info: bool = False,
         subfolder: str = "",
+        variant: str | None = None,
+        use_safetensors: bool | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Read a model from a directory (config.json, model.safetensors or its shards) or a hub repository.
+        """Read a model from a directory or a hub repository: config.json, and model.safetensors or its shards, or where there is neither
+        pytorch_model.bin or its shards, of which nothing is run.
 
         A directory may hold model.packed.safetensors (`save_pretrained(packed=True)`) instead or as well. It is mapped,
         not read: nothing is copied, and processes share it. Beside a checkpoint it serves if its dtype is the one that
@@ -395,12 +402,16 @@ class PreTrainedModel(TokenEmbeddings):
         float32. Others are not computed (NotImplementedError).
         device_map: None, "cpu" or "auto"; attn_implementation: None, "eager" or "sdpa", all the same here.
         ignore_mismatched_sizes: initialize tensors of another shape newly, with a warning, instead of an error.
+        variant: the files' name has it: of model.fp16.safetensors "fp16". use_safetensors: True reads no pytorch_model.bin, False reads
+        nothing else. With a variant or with False a packed file does not serve.
         output_loading_info: return (model, dict of missing_keys, unexpected_keys, mismatched_keys, error_msgs).
         revision, token, cache_dir, local_files_only, force_download: for the hub, unused for a directory.
         Others override settings of the configuration, or are arguments of the class (`add_pooling_layer`).
 
-        Raises FileNotFoundError, NotADirectoryError, ConfigError, WeightMismatchError (a RuntimeError),
-        CorruptModelError (an OSError); OSError if only pytorch_model.bin is there; TypeError (unknown argument).
+        Raises FileNotFoundError (also where only other formats or variants are there), NotADirectoryError, PermissionError;
+        ConnectionError (the hub does not answer, and its cache lacks a file), ImportError (a hub name without
+        huggingface_hub); ConfigError, InputError (a ValueError), WeightMismatchError (a RuntimeError), CorruptModelError (an OSError);
+        NotImplementedError (a dtype); TypeError (unknown argument).
         """
         dtype = _first(dtype, torch_dtype)
         _check_computable(dtype, device_map, attn_implementation)
@@ -408,13 +419,16 @@ class PreTrainedModel(TokenEmbeddings):
         settings, model_arguments = cls._resolve_config(pretrained_model_name_or_path, config, where, kwargs)
         settings.name_or_path = str(pretrained_model_name_or_path)
         model_arguments["dtype"] = dtype
-        model = cls._map(pretrained_model_name_or_path, settings, model_arguments, subfolder)
+        files: dict[str, Any] = {"variant": variant, "use_safetensors": use_safetensors}
+        packed = variant is None and use_safetensors is not False
+        model = cls._map(pretrained_model_name_or_path, settings, model_arguments, subfolder) if packed else None
         if model is None:
-            checkpoint = open_checkpoint(pretrained_model_name_or_path, **where)
+            checkpoint = open_checkpoint(pretrained_model_name_or_path, **files, **where)
             weights = Weights(None, checkpoint, ignore_mismatched_sizes)
             model = cls(settings, **model_arguments, _weights=weights)
         _warn(report(model.match, cls.__name__, pretrained_model_name_or_path))
-        model._remember(pretrained_model_name_or_path, subfolder, ignore_mismatched_sizes, model_arguments)
+        options = {"subfolder": subfolder, "ignore_mismatched_sizes": ignore_mismatched_sizes, **files}
+        model._remember(pretrained_model_name_or_path, options | model_arguments)
         return (model, model.match.loading_info()) if output_loading_info else model
 
     @classmethod
@@ -449,17 +463,10 @@ class PreTrainedModel(TokenEmbeddings):
         found = cls.config_class.from_dict(config.to_diff_dict(), return_unused_kwargs=True, **kwargs)
         return found
 
-    def _remember(
-        self,
-        name_or_path: str | os.PathLike[str],
-        subfolder: str,
-        ignore_mismatched_sizes: bool,
-        model_arguments: dict[str, Any],
-    ) -> None:
+    def _remember(self, name_or_path: str | os.PathLike[str], options: dict[str, Any]) -> None:
         path = os.path.expanduser(name_or_path)
         if os.path.isdir(path):
-            options = {"subfolder": subfolder, "ignore_mismatched_sizes": ignore_mismatched_sizes}
-            self._reload = (type(self), os.path.abspath(path), options | model_arguments)
+            self._reload = (type(self), os.path.abspath(path), options)
 
     def __reduce__(self) -> Any:
         if self._reload is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .errors import CorruptModelError, WeightMismatchError
@@ -68,7 +69,8 @@ def match_tensors(
     optional: tuple[str, ...],
     saved: dict[str, str],
     ignored: tuple[str, ...] = (),
-    in_files: Mapping[str, str] = {},
+    in_files: Mapping[str, str] = MappingProxyType({}),
+    stand_ins: Mapping[str, str] = MappingProxyType({}),
 ) -> TensorMatch:
     """Find each slot's tensor; `saved` has the slots' names as the model writes them, `in_files` other names of some in files.
     WeightMismatchError if one has another shape, is not of floats, or is missing and does not belong to the `optional` parts of
@@ -78,6 +80,8 @@ def match_tensors(
     needed = []
     for slot, shape in slots:
         name = checkpoint_name(slot, table)
+        if name not in stored and slot in stand_ins:
+            name = checkpoint_name(stand_ins[slot], table)
         source = stored.pop(name, None)
         if source is None:
             match.missing.append(saved[slot])
@@ -129,7 +133,8 @@ def _stored_names(names: Iterable[str], prefix: str, renamed: Mapping[str, str])
 
 def _is_left_out(name: str, table: TensorTable) -> bool:
     """A buffer, or a part that the model was asked to do without (its pooler); not a layer that it lacks."""
-    return bool(_BUFFERS.search(name)) or name.rpartition(".")[0] in {known for known, _ in table.values()}
+    known = {known for known, _ in table.values()}
+    return bool(_BUFFERS.search(name)) or name in known or name.rpartition(".")[0] in known
 
 
 def _check_floats(name: str, dtype: str) -> None:

@@ -216,7 +216,7 @@ def value_and_grad(
         only = next(iter(labels.values())) if len(labels) == 1 else labels
         value = Loss(*loss_fn(outputs, only, num_items))
     outputs = with_loss(outputs, value.value)
-    return outputs, recording.backward(**model.loss_gradients(value.gradient), gradients=gradients)
+    return outputs, recording.backward(**model.loss_gradients(value.gradient, batch), gradients=gradients)
 
 
 def loss(model: Any, **batch: Any) -> np.float32:

@@ -1,4 +1,4 @@
-"""Finding the files that hold a model's weights: model.safetensors or pytorch_model.bin, or the shards of an index."""
+"""Finding the files that hold a model's weights: model.safetensors or pytorch_model.bin, or the shards of an index; or a variant's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from .config_files import read_config_file
-from .errors import CorruptModelError
+from .errors import CorruptModelError, InputError
 from .hub import find_file, plain_name
 
 if TYPE_CHECKING:
@@ -20,16 +20,20 @@ TORCH_NAME = "pytorch_model.bin"
 _CHECKPOINTS = ((WEIGHTS_NAME, INDEX_NAME), (TORCH_NAME, TORCH_NAME + ".index.json"))
 
 
-def open_checkpoint(name_or_path: str | os.PathLike[str], **where: Any) -> Checkpoint:
+def open_checkpoint(
+    name_or_path: str | os.PathLike[str], variant: str | None = None, use_safetensors: bool | None = None, **where: Any
+) -> Checkpoint:
     """The weights of a directory or hub repository, their headers read; `where` as in `hub.find_file`.
 
+    variant: of "model.fp16.safetensors" it is "fp16". use_safetensors: True reads safetensors alone, False torch's files alone.
     Nothing in pytorch_model.bin is run: it is read as a dict of tensors, and refused if it holds anything else.
 
-    Raises FileNotFoundError (nothing there, or a shard is missing), CorruptModelError (a malformed index or file).
+    Raises FileNotFoundError (nothing there, or a shard is missing), CorruptModelError (a malformed index or file), InputError.
     """
     from ._native import Checkpoint
 
-    for weights, index in _CHECKPOINTS:
+    names = _names(variant, use_safetensors)
+    for weights, index in names:
         single = find_file(name_or_path, weights, required=False, **where)
         if single is not None:
             return Checkpoint([single])
@@ -37,7 +41,26 @@ def open_checkpoint(name_or_path: str | os.PathLike[str], **where: Any) -> Check
         if several is not None:
             shards, weight_map = read_index(several)
             return Checkpoint([_shard(name_or_path, shard, several, **where) for shard in shards], weight_map)
-    raise _nothing_found(name_or_path, **where)
+    raise _nothing_found(name_or_path, names, variant, **where)
+
+
+def _names(variant: str | None, use_safetensors: bool | None) -> tuple[tuple[str, str], ...]:
+    """As `_CHECKPOINTS`, of this variant and format."""
+    kinds = {None: _CHECKPOINTS, True: _CHECKPOINTS[:1], False: _CHECKPOINTS[1:]}
+    if use_safetensors not in (None, True, False):
+        raise InputError(f"use_safetensors={use_safetensors!r:.200}; expected None, True or False")
+    if variant is None:
+        return kinds[use_safetensors]
+    if not isinstance(variant, str) or not variant or set(variant) & set("/\\:\0"):
+        raise InputError(f"variant={variant!r:.200}; expected a part of a file's name: 'fp16' for model.fp16.safetensors")
+    names = kinds[use_safetensors]
+    return tuple((_of_variant(weights, variant), _of_variant(index, variant)) for weights, index in names)
+
+
+def _of_variant(name: str, variant: str) -> str:
+    """As transformers does it: "model.safetensors.index.json" -> "model.safetensors.index.fp16.json"."""
+    stem, _, end = name.rpartition(".")
+    return f"{stem}.{variant}.{end}"
 
 
 def find_packed(name_or_path: str | os.PathLike[str], subfolder: str) -> str | None:
@@ -80,8 +103,11 @@ def _shard(name_or_path: str | os.PathLike[str], shard: str, index: str | os.Pat
         raise FileNotFoundError(f"{index} lists the shard {shard!r}, which is missing: {error}") from None
 
 
-def _nothing_found(name_or_path: str | os.PathLike[str], **where: Any) -> FileNotFoundError:
+def _nothing_found(
+    name_or_path: str | os.PathLike[str], names: tuple[tuple[str, str], ...], variant: str | None, **where: Any
+) -> FileNotFoundError:
     subfolder = where.get("subfolder")
     place = f"{str(name_or_path)!r}" + (f", subfolder {subfolder!r}" if subfolder else "")
-    *names, last = (name for names in _CHECKPOINTS for name in names)
-    return FileNotFoundError(f"no file named {', '.join(names)} or {last} found in {place}")
+    *others, last = (name for pair in names for name in pair)
+    hint = "" if variant is None else "; variant=None reads the weights that are no variant"
+    return FileNotFoundError(f"no file named {', '.join(others)} or {last} found in {place}{hint}")

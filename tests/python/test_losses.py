@@ -159,7 +159,37 @@ def test_a_regression_of_one_number_and_of_several():
     check(losses.classification(Config("regression", 3), x, y), lambda x: ((x - y) ** 2).mean(), x)
 
 
+@pytest.mark.parametrize("num_items", [None, 7.0])
+def test_shares_of_labels(num_items):
+    x, shares = logits(5, 4), np.random.default_rng(1).random((5, 4))
+
+    def formula(x):
+        logs = x - np.log(np.exp(np.asarray(x, np.float64)).sum(-1, keepdims=True))
+        return -(shares * logs).sum() / (5 if num_items is None else num_items)
+
+    assert losses.count_rows(shares) == 5
+    check(losses.labels_or_shares(x, shares, LossOptions(num_items)), formula, x)
+    hot = losses.labels_or_shares(1e3 * x, np.eye(4, dtype=int)[[0, 1, 2, 3, 0]])
+    one = losses.labels_or_shares(1e3 * x, [0, 1, 2, 3, 0])
+    assert hot.value == pytest.approx(one.value, rel=1e-6) and np.abs(hot.gradient - one.gradient).max() < 1e-6
+
+
+def test_labels_below_zero_beside_shares_do_not_count():
+    x, y = logits(5, 4), np.array([3, -1, 0, -100, 2])
+    expected = losses.cross_entropy(x[y >= 0], y[y >= 0])
+    for given in (y, y[:, None]):
+        loss = losses.labels_or_shares(x, given)
+        assert losses.count_rows(given) == 3 and loss.value == expected.value
+        assert np.array_equal(loss.gradient[y >= 0], expected.gradient) and not loss.gradient[y < 0].any()
+    nothing = losses.labels_or_shares(x, [-1] * 5)
+    assert nothing.value == 0 and nothing.gradient.shape == x.shape and not nothing.gradient.any()
+
+
 @pytest.mark.parametrize("call, error, problem", [
+    (lambda: losses.labels_or_shares(logits(2, 3), [0, 3]), InputError, r"labels\[1\] is 3: allowed are 0 to 2"),
+    (lambda: losses.labels_or_shares(logits(2, 3), [0.0, 1.0]), TypeError, "labels must hold integers"),
+    (lambda: losses.labels_or_shares(logits(2, 3), np.ones((2, 2))), InputError, r"shape \(2, 2\); expected \(2, 3\)"),
+    (lambda: losses.labels_or_shares(logits(2, 3), np.ones((2, 3)), LossOptions(None, 0.1)), InputError, "not for shares"),
     (lambda: losses.cross_entropy(logits(2, 3), [0, 3]), InputError, r"labels\[1\] is 3: allowed are 0 to 2, and -100"),
     (lambda: losses.cross_entropy(logits(2, 3), [-1, 0]), InputError, r"labels\[0\] is -1"),
     (lambda: losses.cross_entropy(logits(2, 3), [0]), InputError, r"labels have the shape \(1,\); expected \(2,\)"),

@@ -202,6 +202,15 @@ def test_other_summaries_are_refused(settings):
     AutoModel.from_config(AutoConfig.for_model("electra", **SMALL | settings))
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"summary_type": "first"}, {"summary_use_proj": True}, {"summary_activation": "tanh"}, {"summary_last_dropout": 0.1}],
+)
+def test_summaries_of_roformer_are_refused(settings):
+    assert next(iter(settings)) in refusal("roformer", settings, "MultipleChoice")
+    AutoModel.from_config(AutoConfig.for_model("roformer", **SMALL | settings))
+
+
 @pytest.mark.parametrize("model_type", ROTARY)
 @pytest.mark.parametrize(
     "rope, message",

@@ -11,6 +11,7 @@ from ferroformer.errors import InputError
 from ferroformer.models.auto import MODELS, load_class
 
 from . import recorded
+from .conftest import read_safetensors, write_safetensors
 
 pytestmark = pytest.mark.numbers
 
@@ -152,14 +153,32 @@ def test_a_decoder_of_its_own(model_type):
     untied = build(model_type, "MaskedLM", tie_word_embeddings=False)
     state = tied.state_dict()
     (words,) = (name for name in state if "word_embeddings" in name or "tok_embed" in name or "embed_tokens" in name)
-    (decoder,) = untied.state_dict().keys() - state.keys()
-    assert decoder in tied.tied_tensors and untied.state_dict()[decoder].shape == state[words].shape
-    untied.load_state_dict(state | {decoder: 2 * state[words]})
-    biases = [name for name in state if name not in untied.state_dict()]
-    assert not biases
+    new, old = untied.state_dict().keys() - state.keys(), state.keys() - untied.state_dict().keys()
+    (decoder,) = (name for name in new if untied.state_dict()[name].shape == state[words].shape)
+    assert new <= set(tied.tied_tensors) and len(new) == 1 + len(old)
     bias = next((w for name, w in state.items() if w.shape == (50,)), np.zeros(50))
+    kept = {name: w for name, w in state.items() if name not in old}
+    untied.load_state_dict(kept | dict.fromkeys(new, bias) | {decoder: 2 * state[words]})
     real = MASK == 1
-    close(untied(IDS, MASK).logits[real], (2 * (tied(IDS, MASK).logits - bias) + bias)[real], 5e-6)
+    expected = (2 * (tied(IDS, MASK).logits - bias) + bias)[real]
+    close(untied(IDS, MASK).logits[real], expected, 5e-6)
+
+
+@pytest.mark.parametrize("model_type", ["albert", "bert", "deberta", "mpnet", "roberta"])
+def test_which_bias_a_decoder_of_its_own_has(model_type, tmp_path, caplog):
+    """Its own; in checkpoints of transformers 4 the head's, of which it saved one alone."""
+    untied = build(model_type, "MaskedLM", tie_word_embeddings=False)
+    untied.save_pretrained(tmp_path)
+    tensors = read_safetensors(tmp_path / "model.safetensors")
+    (own,) = (name for name, w in tensors.items() if w.shape == (50,))
+    assert own.endswith("decoder.bias")
+    other = own.replace("decoder.", "")
+    renamed = {name if name != own else other: w for name, w in tensors.items()}
+    for saved in (tensors | {other: 7 + tensors[own]}, renamed):
+        write_safetensors(tmp_path / "model.safetensors", saved)
+        again, info = type(untied).from_pretrained(tmp_path, output_loading_info=True)
+        assert not info["missing_keys"] and not info["unexpected_keys"] and not caplog.text
+        assert np.array_equal(again(IDS, MASK).logits, untied(IDS, MASK).logits)
 
 
 def test_ernie_without_tasks_is_bert():
@@ -195,20 +214,21 @@ DISTANCES = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "max_re
 @pytest.mark.parametrize("heads, channels", [(4, 6), (1, 24), (24, 1), (3, 17)])
 def test_deberta_is_its_second_form_with_the_rows_of_a_head_together(heads, channels, kinds):
     """And without what a bias of keys does. Of outputs and gradients the same bits."""
-    settings = DISTANCES | {"pos_att_type": kinds, "hidden_size": heads * channels, "num_attention_heads": heads, "num_labels": 3}
+    size = heads * channels
+    settings = DISTANCES | {"pos_att_type": kinds, "hidden_size": size, "num_attention_heads": heads, "num_labels": 3}
     first, second = (build(name, "SequenceClassification", **settings) for name in ("deberta", "deberta-v2"))
     state, copied = first.state_dict(), second.state_dict()
     copied |= {name: array for name, array in state.items() if name in copied}
     for layer in range(2):
         at = f"deberta.encoder.layer.{layer}.attention.self"
-        parts = state[f"{at}.in_proj.weight"].reshape(heads, 3, channels, heads * channels).swapaxes(0, 1)
+        parts = state[f"{at}.in_proj.weight"].reshape(heads, 3, channels, size).swapaxes(0, 1)
         for name, weight in zip(("query", "key", "value"), parts):
-            copied[f"{at}.{name}_proj.weight"] = weight.reshape(heads * channels, -1)
-            copied[f"{at}.{name}_proj.bias"] = state.get(f"{at}.{name[0]}_bias", np.zeros(heads * channels))
+            copied[f"{at}.{name}_proj.weight"] = weight.reshape(size, -1)
+            copied[f"{at}.{name}_proj.bias"] = state.get(f"{at}.{name[0]}_bias", np.zeros(size))
         for theirs, ours in {"pos_key_proj": "pos_proj", "pos_query_proj": "pos_q_proj"}.items():
             for kind in ("weight", "bias"):
                 if f"{at}.{theirs}.{kind}" in copied:
-                    copied[f"{at}.{theirs}.{kind}"] = state.get(f"{at}.{ours}.{kind}", np.zeros(heads * channels))
+                    copied[f"{at}.{theirs}.{kind}"] = state.get(f"{at}.{ours}.{kind}", np.zeros(size))
     second.load_state_dict(copied)
     assert np.array_equal(first(IDS, MASK).logits, second(IDS, MASK).logits)
     inputs = {"input_ids": IDS, "attention_mask": MASK, "labels": [0, 2, 1]}
@@ -216,9 +236,9 @@ def test_deberta_is_its_second_form_with_the_rows_of_a_head_together(heads, chan
     gradients, expected = dict(ours), dict(theirs)
     for layer in range(2):
         at = f"deberta.encoder.layer.{layer}.attention.self"
-        parts = gradients[f"{at}.in_proj.weight"].reshape(heads, 3, channels, heads * channels).swapaxes(0, 1)
+        parts = gradients[f"{at}.in_proj.weight"].reshape(heads, 3, channels, size).swapaxes(0, 1)
         for name, gradient in zip(("query", "key", "value"), parts):
-            assert np.array_equal(gradient.reshape(heads * channels, -1), expected[f"{at}.{name}_proj.weight"])
+            assert np.array_equal(gradient.reshape(size, -1), expected[f"{at}.{name}_proj.weight"])
         for name in ("query", "value"):
             assert np.array_equal(gradients[f"{at}.{name[0]}_bias"], expected[f"{at}.{name}_proj.bias"])
 
@@ -281,6 +301,19 @@ def test_a_rotation_knows_distances_alone(model_type):
         positions = np.arange(9)[None]
         assert np.array_equal(model(IDS, MASK, position_ids=positions)[0], model(IDS, MASK)[0])
         assert not np.allclose(model(IDS, position_ids=2 * positions)[0], model(IDS)[0], atol=1e-3)
+
+
+def test_roformer_chooses_by_the_last_column():
+    """Whatever stands there: padding attends to the tokens before it."""
+    model = build("roformer", "MultipleChoice")
+    state, ids, mask = model.state_dict(), np.stack([IDS, IDS[::-1]], 1), np.stack([MASK, MASK[:, ::-1]], 1)
+    for given in (mask, np.ones_like(mask), mask[..., ::-1]):
+        out = model(ids, given, output_hidden_states=True)
+        expected = dense(out.hidden_states[-1][:, -1], state, "classifier").reshape(3, 2)
+        close(out.logits, expected)
+    assert not np.allclose(model(ids, mask).logits, model(ids, mask[..., ::-1]).logits, atol=1e-3)
+    padded = np.pad(ids, ((0, 0), (0, 0), (0, 3))), np.pad(mask, ((0, 0), (0, 0), (0, 3)))
+    assert not np.allclose(model(*padded).logits, model(ids, mask).logits, atol=1e-3)
 
 
 @pytest.mark.parametrize("model_type", ["eurobert", "nomic_bert", *LLAMAS])

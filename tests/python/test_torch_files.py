@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from ferroformer import BertForMaskedLM, BertModel
+from ferroformer import BertForMaskedLM, BertModel, DebertaModel
 from ferroformer._native import Checkpoint
 from ferroformer.errors import CorruptModelError, WeightMismatchError
 
@@ -201,3 +201,16 @@ def test_cut_short(tiny):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(CorruptModelError, match="an incomplete download"):
         BertModel.from_pretrained(tiny)
+
+
+@pytest.mark.parametrize("dtype", ["<f4", "<f2"])
+def test_views_of_what_the_model_reads_in_another_order(dtype, tmp_path):
+    """DeBERTa's queries, keys and values, which lie head by head, in files as they are, transposed, and as each second column."""
+    directory = DATA / "models" / "deberta"
+    tensors = {name: w.astype(dtype) for name, w in read_safetensors(directory / "model.safetensors").items()}
+    DebertaModel.from_pretrained(directory).config.save_pretrained(tmp_path)
+    for view in (np.array, lambda w: w.T.copy().T, lambda w: np.repeat(w, 2, axis=-1)[..., ::2]):
+        write_torch(tmp_path / "pytorch_model.bin", {name: view(w) for name, w in tensors.items()})
+        state = DebertaModel.from_pretrained(tmp_path).state_dict()
+        assert state.keys() == tensors.keys()
+        assert all(np.array_equal(state[name], w.astype("<f4")) for name, w in tensors.items())

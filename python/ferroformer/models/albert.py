@@ -129,7 +129,7 @@ class AlbertForMaskedLM(heads.MaskedLM, AlbertPreTrainedModel):
     head_table = {
         "embeddings.word.bias": ("predictions.bias", ()),
         "head.weight": ("predictions.decoder.weight", ()),
-        "head.bias": ("predictions.bias", ()),
+        "head.bias": ("predictions.decoder.bias", ()),
         "head.transform": ("predictions.dense", ("embedding_size", "hidden_size")),
         "head.norm": ("predictions.LayerNorm", ("embedding_size",)),
     }

@@ -79,9 +79,7 @@ MODELS: dict[str, ModelType] = {
     "qwen2": _entry("qwen2", "Qwen2", *_DECODER_TASKS),
     "qwen3": _entry("qwen3", "Qwen3", *_DECODER_TASKS),
     "roberta": _entry("roberta", "Roberta", *_TASKS),
-    "roformer": _entry(
-        "roformer", "RoFormer", "MaskedLM", "QuestionAnswering", "SequenceClassification", "TokenClassification"
-    ),
+    "roformer": _entry("roformer", "RoFormer", *_TASKS),
     "smollm3": _entry("smollm3", "SmolLM3", *_DECODER_TASKS),
     "xlm-roberta": _entry("xlm_roberta", "XLMRoberta", *_TASKS),
 }

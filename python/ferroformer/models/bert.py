@@ -164,11 +164,12 @@ LAYERS: TensorTable = {
 POOLER: TensorTable = {"pooler": ("pooler.dense", ("hidden_size", "hidden_size"))}
 CLASSIFIER: TensorTable = {"head": ("classifier", ("num_labels", "hidden_size"))}
 ANSWERS: TensorTable = {"head": ("qa_outputs", ("num_labels", "hidden_size"))}
-# the head of a masked language model; its last layer is there by itself where it does not share the word embeddings
+# the head of a masked language model; its last layer is there by itself, with a bias of its own, where it does not share the word
+# embeddings
 PREDICTIONS: TensorTable = {
     "embeddings.word.bias": ("cls.predictions.bias", ()),
     "head.weight": ("cls.predictions.decoder.weight", ()),
-    "head.bias": ("cls.predictions.bias", ()),
+    "head.bias": ("cls.predictions.decoder.bias", ()),
     "head.transform": ("cls.predictions.transform.dense", ("hidden_size", "hidden_size")),
     "head.norm": ("cls.predictions.transform.LayerNorm", ("hidden_size",)),
 }

@@ -193,7 +193,7 @@ class DebertaV2ForQuestionAnswering(heads.QuestionAnswering, DebertaV2PreTrained
 
 class DebertaV2ForMaskedLM(heads.MaskedLM, DebertaV2PreTrainedModel):
     head_table = PREDICTIONS
-    tied_tensors = ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
+    tied_tensors: tuple[str, ...] = ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
 
     def __init__(self, config: Any, **kwargs: Any) -> None:
         if not config.legacy:

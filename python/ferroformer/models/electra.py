@@ -140,5 +140,5 @@ class ElectraForPreTraining(heads.HeadModel, ElectraPreTrainedModel):
     def loss(self, outputs: Any, labels: dict[str, Any], inputs: dict[str, Any], options: LossOptions) -> Loss:
         return losses.replaced(outputs.logits, labels["labels"], inputs.get("attention_mask"), options)
 
-    def loss_gradients(self, gradient: Any) -> dict[str, Any]:
+    def loss_gradients(self, gradient: Any, inputs: dict[str, Any]) -> dict[str, Any]:
         return {"logits": gradient[:, :, None]}

@@ -53,7 +53,7 @@ FIRST_TOKEN_CLASSIFIER: TensorTable = {
 LM_HEAD: TensorTable = {
     "embeddings.word.bias": ("lm_head.bias", ()),
     "head.weight": ("lm_head.decoder.weight", ()),
-    "head.bias": ("lm_head.bias", ()),
+    "head.bias": ("lm_head.decoder.bias", ()),
     "head.transform": ("lm_head.dense", ("hidden_size", "hidden_size")),
     "head.norm": ("lm_head.layer_norm", ("hidden_size",)),
 }

@@ -26,6 +26,7 @@ from .roberta import FIRST_TOKEN_CLASSIFIER
 __all__ = [
     "RoFormerConfig",
     "RoFormerForMaskedLM",
+    "RoFormerForMultipleChoice",
     "RoFormerForQuestionAnswering",
     "RoFormerForSequenceClassification",
     "RoFormerForTokenClassification",
@@ -104,6 +105,35 @@ class RoFormerForSequenceClassification(heads.SequenceClassification, RoFormerPr
 
     def pooler_spec(self, config: Any) -> dict[str, Any]:
         return {"activation": ACTIVATIONS[config.hidden_act], "dropout": True}
+
+
+class RoFormerForMultipleChoice(heads.MultipleChoice, RoFormerPreTrainedModel):
+    """As the class above, but that the number is made of the vector in the last column, whether a token stands there or padding: the score
+    of a row depends on how far it is padded, as in transformers.
+    """
+
+    head_table = CLASSIFIER
+    reads = "tokens"
+    head_dropout = False
+    reads_padding = loss_reads_padding = True
+
+    def check(self, config: Any) -> None:
+        super().check(config)
+        # what transformers' summary of a row would read, and what it does without them
+        usual = {"summary_type": "last", "summary_use_proj": False, "summary_activation": None}
+        for key, value in (usual | dict.fromkeys(("summary_first_dropout", "summary_last_dropout"), 0)).items():
+            if (found := getattr(config, key, value)) != value:
+                raise ConfigError(f"{key}={found!r:.200} is not supported: only {value!r}")
+
+    def outputs(self, inputs: dict[str, Any], last: Any, pooled: Any, logits: Any, *rest: Any) -> Any:
+        return super().outputs(inputs, last, pooled, logits[:, -1], *rest)
+
+    def loss_gradients(self, gradient: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+        import numpy as np
+
+        of_tokens = np.zeros((np.size(gradient), np.shape(inputs["input_ids"])[-1], 1), np.float32)
+        of_tokens[:, -1, 0] = np.reshape(gradient, -1)
+        return {"logits": of_tokens}
 
 
 class RoFormerForTokenClassification(heads.TokenClassification, RoFormerPreTrainedModel):

@@ -68,7 +68,7 @@ pub struct EmbeddingsSpec {
     /// to what it makes.
     #[serde(default)]
     pub words_projected: bool,
-    /// Whether what stands in padding becomes zeros, where it is computed.
+    /// Whether what stands in padding becomes zeros, where it is computed, and attends to nothing in any layer.
     #[serde(default)]
     pub masked: bool,
 }

@@ -32,6 +32,8 @@ pub(crate) struct Attention {
     disentangled: Option<DisentangledSpec>,
     /// Whether attention computes in f32 whatever the precision of the weights.
     in_floats: bool,
+    /// Whether a token in padding attends to none.
+    masked: bool,
     scale: f32,
     soft_cap: Option<f32>,
     causal: bool,
@@ -144,6 +146,7 @@ impl Attention {
             source,
             positions,
             disentangled: spec.disentangled,
+            masked: blueprint.embeddings.masked,
             in_floats: !spec.rotary.is_empty()
                 || spec.disentangled.is_some()
                 || spec.query_key_norm.is_some()
@@ -286,7 +289,7 @@ impl Attention {
     }
 
     fn blind<'a>(&self, part: &'a Part, around: Around) -> impl Iterator<Item = (Range<usize>, Range<usize>)> + 'a {
-        blind::blind(part, around.window, self.disentangled.is_some())
+        blind::blind(part, around.window, self.masked)
     }
 
     /// The layer that makes keys and queries of positions.
