@@ -93,7 +93,9 @@ def encoder_decoder_prompts(ids: Ids, given: dict[str, Any], tokens: SpecialToke
 def _decoder_start(start: Any, batch: int) -> Ids:
     if start.ndim == 1 and len(start) != batch:
         raise ValueError(f"`decoder_start_token_id` expected to have length {batch} but got {len(start)}")
-    return np.repeat(np.asarray(start, np.int64).reshape(-1, 1), batch // np.size(start), axis=0)
+    column: Ids = np.reshape(start, (-1, 1))
+    starts: Ids = np.repeat(column, batch // len(column), axis=0)
+    return starts
 
 
 def _inferred_mask(ids: Ids, tokens: SpecialTokens) -> Ids:
