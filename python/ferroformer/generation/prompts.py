@@ -102,7 +102,8 @@ def _inferred_mask(ids: Ids, tokens: SpecialTokens) -> Ids:
     """0 where padding stands, if that is told from an end."""
     if tokens.pad is None or (tokens.eos is not None and tokens.pad in tokens.eos):
         return np.ones_like(ids)
-    return (ids != tokens.pad).astype(np.int64)
+    mask: Ids = (ids != tokens.pad).astype(np.int64)
+    return mask
 
 
 def _mask(name: str, value: Any, shape: tuple[int, ...]) -> Ids:
