@@ -403,18 +403,31 @@ def test_generation_config_of_a_call(model):
 
 # --- numbers --------------------------------------------------------------------------------------
 @pytest.mark.parametrize("spread", [0.0, 1.0, 30.0])
-def test_passes_over_the_vocabulary(spread):
+@pytest.mark.parametrize("vocabulary, possible", [(300, 250), (5000, 4000), (5000, 45), (5000, 12), (40, 40)])
+def test_passes_over_the_vocabulary(spread, vocabulary, possible):
     random = np.random.default_rng(1)
-    scores = np.round(random.standard_normal((5, 300)) * spread, 1).astype(np.float32)  # with equal ones
-    scores[:, ::7] = -np.inf
+    scores = np.round(random.standard_normal((5, vocabulary)) * spread, 1).astype(np.float32)  # with equal ones
+    for row in scores:
+        row[random.permutation(vocabulary)[possible:]] = -np.inf
     values, ids = numbers.top_k(scores, 40)
-    expected = np.array([sorted(range(300), key=lambda i: (-row[i], i))[:40] for row in scores])
+    expected = np.array([sorted(range(vocabulary), key=lambda i: (-row[i], i))[:40] for row in scores])
     assert np.array_equal(ids, expected) and np.array_equal(values, np.take_along_axis(scores, ids, axis=1))
-    exact = scores.astype(np.float64) - np.log(np.exp(scores.astype(np.float64)).sum(axis=1, keepdims=True))
+    doubles = scores.astype(np.float64)
+    exact = doubles - np.log(np.exp(doubles).sum(axis=1, keepdims=True))
     assert np.allclose(numbers.log_softmax(scores), exact, atol=1e-5)
     assert np.allclose(numbers.softmax(scores), np.exp(exact), atol=1e-6)
     fused, places = numbers.log_softmax_top_k(scores, 40)
     assert np.array_equal(places, ids) and np.allclose(fused, np.take_along_axis(exact, ids, axis=1), atol=1e-5)
+    tops = numbers.top_k(scores, 1)[1]
+    assert np.array_equal(tops[:, 0], scores.argmax(axis=1))
     assert np.array_equal(numbers.kth_largest(scores, 7)[:, 0], values[:, 6])
     alone = [numbers.log_softmax(row[None])[0] for row in scores]
     assert np.array_equal(numbers.log_softmax(scores), alone)
+
+
+def test_scores_that_are_no_numbers():
+    scores = np.full((2, 200), np.nan, np.float32)
+    assert numbers.top_k(scores, 5)[1].tolist() == [[0, 1, 2, 3, 4]] * 2
+    scores[1] = -np.inf
+    assert numbers.log_softmax_top_k(scores, 5)[1].shape == (2, 5)
+    assert np.isnan(numbers.softmax(scores)).all()

@@ -11,12 +11,16 @@ from numpy.typing import NDArray
 Scores = NDArray[np.float32]
 Ids = NDArray[np.int64]
 
+# How many numbers stand together where the largest are looked for.
+_GROUP = 64
+
 
 def softmax(scores: Scores) -> Scores:
     """Probabilities (N, V); NaN for a row without a finite score."""
-    weights, totals = _exponentials(scores)
     with np.errstate(invalid="ignore"):
-        weights /= totals
+        weights: Scores = scores - scores.max(axis=-1, keepdims=True)
+        np.exp(weights, out=weights)
+        weights /= weights.sum(axis=-1, keepdims=True)
     return weights
 
 
@@ -38,29 +42,36 @@ def top_k(scores: Scores, k: int) -> tuple[Scores, Ids]:
 
 def log_softmax_top_k(scores: Scores, k: int) -> tuple[Scores, Ids]:
     """`top_k` of `log_softmax`, (N, k) twice, without writing (N, V) logarithms."""
-    largest, ids = top_k(scores, k)
-    _, totals = _exponentials(scores)
+    values, ids = top_k(scores, k)
     with np.errstate(invalid="ignore"):
-        return largest - scores.max(axis=-1, keepdims=True) - np.log(totals), ids
+        weights: Scores = scores - values[:, :1]
+        np.exp(weights, out=weights)
+        return values - values[:, :1] - np.log(weights.sum(axis=-1, keepdims=True)), ids
 
 
 def kth_largest(scores: Scores, k: int) -> Scores:
     """The k-th largest of each row, (N, 1)."""
-    place = scores.shape[-1] - k
-    return np.partition(scores, place, axis=-1)[:, place : place + 1]
-
-
-def _exponentials(scores: Scores) -> tuple[Scores, Scores]:
-    """e to the distance from each row's largest, and the sum of each row (N, 1)."""
-    with np.errstate(invalid="ignore"):
-        weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return weights, weights.sum(axis=-1, keepdims=True)
+    rows = [row[_candidates(row, k)] for row in scores]
+    return np.array([[np.partition(row, len(row) - k)[len(row) - k]] for row in rows], np.float32)
 
 
 def _largest(row: NDArray[np.float32], k: int) -> Ids:
-    least = np.partition(row, len(row) - k)[len(row) - k]
-    if np.isnan(least):  # NaN counts as the largest, as for torch
-        return np.argsort(-np.nan_to_num(row, nan=np.inf, neginf=-np.inf), kind="stable")[:k]
-    above = np.flatnonzero(~(row <= least))
-    above = above[np.argsort(-row[above], kind="stable")]
-    return np.concatenate((above, np.flatnonzero(row == least)[: k - len(above)]))
+    places = _candidates(row, k)
+    # many equal ones are most likely such as have no chance at all
+    possible = places[row[places] != -np.inf] if len(places) > 2 * k else places
+    best = possible[np.argsort(-row[possible], kind="stable")[:k]]
+    if len(best) == k:
+        return best
+    return np.concatenate((best, np.flatnonzero(row == -np.inf)[: k - len(best)]))
+
+
+def _candidates(row: NDArray[np.float32], k: int) -> Ids:
+    """Where the k largest are, and a few more: all that is not below the k-th largest of the maxima of groups."""
+    count = len(row) // _GROUP
+    if count < k:
+        return np.arange(len(row))
+    # each group's numbers stand `count` apart, so that maxima are of whole vectors
+    maxima = row[: count * _GROUP].reshape(_GROUP, count).max(axis=0)
+    if np.isnan(maxima.max()):
+        return np.arange(len(row))
+    return np.flatnonzero(row >= np.partition(maxima, count - k)[count - k])
