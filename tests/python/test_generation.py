@@ -118,6 +118,21 @@ def test_speculation_saves_steps():
     assert len(steps) < 45 and max(shape[1] for shape in steps) == 6
 
 
+def test_beams_without_a_way_on(model):
+    """Where nothing may follow, what there is stands in for a finished sequence, the same in any company."""
+    ban = {"prefix_allowed_tokens_fn": lambda prompt, ids: [3] if prompt % 2 else list(range(24))}
+    how = {"num_beams": 3, "max_new_tokens": 6, "no_repeat_ngram_size": 1, "suppress_tokens": list(range(8, 24))}
+    found = model.generate(PROMPTS, **how, eos_token_id=None)
+    kept = model.generate(PROMPTS, **how, eos_token_id=None, return_dict_in_generate=True, output_scores=True)
+    assert np.array_equal(found, kept.sequences)
+    for row, prompt in enumerate(PROMPTS):
+        alone = model.generate(prompt[None], **how, eos_token_id=None)[0]
+        assert alone.tolist() == found[row, : len(alone)].tolist() and (found[row, len(alone) :] == -1).all()
+        said = [token for token in found[row, -6:].tolist() if token >= 0]
+        assert len(set(said)) == len(said) and set(said) <= set(range(8)) | set(prompt.tolist())
+    assert model.generate(PROMPTS, **how | ban).shape[0] == 4
+
+
 # --- drawing --------------------------------------------------------------------------------------
 def test_set_seed_and_splits_of_a_batch(model):
     how = {"do_sample": True, "max_new_tokens": 8, "eos_token_id": None, "num_return_sequences": 2}
@@ -399,6 +414,14 @@ def test_generation_config_of_a_call(model):
     config = GenerationConfig(max_new_tokens=3, num_beams=2)
     assert np.array_equal(model.generate(PROMPTS, config), model.generate(PROMPTS, max_new_tokens=3, num_beams=2))
     assert config.max_length is None and model.generation_config.num_beams is None
+
+
+def test_settings_in_the_model_configuration(model):
+    model.config.num_beams = 4
+    with pytest.raises(ValueError, match="num_beams.*generation_config"):
+        model.generate(PROMPTS, max_new_tokens=3)
+    # which a configuration of the call's own goes before
+    assert model.generate(PROMPTS, GenerationConfig(max_new_tokens=3)).shape[0] == 4
 
 
 # --- numbers --------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ DATA = Path(__file__).parents[1] / "data"
 RECORDED = DATA / "generation"
 PROCESSORS = json.loads((RECORDED / "processors.json").read_text())
 CALLS = json.loads((RECORDED / "generate.json").read_text())
+WARPED = json.loads((RECORDED / "warped.json").read_text())
 STOPS = json.loads((RECORDED / "stop_strings.json").read_text())
 
 
@@ -83,6 +84,15 @@ def test_calls_are_of_every_kind():
     settings = {name for case in CALLS for name in case["kwargs"]}
     assert {"num_beams", "early_stopping", "length_penalty", "num_return_sequences", "min_length"} <= settings
     assert {"repetition_penalty", "no_repeat_ngram_size", "bad_words_ids", "forced_eos_token_id"} <= settings
+
+
+@pytest.mark.parametrize("number", range(len(WARPED)))
+def test_distribution_that_is_drawn_from(number):
+    case, arrays = WARPED[number], np.load(RECORDED / "warped.npz")
+    model = ToyModel(arrays[f"{number}/table"], arrays[f"{number}/head"], **case["settings"])
+    how = case["kwargs"] | {"return_dict_in_generate": True, "output_scores": True}
+    found = model.generate(arrays[f"{number}/ids"], seed=1, **how).scores[0]
+    assert close(found, arrays[f"{number}/scores"])
 
 
 @pytest.mark.parametrize("case", STOPS, ids=lambda case: case["tokenizer"])

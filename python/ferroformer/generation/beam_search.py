@@ -97,8 +97,8 @@ class _Search:
         self.running = Hypotheses(ids, scores, origins)
         # whether the finished ones of a prompt can become better
         self.improvable = np.ones(batch, np.bool_)
-        # the prompts that are still computed
-        self.live = np.arange(batch)
+        # the prompts that are still computed, and those whose finished ones stay as they are
+        self.live, self.closed = np.arange(batch), np.zeros(batch, np.bool_)
         self.processors = rules.processors
 
     # --- one step -----------------------------------------------------------------------------
@@ -164,9 +164,9 @@ class _Search:
         if self.beams.early_stopping is True:
             done |= self.is_finished[self.live].all(axis=1)
         over = bool(done.all() or ends.all())
-        if over or (self.rules.may_shrink and done.any()):
-            self._fill_up()
-            rows = rows if over else self._drop(done, rows)
+        self._close((done | over) & ~self.closed[self.live])
+        if self.rules.may_shrink and done.any() and not over:
+            rows = self._drop(done, rows)
         return rows.reshape(-1), over
 
     def _finish(self, candidates: Hypotheses, ends: NDArray[np.bool_], new_length: int) -> None:
@@ -181,26 +181,29 @@ class _Search:
         scores = scores + ~finishes * _NEVER
         old = self._widened(candidates.ids.shape[-1]).of(self.live)
         flags = np.concatenate((self.is_finished[self.live], finishes), axis=1)
-        self._keep_best(old.beside(candidates._replace(scores=scores)), flags)
+        self._keep_best(self.live, old.beside(candidates._replace(scores=scores)), flags)
 
-    def _fill_up(self) -> None:
-        """Where fewer are finished than there are beams, as nothing may follow the others, these stand in for them."""
-        flags = self.is_finished[self.live]
+    def _close(self, now: NDArray[np.bool_]) -> None:
+        """Prompts that are through. Where nothing may follow some beams, these stand in for finished sequences."""
+        prompts = self.live[now]
+        self.closed[prompts] = True
+        flags = self.is_finished[prompts]
         if not flags.all():
-            running = self.running._replace(scores=np.full_like(self.running.scores, _NEVER))
-            dead = self.running.scores == -np.inf
+            running = self.running.of(now)
+            dead = running.scores == -np.inf
             running.ids[dead, -1], running.origins[dead, -1] = self.beams.fill, -1
-            old = self._widened(running.ids.shape[-1]).of(self.live)
-            self._keep_best(running.beside(old), np.concatenate((np.zeros_like(flags), flags), axis=1))
+            running.scores[:] = _NEVER
+            old = self._widened(running.ids.shape[-1]).of(prompts)
+            self._keep_best(prompts, running.beside(old), np.concatenate((np.zeros_like(flags), flags), axis=1))
 
-    def _keep_best(self, hypotheses: Hypotheses, flags: NDArray[np.bool_]) -> None:
+    def _keep_best(self, prompts: Ids, hypotheses: Hypotheses, flags: NDArray[np.bool_]) -> None:
         """The best of (B, m) become the finished ones; of equal scores (-1e9) those that are flagged come first."""
         places = np.lexsort((~flags, -hypotheses.scores), axis=1)[:, : self.beams.num_beams]
-        self.is_finished[self.live] = np.take_along_axis(flags, places, axis=1)
+        self.is_finished[prompts] = np.take_along_axis(flags, places, axis=1)
         best = hypotheses.take(places)
-        self.finished.ids[self.live] = best.ids
-        self.finished.scores[self.live] = best.scores
-        self.finished.origins[self.live] = best.origins
+        self.finished.ids[prompts] = best.ids
+        self.finished.scores[prompts] = best.scores
+        self.finished.origins[prompts] = best.origins
 
     def _widened(self, length: int) -> Hypotheses:
         """The finished, with room for `length` tokens."""

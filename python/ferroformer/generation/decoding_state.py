@@ -39,6 +39,7 @@ class GenerativeModel(Protocol):
         """Prompts (B, T) into a cache. The state of B * copies sequences, the copies of a prompt side by side, and the
         logits after the last token of each prompt: (B, V), or (B * copies, V).
 
+        past_key_values among the inputs: a state, such as `generate` returned, that holds the beginning of each prompt.
         Of an encoder-decoder input_ids and attention_mask are the encoder's; decoder_input_ids (B, T), with
         decoder_attention_mask if there is one, are the prompts.
         """

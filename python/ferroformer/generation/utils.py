@@ -125,6 +125,8 @@ class GenerationMixin:
         self, config: GenerationConfig | None, given: dict[str, Any]
     ) -> tuple[GenerationConfig, dict[str, Any]]:
         """The settings of a call, and the arguments that are none."""
+        if config is None:
+            self._check_config()
         settled = GenerationConfig() if config is None else copy.deepcopy(config)
         settled.update(**self.generation_config.to_dict(), defaults_only=True, allow_custom_entries=True)
         settled.update(**GenerationConfig._get_default_generation_params(), defaults_only=True)
@@ -137,6 +139,19 @@ class GenerationMixin:
                 "all generation parameters explicitly, but not both."
             )
         return settled, others
+
+    def _check_config(self) -> None:
+        """ValueError for settings that were put into the model's configuration, where they would do nothing."""
+        declared = getattr(type(self.config), "_kinds", {})
+        names = [name for name in GenerationConfig._get_default_generation_params() if name != "use_cache"]
+        found = {name: getattr(self.config, name, None) for name in names if name not in declared}
+        found = {name: value for name, value in found.items() if value is not None}
+        if found:
+            raise ValueError(
+                "You have modified the pretrained model configuration to control generation. We detected the following "
+                f"values set - {found}. This strategy to control generation is not supported anymore. Please use and "
+                "modify `model.generation_config`."
+            )
 
     def _check_call(self, config: GenerationConfig, mode: GenerationMode, streamer: Any, given: dict[str, Any]) -> None:
         refuse(config.__dict__, SETTINGS)
