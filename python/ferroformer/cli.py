@@ -128,11 +128,13 @@ def _similarity(options: argparse.Namespace) -> None:
 
 def _generation_settings(options: argparse.Namespace) -> dict[str, Any]:
     """The keyword arguments of `generate` that the command line names."""
-    names = ("max_new_tokens", "num_beams", "temperature", "top_k", "top_p")
-    settings = {name: getattr(options, name) for name in names}
-    if options.sample:
-        settings |= {"do_sample": True, "seed": options.seed}
-    return {name: value for name, value in settings.items() if value is not None}
+    drawing = {name: getattr(options, name) for name in ("temperature", "top_k", "top_p", "seed")}
+    drawing = {name: value for name, value in drawing.items() if value is not None}
+    if drawing and not options.sample:
+        raise ValueError(f"--{next(iter(drawing)).replace('_', '-')} does nothing without --sample")
+    settings = {"max_new_tokens": options.max_new_tokens, "num_beams": options.num_beams}
+    settings = {name: value for name, value in settings.items() if value is not None}
+    return settings | drawing | ({"do_sample": True} if options.sample else {})
 
 
 def _streamer(options: argparse.Namespace, model: Any, tokenizer: Any) -> Any:

@@ -104,6 +104,8 @@ def test_generate(run, monkeypatch):
     drawn = model.generate([[7, 3, 8]], max_new_tokens=256, do_sample=True, seed=4, top_k=3)[0, 3:]
     options = ["--chat", "--sample", "--seed", "4", "--top-k", "3"]
     assert run("generate", "3", *options) == (0, Words().decode(drawn) + "\n", "")
+    code, _, err = run("generate", "3", "--top-k", "3")
+    assert code == 1 and err == "ferroformer: --top-k does nothing without --sample\n"
 
 
 def test_translate(run, monkeypatch):

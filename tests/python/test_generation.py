@@ -1,4 +1,4 @@
-"""`generate`: its laws, what it draws, what it refuses, streamers. What transformers answers: test_generation_recorded."""
+"""`generate`: its laws, what it draws, what it refuses, streamers. As transformers: test_generation_recorded."""
 
 import threading
 from collections import Counter
@@ -10,6 +10,7 @@ from ferroformer import set_seed
 from ferroformer.errors import InputError, TokenIdError
 from ferroformer.generation import (
     BaseStreamer,
+    EosTokenCriteria,
     ForcedBOSTokenLogitsProcessor,
     GenerationConfig,
     LogitsProcessor,
@@ -198,6 +199,15 @@ def test_drawing_more_than_is_possible():
 
 
 # --- callables of the caller's --------------------------------------------------------------------
+def test_penalty_that_grows_beyond_all_numbers(model):
+    model.generation_config.eos_token_id = None
+    with pytest.raises(ValueError, match="exponential_decay"):
+        model.generate(PROMPTS, max_new_tokens=4, exponential_decay_length_penalty=(0, 2.0))
+    how = {"exponential_decay_length_penalty": (1, 1e60), "eos_token_id": 2, "return_dict_in_generate": True}
+    found = model.generate(PROMPTS, max_new_tokens=30, output_scores=True, **how)
+    assert (found.sequences == 2).any(axis=1).all() and not np.isnan(found.scores[-1]).any()
+
+
 class Watching(LogitsProcessor):
     def __init__(self):
         self.seen = []
@@ -211,7 +221,8 @@ def test_own_processors_see_every_row(model):
     watching = Watching()
     found = model.generate(PROMPTS, max_new_tokens=9, logits_processor=[watching], min_new_tokens=3)
     assert all(len(ids) == 4 and scores.shape == (4, 24) for ids, scores in watching.seen)
-    assert [ids.shape[1] for ids, _ in watching.seen] == list(range(found.shape[1] - len(watching.seen), found.shape[1]))
+    lengths = [ids.shape[1] for ids, _ in watching.seen]
+    assert lengths == list(range(found.shape[1] - len(lengths), found.shape[1]))
     assert np.array_equal(watching.seen[-1][0], found[:, :-1])
 
 
@@ -235,6 +246,12 @@ def test_own_criteria(model):
     assert model.generate(PROMPTS, max_new_tokens=30, stopping_criteria=[Third()], eos_token_id=None).shape[1] == 7
     # any callable, and a scalar
     assert model.generate(PROMPTS, max_new_tokens=30, stopping_criteria=[lambda ids, scores: True]).shape[1] in (2, 4)
+
+
+def test_an_end_needs_padding(model):
+    model.generation_config.eos_token_id = model.generation_config.pad_token_id = None
+    with pytest.raises(ValueError, match="pad_token_id"):
+        model.generate(PROMPTS, max_new_tokens=4, stopping_criteria=[EosTokenCriteria([2])])
 
 
 def test_processors_leave_their_arguments_alone_and_ask_for_more():

@@ -171,9 +171,10 @@ class ExponentialDecayLengthPenalty(LogitsProcessor):
         excess = input_ids.shape[-1] - self.regulation_start
         if excess > 0:
             ends = scores[:, self.eos_token_id]
-            with np.errstate(invalid="ignore"):
+            with np.errstate(all="ignore"):
+                growth = min(np.float64(self.regulation_factor) ** excess - 1, np.finfo(np.float32).max)
                 # of the absolute value: scores may be negative
-                bonus = np.abs(ends) * (self.regulation_factor**excess - 1)
+                bonus = np.abs(ends) * np.float32(growth)
             scores[:, self.eos_token_id] = ends + np.where(np.isfinite(ends), bonus, np.float32(0))
         return scores
 
