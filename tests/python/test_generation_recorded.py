@@ -105,3 +105,26 @@ def test_stop_strings(case):
     assert any(sum(answers) for answers in case["answers"].values())
     both = StopStringCriteria(tokenizer, ["stop", "op"])
     assert [int(both(np.array([row]), None)[0]) for row in case["rows"]] == case["answers"]["op"]
+
+
+@pytest.mark.parametrize("name", ["t5-spm", "tiny-byte-fallback-bpe", "tiny-xlm-roberta", "gpt2-vocab"])
+def test_stop_strings_end_in_the_last_token(name):
+    """What the criterion says of a text's beginnings, and what the texts themselves say."""
+    tokenizer = AutoTokenizer.from_pretrained(DATA / "tokenizers" / name)
+    ids = tokenizer("The stop sign, stopper opera. stop stop the operation", add_special_tokens=False)["input_ids"]
+    texts = ["", *(tokenizer.decode(ids[:count]) for count in range(1, len(ids) + 1))]
+    for stop in ("stop", "op", "p", ". ", "pera"):
+        criterion = StopStringCriteria(tokenizer, stop)
+        for count in range(1, len(ids) + 1):
+            before, text = texts[count - 1], texts[count]
+            expected = text.find(stop, max(len(before) - len(stop) + 1, 0)) >= 0
+            assert bool(criterion(np.array([ids[:count]]), None)[0]) == expected, (stop, text)
+
+
+@pytest.mark.parametrize("name", ["tiny-byte-fallback-bpe", "gpt2-vocab"])
+def test_stop_strings_of_several_bytes(name):
+    tokenizer = AutoTokenizer.from_pretrained(DATA / "tokenizers" / name)
+    ids = tokenizer("so 🙂", add_special_tokens=False)["input_ids"]
+    criterion = StopStringCriteria(tokenizer, "🙂")
+    found = [bool(criterion(np.array([ids[:count]]), None)[0]) for count in range(1, len(ids) + 1)]
+    assert found == [False] * (len(ids) - 1) + [True]
