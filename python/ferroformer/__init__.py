@@ -26,6 +26,39 @@ if TYPE_CHECKING:
     from .data_collator import DataCollatorWithPadding as DataCollatorWithPadding
     from .data_collator import DefaultDataCollator as DefaultDataCollator
     from .data_collator import default_data_collator as default_data_collator
+    from .generation import EncoderNoRepeatNGramLogitsProcessor as EncoderNoRepeatNGramLogitsProcessor
+    from .generation import EncoderRepetitionPenaltyLogitsProcessor as EncoderRepetitionPenaltyLogitsProcessor
+    from .generation import EosTokenCriteria as EosTokenCriteria
+    from .generation import ExponentialDecayLengthPenalty as ExponentialDecayLengthPenalty
+    from .generation import ForcedBOSTokenLogitsProcessor as ForcedBOSTokenLogitsProcessor
+    from .generation import ForcedEOSTokenLogitsProcessor as ForcedEOSTokenLogitsProcessor
+    from .generation import GenerationConfig as GenerationConfig
+    from .generation import GenerationMixin as GenerationMixin
+    from .generation import InfNanRemoveLogitsProcessor as InfNanRemoveLogitsProcessor
+    from .generation import LogitNormalization as LogitNormalization
+    from .generation import LogitsProcessor as LogitsProcessor
+    from .generation import LogitsProcessorList as LogitsProcessorList
+    from .generation import MaxLengthCriteria as MaxLengthCriteria
+    from .generation import MaxTimeCriteria as MaxTimeCriteria
+    from .generation import MinLengthLogitsProcessor as MinLengthLogitsProcessor
+    from .generation import MinNewTokensLengthLogitsProcessor as MinNewTokensLengthLogitsProcessor
+    from .generation import MinPLogitsWarper as MinPLogitsWarper
+    from .generation import NoBadWordsLogitsProcessor as NoBadWordsLogitsProcessor
+    from .generation import NoRepeatNGramLogitsProcessor as NoRepeatNGramLogitsProcessor
+    from .generation import PrefixConstrainedLogitsProcessor as PrefixConstrainedLogitsProcessor
+    from .generation import RepetitionPenaltyLogitsProcessor as RepetitionPenaltyLogitsProcessor
+    from .generation import SequenceBiasLogitsProcessor as SequenceBiasLogitsProcessor
+    from .generation import StopStringCriteria as StopStringCriteria
+    from .generation import StoppingCriteria as StoppingCriteria
+    from .generation import StoppingCriteriaList as StoppingCriteriaList
+    from .generation import SuppressTokensAtBeginLogitsProcessor as SuppressTokensAtBeginLogitsProcessor
+    from .generation import SuppressTokensLogitsProcessor as SuppressTokensLogitsProcessor
+    from .generation import TemperatureLogitsWarper as TemperatureLogitsWarper
+    from .generation import TextIteratorStreamer as TextIteratorStreamer
+    from .generation import TextStreamer as TextStreamer
+    from .generation import TopKLogitsWarper as TopKLogitsWarper
+    from .generation import TopPLogitsWarper as TopPLogitsWarper
+    from .generation import TypicalLogitsWarper as TypicalLogitsWarper
     from .models.auto import AutoConfig as AutoConfig
     from .models.auto import AutoModel as AutoModel
     from .models.auto import AutoModelForCausalLM as AutoModelForCausalLM
@@ -289,6 +322,39 @@ _MODULES = {
     "BartTokenizer": "models.byte_level_tokenizers",
     "BartTokenizerFast": "models.byte_level_tokenizers",
     "BatchEncoding": "batch_encoding",
+    "EncoderNoRepeatNGramLogitsProcessor": "generation",
+    "EncoderRepetitionPenaltyLogitsProcessor": "generation",
+    "EosTokenCriteria": "generation",
+    "ExponentialDecayLengthPenalty": "generation",
+    "ForcedBOSTokenLogitsProcessor": "generation",
+    "ForcedEOSTokenLogitsProcessor": "generation",
+    "GenerationConfig": "generation",
+    "GenerationMixin": "generation",
+    "InfNanRemoveLogitsProcessor": "generation",
+    "LogitNormalization": "generation",
+    "LogitsProcessor": "generation",
+    "LogitsProcessorList": "generation",
+    "MaxLengthCriteria": "generation",
+    "MaxTimeCriteria": "generation",
+    "MinLengthLogitsProcessor": "generation",
+    "MinNewTokensLengthLogitsProcessor": "generation",
+    "MinPLogitsWarper": "generation",
+    "NoBadWordsLogitsProcessor": "generation",
+    "NoRepeatNGramLogitsProcessor": "generation",
+    "PrefixConstrainedLogitsProcessor": "generation",
+    "RepetitionPenaltyLogitsProcessor": "generation",
+    "SequenceBiasLogitsProcessor": "generation",
+    "StopStringCriteria": "generation",
+    "StoppingCriteria": "generation",
+    "StoppingCriteriaList": "generation",
+    "SuppressTokensAtBeginLogitsProcessor": "generation",
+    "SuppressTokensLogitsProcessor": "generation",
+    "TemperatureLogitsWarper": "generation",
+    "TextIteratorStreamer": "generation",
+    "TextStreamer": "generation",
+    "TopKLogitsWarper": "generation",
+    "TopPLogitsWarper": "generation",
+    "TypicalLogitsWarper": "generation",
     "AlbertConfig": "models.albert",
     "AlbertForMaskedLM": "models.albert",
     "AlbertForMultipleChoice": "models.albert",
@@ -621,6 +687,9 @@ __all__ = [
     "ElectraTokenizer",
     "ElectraTokenizerFast",
     "EmbeddingSimilarityEvaluator",
+    "EncoderNoRepeatNGramLogitsProcessor",
+    "EncoderRepetitionPenaltyLogitsProcessor",
+    "EosTokenCriteria",
     "ErnieConfig",
     "ErnieForMaskedLM",
     "ErnieForMultipleChoice",
@@ -636,6 +705,7 @@ __all__ = [
     "EuroBertForTokenClassification",
     "EuroBertModel",
     "EvalPrediction",
+    "ExponentialDecayLengthPenalty",
     "FeatureExtractionPipeline",
     "FillMaskPipeline",
     "Gemma2Config",
@@ -647,6 +717,8 @@ __all__ = [
     "GPT2ForSequenceClassification",
     "GPT2LMHeadModel",
     "GPT2Model",
+    "ForcedBOSTokenLogitsProcessor",
+    "ForcedEOSTokenLogitsProcessor",
     "GPT2Tokenizer",
     "GPT2TokenizerFast",
     "GPTNeoConfig",
@@ -661,6 +733,9 @@ __all__ = [
     "GPTNeoXTokenizerFast",
     "GemmaTokenizer",
     "GemmaTokenizerFast",
+    "GenerationConfig",
+    "GenerationMixin",
+    "InfNanRemoveLogitsProcessor",
     "InputExample",
     "IntervalStrategy",
     "LlamaConfig",
@@ -677,6 +752,9 @@ __all__ = [
     "MistralForSequenceClassification",
     "MistralForTokenClassification",
     "MistralModel",
+    "LogitNormalization",
+    "LogitsProcessor",
+    "LogitsProcessorList",
     "MPNetConfig",
     "MPNetForMaskedLM",
     "MPNetForMultipleChoice",
@@ -685,6 +763,11 @@ __all__ = [
     "MPNetForTokenClassification",
     "MPNetModel",
     "MPNetTokenizer",
+    "MaxLengthCriteria",
+    "MaxTimeCriteria",
+    "MinLengthLogitsProcessor",
+    "MinNewTokensLengthLogitsProcessor",
+    "MinPLogitsWarper",
     "ModernBertConfig",
     "ModernBertForMaskedLM",
     "ModernBertForMultipleChoice",
@@ -694,6 +777,8 @@ __all__ = [
     "ModernBertModel",
     "MultipleNegativesRankingLoss",
     "NerPipeline",
+    "NoBadWordsLogitsProcessor",
+    "NoRepeatNGramLogitsProcessor",
     "NomicBertConfig",
     "NomicBertForMaskedLM",
     "NomicBertForSequenceClassification",
@@ -709,6 +794,7 @@ __all__ = [
     "PhiModel",
     "Pipeline",
     "PreTrainedTokenizerFast",
+    "PrefixConstrainedLogitsProcessor",
     "PrinterCallback",
     "ProgressCallback",
     "QuestionAnsweringPipeline",
@@ -726,6 +812,7 @@ __all__ = [
     "Qwen3ForSequenceClassification",
     "Qwen3ForTokenClassification",
     "Qwen3Model",
+    "RepetitionPenaltyLogitsProcessor",
     "RoFormerConfig",
     "RoFormerForMaskedLM",
     "RoFormerForMultipleChoice",
@@ -747,6 +834,7 @@ __all__ = [
     "SentenceTransformer",
     "SentenceTransformerTrainer",
     "SentenceTransformerTrainingArguments",
+    "SequenceBiasLogitsProcessor",
     "SiameseDistanceMetric",
     "SmolLM3Config",
     "SmolLM3ForCausalLM",
@@ -754,15 +842,26 @@ __all__ = [
     "SmolLM3ForSequenceClassification",
     "SmolLM3ForTokenClassification",
     "SmolLM3Model",
+    "StopStringCriteria",
+    "StoppingCriteria",
+    "StoppingCriteriaList",
+    "SuppressTokensAtBeginLogitsProcessor",
+    "SuppressTokensLogitsProcessor",
     "T5Tokenizer",
     "T5TokenizerFast",
+    "TemperatureLogitsWarper",
     "TextClassificationPipeline",
+    "TextIteratorStreamer",
+    "TextStreamer",
     "TokenClassificationPipeline",
+    "TopKLogitsWarper",
+    "TopPLogitsWarper",
     "Trainer",
     "TrainerCallback",
     "TrainerControl",
     "TrainerState",
     "TrainingArguments",
+    "TypicalLogitsWarper",
     "XLMRobertaConfig",
     "XLMRobertaForMaskedLM",
     "XLMRobertaForMultipleChoice",

@@ -10,6 +10,8 @@ import pytest
 
 from ferroformer import SentenceTransformer, cli
 
+from .toy_generation import ToyModel
+
 
 @pytest.fixture
 def run(minilm, capsys, monkeypatch):
@@ -58,6 +60,66 @@ def test_env(run):
     assert code == 0 and json.loads(out)["num_threads"] >= 1
 
 
+class Words:
+    """A tokenizer of numbers, as far as the command line needs one."""
+
+    def __call__(self, text, **options):
+        ids = np.array([[int(word) for word in text.split()]])
+        return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+
+    def decode(self, ids, **options):
+        return " ".join(str(int(number)) for number in ids)
+
+    def apply_chat_template(self, chat, **options):
+        return self(" ".join(f"7 {turn['content']} 8" for turn in chat))
+
+
+class Translator:
+    def __init__(self, model):
+        self.model, self.tokenizer, self.calls = model, Words(), []
+
+    def __call__(self, text, streamer=None, **settings):
+        self.calls.append(settings)
+        ids = self.model.generate(**self.tokenizer(text), streamer=streamer, max_new_tokens=5)
+        return [{"translation_text": self.tokenizer.decode(ids[0, 1:])}]
+
+
+def test_generate(run, monkeypatch):
+    from ferroformer.models import auto, auto_tokenizer
+
+    def loaded(thing):
+        return type("Loaded", (), {"from_pretrained": staticmethod(lambda path, **options: thing)})
+
+    model = ToyModel.random(24, 5, eos_token_id=2, pad_token_id=0)
+    monkeypatch.setattr(auto, "AutoModelForCausalLM", loaded(model), raising=False)
+    monkeypatch.setattr(auto_tokenizer, "AutoTokenizer", loaded(Words()))
+    short = ["--max-new-tokens", "6"]
+    for options, settings in ((short, {}), ([*short, "--num-beams", "3"], {"num_beams": 3})):
+        expected = model.generate([[3, 4]], max_new_tokens=6, **settings)[0, 2:]
+        assert run("generate", "3 4", *options) == (0, Words().decode(expected) + "\n", "")
+        code, out, _ = run("generate", "--json", *options, stdin="3 4\n5 6\n")
+        rows = [json.loads(line) for line in out.splitlines()]
+        assert code == 0 and [row["text"] for row in rows] == ["3 4", "5 6"]
+        assert rows[0]["generated_text"] == Words().decode(expected)
+    drawn = model.generate([[7, 3, 8]], max_new_tokens=256, do_sample=True, seed=4, top_k=3)[0, 3:]
+    options = ["--chat", "--sample", "--seed", "4", "--top-k", "3"]
+    assert run("generate", "3", *options) == (0, Words().decode(drawn) + "\n", "")
+    code, _, err = run("generate", "3", "--top-k", "3")
+    assert code == 1 and err == "ferroformer: --top-k does nothing without --sample\n"
+
+
+def test_translate(run, monkeypatch):
+    translator = Translator(ToyModel.random(24, 5, True, eos_token_id=2, pad_token_id=0, decoder_start_token_id=4))
+    monkeypatch.setattr("ferroformer.pipelines.pipeline", lambda task, model, **options: translator, raising=False)
+    expected = [translator(text)[0]["translation_text"] for text in ("3 4", "5 6")]
+    for options in ([], ["--num-beams", "2"]):
+        code, out, _ = run("translate", "3 4", "5 6", "--source", "en", "--target", "fr", *options)
+        assert code == 0 and out.splitlines() == expected
+        assert translator.calls[-1]["src_lang"] == "en" and translator.calls[-1]["tgt_lang"] == "fr"
+    code, out, _ = run("translate", "--json", "3 4")
+    assert code == 0 and json.loads(out) == {"text": "3 4", "translation_text": expected[0]}
+
+
 def test_failure_is_one_line(run, tmp_path):
     code, out, err = run("embed", "text", model=tmp_path)
     assert (code, out) == (1, "") and err.startswith("ferroformer: no config.json in") and err.count("\n") == 1
@@ -82,7 +144,7 @@ def test_interrupted(monkeypatch, capsys):
     assert cli.main(["env"]) == 130
 
 
-@pytest.mark.parametrize("command", [[], ["embed"], ["similarity"], ["env"]])
+@pytest.mark.parametrize("command", [[], ["embed"], ["similarity"], ["generate"], ["translate"], ["env"]])
 def test_help(command):
     done = subprocess.run([sys.executable, "-m", "ferroformer", *command, "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith("usage: ferroformer")
