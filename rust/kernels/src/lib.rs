@@ -32,6 +32,7 @@ mod stored;
 #[cfg(test)]
 mod testing;
 mod threads;
+mod top_k;
 
 pub use add::add;
 pub use arena::Arena;
@@ -58,3 +59,4 @@ pub use rotary::{Turn, rotary};
 pub use softmax::softmax;
 pub use stored::{MappedFile, Stored};
 pub use threads::Threads;
+pub use top_k::log_softmax_top_k;
