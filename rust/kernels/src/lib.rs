@@ -34,6 +34,7 @@ mod stored;
 #[cfg(test)]
 mod testing;
 mod threads;
+mod top_k;
 
 pub use add::add;
 pub use arena::Arena;
@@ -62,3 +63,4 @@ pub use soft_cap::{soft_cap, soft_cap_backward};
 pub use softmax::softmax;
 pub use stored::{MappedFile, Stored};
 pub use threads::Threads;
+pub use top_k::log_softmax_top_k;

@@ -131,6 +131,25 @@ pub fn softmax(row: &[f32], scale: f32) -> Vec<f64> {
     e.iter().map(|e| e / sum).collect()
 }
 
+/// log sum e^x.
+pub fn log_sum_exp(row: &[f32]) -> f64 {
+    let max = row.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
+    if row.iter().all(|x| *x == f32::NEG_INFINITY) {
+        return f64::NEG_INFINITY;
+    }
+    row.iter().map(|x| (f64::from(*x) - f64::from(max)).exp()).sum::<f64>().ln() + f64::from(max)
+}
+
+/// The k largest and where they stand, the first before its equals; NaN is -inf.
+pub fn top_k(row: &[f32], k: usize) -> (Vec<f32>, Vec<u32>) {
+    let value = |i: &u32| if row[*i as usize].is_nan() { f32::NEG_INFINITY } else { row[*i as usize] };
+    let mut order: Vec<u32> = (0..row.len() as u32).collect();
+    // Stable.
+    order.sort_by(|a, b| value(b).partial_cmp(&value(a)).expect("no NaN"));
+    order.truncate(k);
+    (order.iter().map(value).collect(), order)
+}
+
 pub fn layer_norm(row: &[f32], weight: &[f32], bias: &[f32], norm: Norm) -> Vec<f64> {
     let row: Vec<f64> = row.iter().map(|x| f64::from(*x)).collect();
     let n = row.len() as f64;

@@ -159,6 +159,13 @@ pub(crate) fn sum<I: Isa>(isa: I, xs: &[f32]) -> f32 {
     sum_lanes(isa, fold(isa, [xs], 0.0, isa.splat(0.0), #[inline(always)] |sum, [x]| isa.add(sum, x)))
 }
 
+/// The sum of f(x), which is 0 for `fill`, in the order of [`sum`].
+#[inline(always)]
+#[rustfmt::skip]
+pub(crate) fn sum_of<I: Isa>(isa: I, xs: &[f32], fill: f32, f: impl Fn(I::V) -> I::V) -> f32 {
+    sum_lanes(isa, fold(isa, [xs], fill, isa.splat(0.0), #[inline(always)] |sum, [x]| isa.add(sum, f(x))))
+}
+
 /// `x = f(x)` for every element; the sum of these, in the order of [`sum`].
 #[inline(always)]
 pub(crate) fn map_sum_in_place<I: Isa>(isa: I, xs: &mut [f32], f: impl Fn(I::V) -> I::V) -> f32 {

@@ -260,7 +260,7 @@ fn heads_at_once<I: Isa>(left: usize) -> usize {
     }
 }
 
-/// The scores of the queries (group, width) for some keys, each query's `stride` after the one before.
+/// The scores of the queries (group, width) for some keys, each query's `stride` after the one before, with room for whole fours.
 #[inline(always)]
 fn score<I: Isa, const BF16: bool>(
     isa: I,
@@ -272,17 +272,19 @@ fn score<I: Isa, const BF16: bool>(
 ) {
     let group = q.len() / width;
     for first in (0..keys.len()).step_by(KEYS) {
+        // At the end of the list its last key stands in for those that are not there; their scores are not read.
         let mut four = [keys[first]; KEYS];
-        let count = KEYS.min(keys.len() - first);
-        four[..count].copy_from_slice(&keys[first..first + count]);
+        for (i, key) in four.iter_mut().enumerate() {
+            *key = keys[(first + i).min(keys.len() - 1)];
+        }
         let mut head = 0;
         while head < group {
             let heads = heads_at_once::<I>(group - head);
             let (q, scores) = (&q[head * width..], &mut scores[head * stride + first..]);
             match heads {
-                4 if I::TILE_ROWS >= 14 => put(scores, stride, count, dots::<I, BF16, 4>(isa, q, width, four)),
-                2 => put(scores, stride, count, dots::<I, BF16, 2>(isa, q, width, four)),
-                _ => put(scores, stride, count, dots::<I, BF16, 1>(isa, q, width, four)),
+                4 if I::TILE_ROWS >= 14 => put(scores, stride, dots::<I, BF16, 4>(isa, q, width, four)),
+                2 => put(scores, stride, dots::<I, BF16, 2>(isa, q, width, four)),
+                _ => put(scores, stride, dots::<I, BF16, 1>(isa, q, width, four)),
             }
             head += heads;
         }
@@ -290,9 +292,9 @@ fn score<I: Isa, const BF16: bool>(
 }
 
 #[inline(always)]
-fn put<const G: usize>(scores: &mut [f32], stride: usize, count: usize, dots: [[f32; KEYS]; G]) {
+fn put<const G: usize>(scores: &mut [f32], stride: usize, dots: [[f32; KEYS]; G]) {
     for (g, dots) in dots.iter().enumerate() {
-        scores[g * stride..][..count].copy_from_slice(&dots[..count]);
+        scores[g * stride..][..KEYS].copy_from_slice(dots);
     }
 }
 

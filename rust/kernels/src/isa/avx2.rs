@@ -135,6 +135,11 @@ unsafe impl<const VNNI: bool> Isa for Avx2<VNNI> {
         op!(_mm256_blendv_ps(f, t, less))
     }
     #[inline(always)]
+    fn below(self, a: __m256, b: __m256) -> u32 {
+        let less = op!(_mm256_cmp_ps::<_CMP_LT_OQ>(a, b));
+        op!(_mm256_movemask_ps(less)).cast_unsigned()
+    }
+    #[inline(always)]
     fn round(self, a: __m256) -> __m256 {
         op!(_mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a))
     }

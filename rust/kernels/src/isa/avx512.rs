@@ -123,6 +123,10 @@ unsafe impl<const VNNI: bool, const BF16: bool> Isa for Avx512<VNNI, BF16> {
         op!(_mm512_mask_blend_ps(less, f, t))
     }
     #[inline(always)]
+    fn below(self, a: __m512, b: __m512) -> u32 {
+        op!(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b)).into()
+    }
+    #[inline(always)]
     fn round(self, a: __m512) -> __m512 {
         op!(_mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a))
     }

@@ -64,6 +64,8 @@ pub(crate) unsafe trait Isa: Copy {
     fn copysign(self, a: Self::V, s: Self::V) -> Self::V;
     /// `t` where `a < b`, else `f` (so `f` where they are unordered).
     fn select_lt(self, a: Self::V, b: Self::V, t: Self::V, f: Self::V) -> Self::V;
+    /// Bit i where lane i of `a` is below that of `b`; never where they are unordered.
+    fn below(self, a: Self::V, b: Self::V) -> u32;
     /// Correctly rounded.
     fn sqrt(self, a: Self::V) -> Self::V;
     /// To the nearest integer, ties to even, for |a| < 2^22.

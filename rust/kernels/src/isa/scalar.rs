@@ -96,6 +96,10 @@ unsafe impl Isa for Scalar {
     fn select_lt(self, a: V, b: V, t: V, f: V) -> V {
         std::array::from_fn(|i| if a[i] < b[i] { t[i] } else { f[i] })
     }
+    #[inline(always)]
+    fn below(self, a: V, b: V) -> u32 {
+        (0..4).map(|i| u32::from(a[i] < b[i]) << i).sum()
+    }
     /// Adding 1.5 * 2^23 leaves no bits for a fraction, and the FPU rounds ties to even.
     #[inline(always)]
     fn round(self, a: V) -> V {
