@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .batch_encoding import BatchEncoding as BatchEncoding
     from .cross_encoder import CrossEncoder as CrossEncoder
     from .data_collator import DataCollatorForLanguageModeling as DataCollatorForLanguageModeling
+    from .data_collator import DataCollatorForSeq2Seq as DataCollatorForSeq2Seq
     from .data_collator import DataCollatorForTokenClassification as DataCollatorForTokenClassification
     from .data_collator import DataCollatorWithPadding as DataCollatorWithPadding
     from .data_collator import DefaultDataCollator as DefaultDataCollator
@@ -77,6 +78,10 @@ if TYPE_CHECKING:
     from .models.albert import AlbertForSequenceClassification as AlbertForSequenceClassification
     from .models.albert import AlbertForTokenClassification as AlbertForTokenClassification
     from .models.albert import AlbertModel as AlbertModel
+    from .models.byte_level_tokenizers import BlenderbotTokenizer as BlenderbotTokenizer
+    from .models.byte_level_tokenizers import BlenderbotTokenizerFast as BlenderbotTokenizerFast
+    from .models.byte_level_tokenizers import CodeGenTokenizer as CodeGenTokenizer
+    from .models.byte_level_tokenizers import CodeGenTokenizerFast as CodeGenTokenizerFast
     from .models.camembert import CamembertConfig as CamembertConfig
     from .models.camembert import CamembertForMaskedLM as CamembertForMaskedLM
     from .models.camembert import CamembertForMultipleChoice as CamembertForMultipleChoice
@@ -155,6 +160,8 @@ if TYPE_CHECKING:
     from .models.mistral import MistralForSequenceClassification as MistralForSequenceClassification
     from .models.mistral import MistralForTokenClassification as MistralForTokenClassification
     from .models.mistral import MistralModel as MistralModel
+    from .models.m2m_100_tokenizer import M2M100Tokenizer as M2M100Tokenizer
+    from .models.marian_tokenizer import MarianTokenizer as MarianTokenizer
     from .models.modernbert import ModernBertConfig as ModernBertConfig
     from .models.modernbert import ModernBertForMaskedLM as ModernBertForMaskedLM
     from .models.modernbert import ModernBertForMultipleChoice as ModernBertForMultipleChoice
@@ -214,6 +221,14 @@ if TYPE_CHECKING:
     from .models.smollm3 import SmolLM3ForSequenceClassification as SmolLM3ForSequenceClassification
     from .models.smollm3 import SmolLM3ForTokenClassification as SmolLM3ForTokenClassification
     from .models.smollm3 import SmolLM3Model as SmolLM3Model
+    from .models.sentence_piece_tokenizers import PegasusTokenizer as PegasusTokenizer
+    from .models.sentence_piece_tokenizers import PegasusTokenizerFast as PegasusTokenizerFast
+    from .models.translation_tokenizers import MBart50Tokenizer as MBart50Tokenizer
+    from .models.translation_tokenizers import MBart50TokenizerFast as MBart50TokenizerFast
+    from .models.translation_tokenizers import MBartTokenizer as MBartTokenizer
+    from .models.translation_tokenizers import MBartTokenizerFast as MBartTokenizerFast
+    from .models.translation_tokenizers import NllbTokenizer as NllbTokenizer
+    from .models.translation_tokenizers import NllbTokenizerFast as NllbTokenizerFast
     from .models.xlm_roberta import XLMRobertaConfig as XLMRobertaConfig
     from .models.xlm_roberta import XLMRobertaForMaskedLM as XLMRobertaForMaskedLM
     from .models.xlm_roberta import XLMRobertaForMultipleChoice as XLMRobertaForMultipleChoice
@@ -363,6 +378,8 @@ _MODULES = {
     "AlbertForSequenceClassification": "models.albert",
     "AlbertForTokenClassification": "models.albert",
     "AlbertModel": "models.albert",
+    "BlenderbotTokenizer": "models.byte_level_tokenizers",
+    "BlenderbotTokenizerFast": "models.byte_level_tokenizers",
     "CamembertConfig": "models.camembert",
     "CamembertForMaskedLM": "models.camembert",
     "CamembertForMultipleChoice": "models.camembert",
@@ -376,6 +393,9 @@ _MODULES = {
     "DebertaForSequenceClassification": "models.deberta",
     "DebertaForTokenClassification": "models.deberta",
     "DebertaModel": "models.deberta",
+    "CodeGenTokenizer": "models.byte_level_tokenizers",
+    "CodeGenTokenizerFast": "models.byte_level_tokenizers",
+    "DataCollatorForSeq2Seq": "data_collator",
     "DebertaV2Config": "models.deberta_v2",
     "DebertaV2ForMaskedLM": "models.deberta_v2",
     "DebertaV2ForMultipleChoice": "models.deberta_v2",
@@ -441,6 +461,12 @@ _MODULES = {
     "MistralForSequenceClassification": "models.mistral",
     "MistralForTokenClassification": "models.mistral",
     "MistralModel": "models.mistral",
+    "M2M100Tokenizer": "models.m2m_100_tokenizer",
+    "MBart50Tokenizer": "models.translation_tokenizers",
+    "MBart50TokenizerFast": "models.translation_tokenizers",
+    "MBartTokenizer": "models.translation_tokenizers",
+    "MBartTokenizerFast": "models.translation_tokenizers",
+    "MarianTokenizer": "models.marian_tokenizer",
     "ModernBertConfig": "models.modernbert",
     "ModernBertForMaskedLM": "models.modernbert",
     "ModernBertForMultipleChoice": "models.modernbert",
@@ -455,6 +481,8 @@ _MODULES = {
     "MPNetForSequenceClassification": "models.mpnet",
     "MPNetForTokenClassification": "models.mpnet",
     "MPNetModel": "models.mpnet",
+    "NllbTokenizer": "models.translation_tokenizers",
+    "NllbTokenizerFast": "models.translation_tokenizers",
     "NomicBertConfig": "models.nomic_bert",
     "NomicBertForMaskedLM": "models.nomic_bert",
     "NomicBertForSequenceClassification": "models.nomic_bert",
@@ -480,6 +508,8 @@ _MODULES = {
     "Qwen3ForSequenceClassification": "models.qwen3",
     "Qwen3ForTokenClassification": "models.qwen3",
     "Qwen3Model": "models.qwen3",
+    "PegasusTokenizer": "models.sentence_piece_tokenizers",
+    "PegasusTokenizerFast": "models.sentence_piece_tokenizers",
     "RobertaConfig": "models.roberta",
     "RobertaForMaskedLM": "models.roberta",
     "RobertaForMultipleChoice": "models.roberta",
@@ -630,6 +660,8 @@ __all__ = [
     "BertModel",
     "BertTokenizer",
     "BertTokenizerFast",
+    "BlenderbotTokenizer",
+    "BlenderbotTokenizerFast",
     "CamembertConfig",
     "CamembertForMaskedLM",
     "CamembertForMultipleChoice",
@@ -639,11 +671,14 @@ __all__ = [
     "CamembertModel",
     "CamembertTokenizer",
     "CamembertTokenizerFast",
+    "CodeGenTokenizer",
+    "CodeGenTokenizerFast",
     "ContrastiveLoss",
     "ConvBertTokenizer",
     "CosineSimilarityLoss",
     "CrossEncoder",
     "DataCollatorForLanguageModeling",
+    "DataCollatorForSeq2Seq",
     "DataCollatorForTokenClassification",
     "DataCollatorWithPadding",
     "DataLoader",
@@ -755,6 +790,11 @@ __all__ = [
     "LogitNormalization",
     "LogitsProcessor",
     "LogitsProcessorList",
+    "M2M100Tokenizer",
+    "MBart50Tokenizer",
+    "MBart50TokenizerFast",
+    "MBartTokenizer",
+    "MBartTokenizerFast",
     "MPNetConfig",
     "MPNetForMaskedLM",
     "MPNetForMultipleChoice",
@@ -768,6 +808,7 @@ __all__ = [
     "MinLengthLogitsProcessor",
     "MinNewTokensLengthLogitsProcessor",
     "MinPLogitsWarper",
+    "MarianTokenizer",
     "ModernBertConfig",
     "ModernBertForMaskedLM",
     "ModernBertForMultipleChoice",
@@ -779,6 +820,8 @@ __all__ = [
     "NerPipeline",
     "NoBadWordsLogitsProcessor",
     "NoRepeatNGramLogitsProcessor",
+    "NllbTokenizer",
+    "NllbTokenizerFast",
     "NomicBertConfig",
     "NomicBertForMaskedLM",
     "NomicBertForSequenceClassification",
@@ -792,6 +835,8 @@ __all__ = [
     "PhiForCausalLM",
     "PhiForSequenceClassification",
     "PhiModel",
+    "PegasusTokenizer",
+    "PegasusTokenizerFast",
     "Pipeline",
     "PreTrainedTokenizerFast",
     "PrefixConstrainedLogitsProcessor",
