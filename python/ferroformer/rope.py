@@ -27,8 +27,7 @@ def rope_parameters(
         if not isinstance(value, (dict, type(None))):
             raise ConfigError(f"{key}={value!r:.200}: expected a dict or None, got {type(value).__name__}")
     found = dict(scaling or given or {})
-    kind = found.pop("type", "default")  # the name of rope_type until 2024
-    found.setdefault("rope_type", kind)
+    found.setdefault("rope_type", found.get("type", "default"))  # "type" is its name until 2024
     found.setdefault("rope_theta", theta)
     if positions is not None and found["rope_type"] in _STRETCHED:
         found.setdefault("original_max_position_embeddings", positions)

@@ -35,7 +35,7 @@ SETTINGS = [
     ("llama", {"hidden_size": 24, "num_attention_heads": 4, "rope_scaling": {"type": "linear", "factor": 2.0}}),
     ("llama", {"max_position_embeddings": 99, "rope_scaling": {"rope_type": "yarn", "factor": 2.0}, "rope_theta": 5.0}),
     ("llama", {"rope_parameters": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}}),
-    ("mistral", {"head_dim": 8, "sliding_window": None, "num_key_value_heads": None}),
+    ("mistral", {"head_dim": 8, "sliding_window": None, "num_key_value_heads": 4}),
     ("modernbert", {"global_rope_theta": 1e5, "local_rope_theta": 500.0}),
     ("modernbert", {"local_rope_theta": 160000.0, "num_hidden_layers": 3}),
     ("modernbert", {"global_attn_every_n_layers": 2, "num_hidden_layers": 5}),
