@@ -80,7 +80,9 @@ def without_gradient(task):
         "QuestionAnswering": ("layer.1.output.LayerNorm.bias", "qa_outputs.bias"),
         "MultipleChoice": ("classifier.bias",),
     }
-    keys = ("attention.self.key.bias", "attention.k_lin.bias", "attention.attn.k.bias", "self_attn.k_proj.bias")
+    keys = ("attention.self.key.bias", "attention.k_lin.bias", "attention.attn.k.bias")
+    # of OPT alone: where keys are rotated the bias does tell
+    keys += tuple(f"decoder.layers.{i}.self_attn.k_proj.bias" for i in (0, 1))
     return (*keys, *own.get(task, ()))
 
 
