@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import losses, modeling_heads
+from .cache_utils import DynamicCache
 from .errors import InputError
 from .losses import Loss, LossOptions
 from .model_inputs import encoder_inputs
+from .modeling_generation import GenerativeModel
 from .modeling_utils import PreTrainedModel
 
 if TYPE_CHECKING:
@@ -48,12 +50,19 @@ class Decoder(PreTrainedModel):
     ) -> Any:
         """Run the model on B rows of T tokens: inputs, options and errors as in `PreTrainedModel.forward`; labels as the class says.
 
-        use_cache: None or False. NotImplementedError for `past_key_values` and other arguments that transformers has and this has not.
+        past_key_values: a `DynamicCache` that holds the tokens before these; these are added to it, and the output has it.
+        attention_mask may then be (B, tokens before + T). use_cache: whether the output has one; None: what the configuration says.
+        NotImplementedError for other arguments that transformers has and this has not.
         """
         refused = {name: others.pop(name, None) for name in _REFUSED}
-        for name, value in (refused | {"past_key_values": past_key_values, "use_cache": use_cache or None}).items():
+        for name, value in refused.items():
             if value is not None:
                 raise NotImplementedError(f"{type(self).__name__}.forward: {name} is not supported")
+        if past_key_values is not None:
+            others["past_key_values"] = _checked_cache(past_key_values, self)
+            attention_mask = _last_columns(attention_mask, input_ids if inputs_embeds is None else inputs_embeds)
+        elif self.config.use_cache if use_cache is None else use_cache:
+            others["past_key_values"] = DynamicCache(self)
         return super().forward(
             input_ids,
             attention_mask,
@@ -67,6 +76,12 @@ class Decoder(PreTrainedModel):
         )
 
 
+    def inputs(self, *arrays: Any) -> dict[str, Any]:
+        *arrays, others = arrays  # type: ignore[assignment]
+        cache = others.pop("past_key_values", None)
+        return super().inputs(*arrays, others) | {"past_key_values": cache}
+
+
 class DecoderModel(modeling_heads.WithoutPooler, Decoder):
     """A decoder without a head: hidden states out."""
 
@@ -75,7 +90,8 @@ class DecoderModel(modeling_heads.WithoutPooler, Decoder):
     def outputs(
         self, inputs: dict[str, Any], last: Any, pooled: Any, logits: Any, hidden: Any = None, attentions: Any = None
     ) -> Any:
-        return _output(self.output_class)(last_hidden_state=last, hidden_states=hidden, attentions=attentions)
+        past = inputs.get("past_key_values")
+        return _output(self.output_class)(last, past, hidden_states=hidden, attentions=attentions)
 
 
 class DecoderHead(modeling_heads.HeadModel, Decoder):
@@ -87,10 +103,11 @@ class DecoderHead(modeling_heads.HeadModel, Decoder):
     def outputs(
         self, inputs: dict[str, Any], last: Any, pooled: Any, logits: Any, hidden: Any = None, attentions: Any = None
     ) -> Any:
-        return _output(self.output_class)(logits=logits, hidden_states=hidden, attentions=attentions)
+        past = inputs.get("past_key_values")
+        return _output(self.output_class)(logits=logits, past_key_values=past, hidden_states=hidden, attentions=attentions)
 
 
-class CausalLM(DecoderHead):
+class CausalLM(DecoderHead, GenerativeModel):
     """The word after each token: one number for each word of the vocabulary.
 
     The head's weights are the word embeddings, if `config.tie_word_embeddings` says so. labels: (B, T) integers in
@@ -230,6 +247,23 @@ def _check_predicted(targets: Any, attention_mask: Any) -> None:
         row, column = (int(i) for i in np.argwhere(wrong)[0])
         found = f"labels[{row}, {column + 1}] is {targets[row, column]}, which the token before it would predict"
         raise InputError(f"{found}, where attention_mask is 0: expected {losses.IGNORED}")
+
+
+def _checked_cache(cache: Any, model: PreTrainedModel) -> DynamicCache:
+    if not isinstance(cache, DynamicCache):
+        raise TypeError(f"past_key_values must be a DynamicCache, as a model returns it, got {type(cache).__name__}")
+    if cache.model.core is not model.core:
+        raise InputError("past_key_values are those of another model")
+    return cache
+
+
+def _last_columns(mask: Any, main: Any) -> Any:
+    """Of a mask that has the tokens before too, the columns of the new ones."""
+    import numpy as np
+
+    if mask is None or np.ndim(mask) != 2 or np.ndim(main) < 2:
+        return mask
+    return np.asarray(mask)[:, -np.shape(main)[1] :]
 
 
 def _output(name: str) -> Any:

@@ -347,13 +347,15 @@ class PreTrainedModel(TokenEmbeddings):
         output_attentions: bool | None,
     ) -> Any:
         """Last hidden state, pooled vectors, logits, hidden states, attentions; None for what there is not."""
-        config, selected = self.config, self.read_tokens(inputs)
+        config, selected, cache = self.config, self.read_tokens(inputs), inputs.get("past_key_values")
         *arrays, hidden, attentions = self.core.forward(
             **encoder_inputs(inputs, self.embedding_size),
             compute_padding=compute_padding,
             selected=None if selected is None else integer_array("selected", selected),
             output_hidden_states=bool(_first(output_hidden_states, config.output_hidden_states)),
             output_attentions=bool(_first(output_attentions, config.output_attentions)),
+            cache=None if cache is None else cache.core,
+            source=None,
         )
         return *arrays, _tuple(hidden), _tuple(attentions)
 
@@ -427,9 +429,13 @@ class PreTrainedModel(TokenEmbeddings):
             weights = Weights(None, checkpoint, ignore_mismatched_sizes)
             model = cls(settings, **model_arguments, _weights=weights)
         _warn(report(model.match, cls.__name__, pretrained_model_name_or_path))
+        model.read_beside(pretrained_model_name_or_path, where)
         options = {"subfolder": subfolder, "ignore_mismatched_sizes": ignore_mismatched_sizes, **files}
         model._remember(pretrained_model_name_or_path, options | model_arguments)
         return (model, model.match.loading_info()) if output_loading_info else model
+
+    def read_beside(self, name_or_path: str | os.PathLike[str], where: dict[str, Any]) -> None:
+        """Read what files beside the weights say."""
 
     @classmethod
     def _map(

@@ -133,7 +133,7 @@ impl Encoder {
         cancel: &Cancel,
     ) -> Result<Outputs> {
         cache.check(&self.blueprint, batch)?;
-        if want.attentions {
+        if want.attentions && cache.lengths().iter().any(|length| *length > 0) {
             return Err(ModelError::Input("output_attentions is not supported with past_key_values".to_owned()));
         }
         let before: Vec<_> = cache.lengths().into_iter().map(|length| length as i64).collect();
