@@ -6,6 +6,7 @@ use ferroformer_kernels::Mat;
 
 use crate::blueprint::Blueprint;
 use crate::error::{ModelError, Result};
+use crate::ingredients::Embeddings;
 
 /// Row-major (B, W) arguments of a call, as the caller padded them.
 #[derive(Clone, Copy, Default)]
@@ -65,6 +66,8 @@ pub(crate) struct Part<'a> {
     pub(crate) selected: Option<&'a [usize]>,
     pub(crate) width: usize,
     pub(crate) embeds: Option<Mat<'a>>,
+    /// Whose words are looked up, where a model has none of its own.
+    pub(crate) shared: Option<&'a Embeddings>,
 }
 
 impl Part<'_> {
@@ -278,6 +281,7 @@ impl<'a> Batch<'a> {
             }),
             width: self.width,
             embeds: self.embeds,
+            shared: None,
         }
     }
 

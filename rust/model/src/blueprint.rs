@@ -49,6 +49,9 @@ pub struct EmbeddingsSpec {
     /// Another table of the same kind.
     #[serde(default)]
     pub task_types: Option<usize>,
+    /// Whether words are looked up among those of the model that reads this one.
+    #[serde(default)]
+    pub shared: bool,
     /// The id of a word whose vector is not learned from where it stands in a text.
     #[serde(default)]
     pub padding: Option<u32>,
@@ -442,6 +445,18 @@ impl Blueprint {
     }
 
     fn check(&self) -> Result<()> {
+        if let Some(source) = &self.source {
+            let plain = source.source.is_none() && source.pooler.is_none() && source.head.is_none();
+            if !plain || source.attention.causal || source.attention.disentangled.is_some() {
+                return Err(refused("a source is an encoder without pooler and head, without vectors of distances".to_owned()));
+            }
+            if source.embeddings.shared
+                && [source.embeddings.vocab_size, source.embedding_size()] != [self.embeddings.vocab_size, self.embedding_size()]
+            {
+                return Err(refused("a source that shares words has others".to_owned()));
+            }
+            source.check()?;
+        }
         self.check_sizes()?;
         self.check_layers()?;
         self.check_head()?;

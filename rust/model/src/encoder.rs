@@ -1,31 +1,29 @@
-//! A stack of blocks over embeddings: the model that a blueprint describes.
+//! The model that a blueprint describes: its weights, what calls keep for each other, and what can be asked of it.
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ferroformer_kernels::{Arena, Form, Level, Mat, MatMut, Narrow, Precision, Threads};
+use ferroformer_kernels::{Arena, Level, Narrow, Precision, Threads};
 
-use crate::batch::{Batch, Part};
+use crate::batch::Batch;
 use crate::block::Block;
-use crate::blueprint::{Blueprint, HeadInput, LayerSpec};
+use crate::blueprint::Blueprint;
 use crate::cache::Cache;
 use crate::cancel::Cancel;
 use crate::checkpoint::Checkpoint;
 use crate::error::{ModelError, Result};
 use crate::export;
-use crate::ingredients::{Around, Linear};
 use crate::loader::{From, Loader, Slot, Source};
 use crate::memory;
-use crate::outputs::{Outputs, PartOutputs, Want, cut, dense, means, of_sequences, unpad};
+use crate::outputs::{Outputs, Want};
 use crate::packed_file::{self, PackedFile};
-use crate::pooling::{Pooling, normalize};
+use crate::pooling::Pooling;
 use crate::recall::{Beside, Recall, SourceStates};
-use crate::rotation;
+use crate::stack::Stack;
 use crate::training::Tape;
 use crate::weights::Weights;
-use crate::workspace::{Room, Rows, Workspace};
+use crate::workspace::{Rows, Workspace};
 
 pub struct Encoder {
     pub(crate) blueprint: Blueprint,
@@ -71,8 +69,8 @@ impl Encoder {
         let threads = &Threads::new(threads);
         // What is not in `precision` makes it more: the last tables then have mappings of their own.
         let expected = blueprint.parameters() as usize * 4 / precision.per_word() + 64 * slots.len();
-        let from = From::Source(source, Arena::expecting(expected));
-        Self::build(blueprint, &Loader { level, precision, threads, from })
+        let from = &From::Source(source, Arena::expecting(expected));
+        Self::build(blueprint, &Loader { level, precision, threads, from, prefix: "" })
     }
 
     /// Maps a file of [`save_packed`](Self::save_packed), whose weights must be of this precision, if one is asked for. They
@@ -86,7 +84,8 @@ impl Encoder {
     ) -> Result<Self> {
         let threads = &Threads::new(threads);
         let file = PackedFile::open(path, &blueprint, level, precision, threads)?;
-        let loader = Loader { level, precision: file.precision(), threads, from: From::Packed(&file) };
+        let from = &From::Packed(&file);
+        let loader = Loader { level, precision: file.precision(), threads, from, prefix: "" };
         let encoder = Self::build(blueprint, &loader)?;
         Ok(Self { file: Some(file), ..encoder })
     }
@@ -119,7 +118,7 @@ impl Encoder {
 
     /// A padded batch to padded outputs.
     pub fn forward(&self, threads: usize, batch: &Batch, want: Want, cancel: &Cancel) -> Result<Outputs> {
-        self.forward_beside(threads, batch, want, Beside::default(), cancel)
+        self.stack().forward(threads, batch, want, Beside::default(), cancel)
     }
 
     /// The batch behind what the cache holds, which it is added to. With an error the cache is as before.
@@ -141,10 +140,10 @@ impl Encoder {
         cache.append(batch)?;
         let remember = |cache: &mut Cache| {
             if let Some(source) = source {
-                self.remember_source(threads, cache, source)?;
+                self.stack().remember_source(threads, cache, source)?;
             }
             let beside = Beside { recall: Some(Recall { cache, fresh }), ..Beside::default() };
-            self.forward_beside(threads, batch, want, beside, cancel)
+            self.stack().forward(threads, batch, want, beside, cancel)
         };
         let outputs = remember(cache);
         if outputs.is_err() {
@@ -162,250 +161,33 @@ impl Encoder {
         source: &SourceStates,
         cancel: &Cancel,
     ) -> Result<Outputs> {
-        self.forward_beside(threads, batch, want, Beside { source: Some(source), ..Beside::default() }, cancel)
-    }
-
-    fn forward_beside(
-        &self,
-        threads: usize,
-        batch: &Batch,
-        want: Want,
-        beside: Beside,
-        cancel: &Cancel,
-    ) -> Result<Outputs> {
-        let mut outputs = Outputs::new(batch, &self.blueprint, want)?;
-        let parts = batch.parts(threads);
-        let shares = outputs.split(&parts, batch);
-        beside.check(&self.blueprint, batch)?;
-        self.run(threads, batch, &parts, shares, beside, cancel, |threads, part, ws, out| {
-            if let Some(last) = out.last_hidden_state {
-                unpad(part, ws.hidden.mat(), last);
-            }
-            if let Some(pooler) = &self.weights.pooler {
-                pooler.read(part, ws.hidden.mat(), &mut ws.pooler)?;
-                pooler.forward(threads, &mut ws.pooler)?;
-            }
-            if let Some(out) = out.pooled {
-                let Workspace { pooler, logits, head: room, .. } = &mut *ws;
-                let mut made = pooler.pooled.mat();
-                if let Some(head) = &self.weights.second_head {
-                    logits.resize(made.rows(), head.outputs())?;
-                    head.forward(threads, None, made, room, logits.mat_mut())?;
-                    made = logits.mat();
-                }
-                of_sequences(part, made, out);
-            }
-            out.logits.map_or(Ok(()), |logits| self.judge(threads, part, ws, logits))
-        })?;
-        Ok(outputs)
+        self.stack().forward(threads, batch, want, Beside { source: Some(source), ..Beside::default() }, cancel)
     }
 
     /// Sentences to vectors, (S, modes x H).
     pub fn embed(&self, threads: usize, batch: &Batch, pooling: &SentencePooling, cancel: &Cancel) -> Result<Vec<f32>> {
-        let width = pooling.modes.len() * self.blueprint.hidden_size;
-        let mut vectors = memory::zeroed_vec("the output", batch.sequences().checked_mul(width))?;
-        let parts = batch.parts(threads);
-        let shares = cut(&mut vectors, &parts, batch.sequences());
-        let shares = parts.iter().cloned().zip(shares).collect();
-        self.run(
-            threads,
-            batch,
-            &parts,
-            shares,
-            Beside::default(),
-            cancel,
-            |_, part, ws, (sequences, out): (Range<usize>, &mut [f32])| {
-                let skips = sequences.map(|s| pooling.skip.map_or(0, |skip| skip[s].max(0) as usize));
-                for ((range, skip), out) in part.ranges().zip(skips).zip(out.chunks_exact_mut(width)) {
-                    let tokens = ws.hidden.mat().rows_of(range);
-                    for (mode, out) in pooling.modes.iter().zip(out.chunks_exact_mut(self.blueprint.hidden_size)) {
-                        mode.pool(tokens, skip, out);
-                    }
-                    if pooling.normalize {
-                        normalize(out);
-                    }
-                }
-                Ok(())
-            },
-        )?;
-        Ok(vectors)
+        self.stack().embed(threads, batch, pooling, cancel)
     }
 
-    /// Takes each part through the model and hands what comes out to `finish`, with the part's share of the outputs.
-    ///
-    /// Parts run side by side, each on one thread, where there are enough of them; else one after the other,
-    /// each on all threads.
-    #[expect(clippy::too_many_arguments, reason = "what a call is made of, each by its own name")]
-    fn run<T: Shares + Send>(
-        &self,
-        threads: usize,
-        batch: &Batch,
-        parts: &[Range<usize>],
-        shares: Vec<T>,
-        beside: Beside,
-        cancel: &Cancel,
-        finish: impl Fn(&Threads, &Part, &mut Workspace, T) -> Result<()> + Sync,
-    ) -> Result<()> {
-        self.file.as_ref().map_or(Ok(()), PackedFile::check)?;
-        let shares: Vec<_> = shares.into_iter().map(|share| Mutex::new(Some(share))).collect();
-        let positions = self.positions(&Threads::new(threads))?;
-        let beside = Beside { positions: positions.as_ref().map(|x| &x[..]), ..beside };
-        let failure = Mutex::new(None);
-        let run_part = |team: &Threads, rank, i: usize| {
-            let part = batch.part(parts[i].clone());
-            let Some(mut share) = lock(&shares[i]).take() else { return };
-            let mut ws = self.room();
-            let beside = beside.of(parts[i].clone());
-            let result = self
-                .run_part(team, &part, &beside, &mut ws, &mut share, &|| cancel.check(rank))
-                .and_then(|()| finish(team, &part, &mut ws, share));
-            if let Err(error) = result {
-                *lock(&failure) = Some(error);
-            }
-            self.keep(ws, threads);
-        };
-        let all = Threads::new(threads);
-        if parts.len() >= threads {
-            all.for_each(parts.len(), |rank, i| run_part(&Threads::serial(), rank, i));
-        } else {
-            (0..parts.len()).for_each(|i| run_part(&all, 0, i));
-        }
-        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    /// A padded batch through the model that this one attends to, to padded last hidden states (B, W, its size).
+    pub fn forward_source(&self, threads: usize, batch: &Batch, want: Want, cancel: &Cancel) -> Result<Outputs> {
+        let stack = self.source_stack().ok_or_else(|| ModelError::Input("the model attends to no source".to_owned()))?;
+        stack.forward(threads, batch, want, Beside::default(), cancel)
     }
 
-    /// The tokens of a part to `ws.hidden` (T, H).
-    ///
-    /// Attention takes whole sequences. All else goes token by token: a chunk of tokens is taken by one thread from the end of
-    /// one attention to the beginning of the next, so that what it makes stays in that core's cache.
-    fn run_part(
-        &self,
-        threads: &Threads,
-        part: &Part,
-        beside: &Beside,
-        ws: &mut Workspace,
-        share: &mut impl Shares,
-        check: &dyn Fn() -> Result<()>,
-    ) -> Result<()> {
-        check()?;
-        let [longest, longest_source] = beside.longest(part);
-        ws.resize(self.level, threads, &self.blueprint, [part.tokens(), part.longest().max(beside.longest_read())])?;
-        ws.resize_cached(threads, &self.blueprint, longest.max(longest_source))?;
-        rotation::fill(&self.weights.rotations, part.positions, &mut ws.angles)?;
-        ws.distances = self.weights.relative.as_ref().map(|relative| relative.distances(longest));
-        ws.places = self.weights.distances.as_ref().map_or(vec![], |x| x.places(part.longest().max(1)));
-        let (layers, of_layer) = (self.layers(), self.blueprint.blocks());
-        let stages: Vec<_> =
-            layers.iter().enumerate().flat_map(|(i, block)| (0..block.stages()).map(move |s| (i, s))).collect();
-        self.each_chunk(threads, ws, |team, tokens, _, mut hidden, qkv, room, angles| {
-            let (block, around) = (layers[0], self.around(0, angles));
-            room.narrow.resize(block.form(0), hidden.rows(), hidden.cols())?;
-            let Room { embeddings, narrow, .. } = room;
-            self.weights.embeddings.forward(team, part, tokens.clone(), embeddings, hidden.reborrow(), narrow)?;
-            block.project(0, team, hidden.view(), around.of(tokens), room, qkv)
-        })?;
-        share.hidden_state(0, part, ws);
-        for (n, &(i, stage)) in stages.iter().enumerate() {
-            check()?;
-            let (block, next) = (layers[i], stages.get(n + 1).map(|&(i, stage)| (i, layers[i], stage)));
-            self.attend(threads, part, beside, (i, block, stage), of_layer[i], ws, share)?;
-            self.each_chunk(threads, ws, |team, tokens, context, mut hidden, qkv, room, angles| {
-                let form = next.map_or(Form::Floats, |(_, block, stage)| block.form(stage));
-                block.finish(stage, team, context, &mut hidden, form, room)?;
-                match (next, &self.weights.final_norm) {
-                    (Some((i, block, stage)), _) => {
-                        let around = self.around(i, angles);
-                        block.project(stage, team, hidden.view(), around.of(tokens), room, qkv)
-                    }
-                    (None, Some(norm)) => {
-                        room.sum.mat_mut().copy(hidden.view());
-                        norm.forward(team, room.sum.mat(), hidden, &mut Narrow::default());
-                        Ok(())
-                    }
-                    (None, None) => Ok(()),
-                }
-            })?;
-            if stage + 1 == block.stages() {
-                share.hidden_state(i + 1, part, ws);
-            }
-        }
-        Ok(())
+    pub(crate) fn stack(&self) -> Stack<'_> {
+        let Self { blueprint, weights, level, .. } = self;
+        Stack { encoder: self, blueprint, weights, level: *level, shared: None }
     }
 
-    /// One attention of a layer: what was projected -> `ws.context`.
-    #[expect(clippy::too_many_arguments, reason = "what attention reads and writes, each by its own name")]
-    fn attend(
-        &self,
-        threads: &Threads,
-        part: &Part,
-        beside: &Beside,
-        (layer, block, stage): (usize, &Block, usize),
-        block_number: usize,
-        ws: &mut Workspace,
-        share: &mut impl Shares,
-    ) -> Result<()> {
-        let Workspace { angles, distances, places, qkv, context, scratch, source, source_narrow, .. } = ws;
-        let (attention, qkv, context) = (&block.attentions[stage].0, qkv.mat(), context.mat_mut());
-        if stage > 0 {
-            if let Some(recall) = beside.recall {
-                let (cache, queries) = (recall.cache.layer(layer, stage), beside.source_queries(part));
-                attention.attend_cached(threads, &cache, &queries, Around::default(), qkv, scratch, context);
-                return Ok(());
-            }
-            let Some((tokens, states)) = beside.source_of_part() else {
-                return Err(ModelError::Input("the model attends to a source, and there is none".to_owned()));
-            };
-            source.resize(states.rows(), attention.source().map_or(0, Linear::outputs))?;
-            attention.project_source(threads, states, source_narrow, source.mat_mut())?;
-            let around = Around { source: Some((&tokens, source.mat())), ..Around::default() };
-            attention.attend(threads, part, around, qkv, None, scratch, share.cross_attention(layer), context);
-            return Ok(());
-        }
-        let positions = beside.positions.map(|positions| (positions[block_number].mat(), &places[..]));
-        let around = Around { bias: distances.as_ref(), positions, ..self.around(layer, angles) };
-        if let Some(recall) = beside.recall {
-            let slots = recall.cache.own_slots(beside.sequences.clone(), part);
-            recall.cache.write(self.level, [layer, stage], &slots, attention.keys_values(qkv));
-            if !recall.fresh {
-                let queries = recall.cache.queries(beside.sequences.clone(), part, around.window);
-                let cache = recall.cache.layer(layer, stage);
-                attention.attend_cached(threads, &cache, &queries, around, qkv, scratch, context);
-                return Ok(());
-            }
-        }
-        attention.attend(threads, part, around, qkv, None, scratch, share.attention(layer), context);
-        Ok(())
-    }
-
-    /// What the layers make of the sources of a cache's sequences.
-    fn remember_source(&self, threads: usize, cache: &mut Cache, source: &SourceStates) -> Result<()> {
-        source.check(&self.blueprint, cache.lengths().len())?;
-        cache.take_sources(source.starts())?;
-        let (threads, states) = (&Threads::new(threads), source.states());
-        let (mut room, mut made) = (Narrow::default(), Rows::default());
-        let slots = cache.source_slots(0..cache.lengths().len());
-        for (layer, block) in self.layers().into_iter().enumerate() {
-            let attention = &block.attentions[1].0;
-            made.resize(states.rows(), attention.source().map_or(0, Linear::outputs))?;
-            attention.project_source(threads, states, &mut room, made.mat_mut())?;
-            cache.write(self.level, [layer, 1], &slots, attention.keys_values(made.mat()));
-        }
-        Ok(())
-    }
-
-    /// The block of each layer.
-    pub(crate) fn layers(&self) -> Vec<&Block> {
-        self.blueprint.blocks().into_iter().map(|block| &self.weights.blocks[block]).collect()
-    }
-
-    /// What a layer's attention goes by, of what is not a matter of distances alone: with the angles of all tokens.
-    pub(crate) fn around<'a>(&self, layer: usize, angles: &'a [Rows]) -> Around<'a> {
-        let LayerSpec { window, scale, rotary, .. } = self.blueprint.layer(layer);
-        let angles = rotary.map(|r| (angles[r].mat(), self.weights.rotations[r].interleaved()));
-        Around { angles, window, scale, ..Around::default() }
+    /// The model inside that this one attends to.
+    pub(crate) fn source_stack(&self) -> Option<Stack<'_>> {
+        let (blueprint, weights) = (self.blueprint.source.as_deref()?, self.weights.source.as_deref()?);
+        Some(Stack { blueprint, weights, shared: Some(&self.weights.embeddings), ..self.stack() })
     }
 
     /// What each block makes of the embeddings of distances, which depends on nothing but weights. The lock is never waited for.
-    fn positions(&self, threads: &Threads) -> Result<Option<Arc<Vec<Rows>>>> {
+    pub(crate) fn positions(&self, threads: &Threads) -> Result<Option<Arc<Vec<Rows>>>> {
         let Some(distances) = &self.weights.distances else { return Ok(None) };
         if let Some(made) = self.positions.try_lock().ok().and_then(|made| made.clone()) {
             return Ok(Some(made));
@@ -429,68 +211,14 @@ impl Encoder {
         &mut self.weights
     }
 
-    /// `work(team, tokens, context, hidden, qkv, room, angles)` for chunks of a part's tokens, with their rows of the workspace: chunks
-    /// side by side, each on one thread, where there are enough tokens; else one chunk on all threads.
-    fn each_chunk(
-        &self,
-        threads: &Threads,
-        ws: &mut Workspace,
-        work: impl Fn(&Threads, Range<usize>, Mat, MatMut, MatMut, &mut Room, &[Rows]) -> Result<()> + Sync,
-    ) -> Result<()> {
-        let (context, rooms, angles) = (ws.context.mat(), &ws.rooms, &ws.angles);
-        let chunks = chunks(context.rows(), threads.count());
-        let failure = Mutex::new(None);
-        let chunk = |team: &Threads, rank: usize, tokens: Range<usize>, [hidden, qkv]: [MatMut; 2]| {
-            let mut room = lock(&rooms[rank]);
-            let result = room
-                .resize(&self.blueprint, tokens.len())
-                .and_then(|()| work(team, tokens.clone(), context.rows_of(tokens), hidden, qkv, &mut room, angles));
-            if let Err(error) = result {
-                *lock(&failure) = Some(error);
-            }
-        };
-        let mats = [ws.hidden.mat_mut(), ws.qkv.mat_mut()];
-        if chunks == 1 {
-            chunk(threads, 0, 0..context.rows(), mats);
-        } else {
-            threads.for_each_rows(chunks, mats, |rank, tokens, mats| chunk(&Threads::serial(), rank, tokens, mats));
-        }
-        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
-    }
-
-    /// What the head says of each token or sequence, to `out`, padded, zeros where there is no token; or of those that are selected.
-    fn judge(&self, threads: &Threads, part: &Part, ws: &mut Workspace, out: &mut [f32]) -> Result<()> {
-        let Some(head) = &self.weights.head else { return Ok(()) };
-        let Workspace { pooler, hidden, selected, logits, head: room, .. } = ws;
-        let x = match (head.reads(), part.selected) {
-            (HeadInput::Pooled, _) => pooler.pooled.mat(),
-            (HeadInput::Tokens, Some(tokens)) => {
-                selected.resize(tokens.len(), self.blueprint.hidden_size)?;
-                let rows = tokens.iter().map(|t| hidden.mat().row(t - part.starts[0]));
-                rows.enumerate().for_each(|(r, row)| selected.mat_mut().row_mut(r).copy_from_slice(row));
-                selected.mat()
-            }
-            (HeadInput::Tokens | HeadInput::Mean, _) => hidden.mat(),
-        };
-        logits.resize(x.rows(), head.outputs())?;
-        head.forward(threads, self.weights.embeddings.tied(), x, room, logits.mat_mut())?;
-        match (head.reads(), part.selected) {
-            (HeadInput::Pooled, _) => of_sequences(part, ws.logits.mat(), out),
-            (HeadInput::Mean, _) => means(part, ws.logits.mat(), out),
-            (HeadInput::Tokens, None) => unpad(part, ws.logits.mat(), out),
-            (HeadInput::Tokens, Some(_)) => dense(ws.logits.mat(), out),
-        }
-        Ok(())
-    }
-
     /// A workspace from the shelf. The lock is never waited for: a fork may have caught it held by a thread that the child
     /// does not have.
-    fn room(&self) -> Workspace {
+    pub(crate) fn room(&self) -> Workspace {
         self.workspaces.try_lock().ok().and_then(|mut shelf| shelf.pop()).unwrap_or_default()
     }
 
     /// Back to the shelf, which holds one room per thread of a call.
-    fn keep(&self, ws: Workspace, threads: usize) {
+    pub(crate) fn keep(&self, ws: Workspace, threads: usize) {
         if let Ok(mut shelf) = self.workspaces.try_lock()
             && shelf.len() < threads
         {
@@ -533,54 +261,11 @@ impl Encoder {
         if self.precision == Precision::Int8 {
             return Err(ModelError::Input("weights in int8 cannot be written as a plain checkpoint".to_owned()));
         }
-        export::save(&self.weights.exports().collect::<Vec<_>>(), path, tensor_names)
+        export::save(&self.weights.exports(), path, tensor_names)
     }
 
     /// Writes the weights as they lie in memory, for [`map`](Self::map).
     pub fn save_packed(&self, path: &Path) -> Result<()> {
         packed_file::write(path, &self.blueprint, self.level, self.precision, &self.weights.pieces())
     }
-}
-
-/// Where a part's intermediate results go, if they are wanted.
-trait Shares {
-    fn hidden_state(&mut self, _layer: usize, _part: &Part, _ws: &Workspace) {}
-    fn attention(&mut self, _layer: usize) -> Option<&mut [f32]> {
-        None
-    }
-    fn cross_attention(&mut self, _layer: usize) -> Option<&mut [f32]> {
-        None
-    }
-}
-
-impl Shares for PartOutputs<'_> {
-    fn hidden_state(&mut self, layer: usize, part: &Part, ws: &Workspace) {
-        if let Some(out) = self.hidden_states.get_mut(layer) {
-            unpad(part, ws.hidden.mat(), out);
-        }
-    }
-    fn attention(&mut self, layer: usize) -> Option<&mut [f32]> {
-        self.attentions.get_mut(layer).map(|out| &mut **out)
-    }
-}
-
-/// Sentence vectors need the last hidden states alone.
-impl Shares for (Range<usize>, &mut [f32]) {}
-
-/// Into how many chunks to cut a part's tokens.
-///
-/// A chunk reads all weights, from the last-level cache: fewer rows would make that the limit, more would not leave room for
-/// their activations in the second-level cache.
-fn chunks(tokens: usize, threads: usize) -> usize {
-    const LEAST: usize = 32;
-    const MOST: usize = 64;
-    if threads > 1 && tokens < threads * LEAST {
-        return 1;
-    }
-    tokens.div_ceil(MOST).next_multiple_of(threads).min((tokens / LEAST).max(1)).max(1)
-}
-
-/// A panic elsewhere leaves nothing half-done behind these locks.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

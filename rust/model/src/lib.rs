@@ -26,6 +26,7 @@ mod packed_file;
 mod pooling;
 mod recall;
 mod rotation;
+mod stack;
 mod training;
 mod weights;
 mod workspace;

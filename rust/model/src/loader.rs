@@ -48,12 +48,15 @@ pub struct Source<'a> {
     pub seed: u64,
 }
 
+#[derive(Clone, Copy)]
 pub(crate) struct Loader<'a> {
     pub(crate) level: Level,
     /// Of tables and linear layers.
     pub(crate) precision: Precision,
     pub(crate) threads: &'a Threads,
-    pub(crate) from: From<'a>,
+    pub(crate) from: &'a From<'a>,
+    /// Before the names of slots and pieces: whose they are, of a model and the one inside.
+    pub(crate) prefix: &'static str,
 }
 
 /// Weights to be packed, or packed ones.
@@ -78,11 +81,12 @@ impl Loader<'_> {
 
     /// A vector as it is.
     pub(crate) fn vector(&self, slot: &Slot) -> Result<Stored> {
+        let slot = &self.named(slot);
         if self.leaves_out(&[slot]) {
             return Ok(Stored::default());
         }
         let mut vector = self.place(&slot.name, slot.shape.iter().product())?;
-        if let From::Source(source, _) = &self.from {
+        if let From::Source(source, _) = self.from {
             fill(source, slot, 0, vector.own_mut())?;
         }
         Ok(vector)
@@ -90,11 +94,12 @@ impl Loader<'_> {
 
     /// (rows, H), one row for each id.
     pub(crate) fn table(&self, slot: &Slot) -> Result<Table> {
+        let slot = &self.named(slot);
         let (rows, cols) = if self.leaves_out(&[slot]) { (0, 0) } else { (slot.shape[0], slot.shape[1]) };
         let [words, scales] = Table::lens(self.precision, rows, cols);
         let (words, scales) = (self.place(&slot.name, words)?, self.place(&scales_of(&slot.name), scales)?);
         let mut table = Table::of(self.precision, [rows, cols], words, scales);
-        if let From::Source(source, _) = &self.from {
+        if let From::Source(source, _) = self.from {
             table.fill(self.level, self.threads, |first, rows| fill(source, slot, first * cols, rows))?;
         }
         Ok(table)
@@ -109,13 +114,17 @@ impl Loader<'_> {
         biases: &[Share],
     ) -> Result<PackedLinear> {
         let (level, precision) = (self.level, self.precision);
+        let named = |shares: &[Share]| -> Vec<Share> {
+            shares.iter().map(|(slot, outputs)| (self.named(slot), outputs.clone())).collect()
+        };
+        let (name, weights, biases) = (&format!("{}{name}", self.prefix), &named(weights), &named(biases));
         if self.leaves_out(&weights.iter().chain(biases).map(|(slot, _)| slot).collect::<Vec<_>>()) {
             return Ok(PackedLinear::of(level, precision, [0, 0], Stored::default()));
         }
         let outputs = weights.iter().map(|(_, outputs)| outputs.len()).sum();
         let words = self.place(name, PackedLinear::len(level, precision, inputs, outputs))?;
         let mut packed = PackedLinear::of(level, precision, [inputs, outputs], words);
-        let From::Source(source, _) = &self.from else { return Ok(packed) };
+        let From::Source(source, _) = self.from else { return Ok(packed) };
         for (slot, outputs) in weights {
             let whole = whole(source, slot)?;
             packed.fill(self.threads, outputs.clone(), |n, rows| match &whole {
@@ -131,13 +140,18 @@ impl Loader<'_> {
         Ok(packed)
     }
 
+    /// A slot by its whole name.
+    fn named(&self, slot: &Slot) -> Slot {
+        Slot { name: format!("{}{}", self.prefix, slot.name), ..slot.clone() }
+    }
+
     fn leaves_out(&self, slots: &[&Slot]) -> bool {
         matches!(self.from, From::Zeros(_, out) if slots.iter().all(|slot| out.contains(&slot.name)))
     }
 
     /// Where weights lie ready, or where they are to be written.
     fn place<T: Element>(&self, name: &str, len: usize) -> Result<Stored<T>> {
-        match &self.from {
+        match self.from {
             _ if len == 0 => Ok(Stored::default()),
             From::Packed(file) => file.take(name, len),
             From::Source(_, arena) | From::Zeros(arena, _) => {

@@ -22,6 +22,15 @@ pub(crate) struct Weights {
     pub(crate) pooler: Option<Pooler>,
     pub(crate) head: Option<Head>,
     pub(crate) second_head: Option<Head>,
+    /// Those of the model whose last hidden states are attended to.
+    pub(crate) source: Option<Box<Weights>>,
+}
+
+/// Before the names of its slots and pieces.
+const SOURCE: &str = "source.";
+
+fn of_source(name: String) -> String {
+    format!("{SOURCE}{name}")
 }
 
 const FINAL_NORM: &str = "final_norm";
@@ -60,6 +69,8 @@ impl Weights {
         slots.extend(blueprint.pooler.into_iter().flat_map(|spec| Pooler::slots(blueprint, spec)));
         let heads = HEADS.into_iter().zip([blueprint.head, blueprint.second_head]);
         slots.extend(heads.flat_map(|(scope, spec)| spec.map_or(vec![], |spec| Head::slots(blueprint, scope, spec))));
+        let source = blueprint.source.iter().flat_map(|source| Self::slots(source));
+        slots.extend(source.map(|slot| Slot { name: of_source(slot.name), ..slot }));
         slots
     }
 
@@ -71,6 +82,7 @@ impl Weights {
         let relative = |spec| RelativeBias::load(loader, blueprint, spec);
         let distances = |spec| RelativeEmbeddings::load(loader, blueprint, spec);
         let head = |scope, spec| Head::load(loader, blueprint, scope, spec);
+        let source = |inner| Self::load(&Loader { prefix: SOURCE, ..*loader }, inner).map(Box::new);
         let final_norm = || LayerNorm::load(loader, FINAL_NORM.to_owned(), size, norm.norm(), norm.biased());
         Ok(Self {
             blocks: own.map(|(block, layer)| Block::load(loader, blueprint, block, layer)).collect::<Result<_>>()?,
@@ -82,6 +94,7 @@ impl Weights {
             pooler: blueprint.pooler.map(|spec| Pooler::load(loader, blueprint, spec)).transpose()?,
             head: blueprint.head.map(|spec| head(HEADS[0], spec)).transpose()?,
             second_head: blueprint.second_head.map(|spec| head(HEADS[1], spec)).transpose()?,
+            source: blueprint.source.as_deref().map(source).transpose()?,
         })
     }
 
@@ -95,6 +108,8 @@ impl Weights {
         pieces.extend(self.final_norm.iter().flat_map(LayerNorm::pieces));
         pieces.extend(self.pooler.iter().flat_map(Pooler::pieces));
         pieces.extend(self.head.iter().chain(&self.second_head).flat_map(Head::pieces));
+        let source = self.source.iter().flat_map(|source| source.pieces());
+        pieces.extend(source.map(|piece| Piece { name: of_source(piece.name), ..piece }));
         pieces
     }
 
@@ -108,6 +123,7 @@ impl Weights {
         floats.extend(self.final_norm.iter_mut().flat_map(LayerNorm::floats_mut));
         floats.extend(self.pooler.iter_mut().flat_map(Pooler::floats_mut));
         floats.extend(self.head.iter_mut().chain(&mut self.second_head).flat_map(Head::floats_mut));
+        floats.extend(self.source.iter_mut().flat_map(|source| source.floats_mut()));
         floats
     }
 
@@ -121,10 +137,13 @@ impl Weights {
         places.extend(self.final_norm.iter().flat_map(LayerNorm::places));
         places.extend(self.pooler.iter().flat_map(Pooler::places));
         places.extend(self.head.iter().chain(&self.second_head).flat_map(Head::places));
+        let named = |place: Place| Place { slot: of_source(place.slot), ..place };
+        let source = self.source.iter().flat_map(|source| source.places());
+        places.extend(source.map(|piece| piece.into_iter().map(named).collect()));
         places
     }
 
-    pub(crate) fn exports(&self) -> impl Iterator<Item = Export<'_>> {
+    pub(crate) fn exports(&self) -> Vec<Export<'_>> {
         let rotations = self.rotations.iter().filter_map(Rotation::export);
         let relative = rotations.chain(self.relative.iter().map(RelativeBias::export));
         let distances = self.distances.iter().flat_map(RelativeEmbeddings::exports);
@@ -132,18 +151,24 @@ impl Weights {
         let final_norm = self.final_norm.iter().flat_map(LayerNorm::exports);
         let pooler = self.pooler.iter().flat_map(Pooler::exports);
         let head = self.head.iter().chain(&self.second_head).flat_map(Head::exports);
-        self.embeddings.exports().chain(relative).chain(blocks).chain(final_norm).chain(pooler).chain(head)
+        let source = self.source.iter().flat_map(|source| source.exports());
+        let source = source.map(|export| Export { slot: of_source(export.slot), ..export });
+        let above = final_norm.chain(pooler).chain(head).chain(source);
+        self.embeddings.exports().chain(relative).chain(blocks).chain(above).collect()
     }
 
     /// The values of a slot, row-major, with its shape.
     pub(crate) fn tensor(&self, slot: &str) -> Result<(Vec<usize>, Vec<f32>)> {
-        let export = self.exports().find(|export| export.slot == slot).ok_or_else(|| unknown(slot))?;
+        let export = self.exports().into_iter().find(|export| export.slot == slot).ok_or_else(|| unknown(slot))?;
         Ok((export.shape, export.values.to_vec()))
     }
 
     /// A slot to be written as a whole.
     pub(crate) fn slot_mut(&mut self, slot: &str) -> Result<ValuesMut<'_>> {
-        let Self { embeddings, rotations, relative, distances, blocks, final_norm, pooler, head, second_head } = self;
+        if let (Some(source), Some(inner)) = (&mut self.source, slot.strip_prefix(SOURCE)) {
+            return source.slot_mut(inner);
+        }
+        let Self { embeddings, rotations, relative, distances, blocks, final_norm, pooler, head, second_head, .. } = self;
         let found = embeddings.slot_mut(slot).or_else(|| rotations.iter_mut().find_map(|r| r.slot_mut(slot)));
         let found = found.or_else(|| relative.as_mut()?.slot_mut(slot));
         let found = found.or_else(|| distances.as_mut()?.slot_mut(slot));

@@ -57,6 +57,8 @@ enum By {
 enum Words {
     Table(Look),
     Tied(Linear, Option<u32>),
+    /// Those of the model that reads this one.
+    Shared,
 }
 
 /// What some tokens' embeddings are made in.
@@ -128,7 +130,7 @@ impl Look {
 impl Embeddings {
     pub(crate) fn slots(blueprint: &Blueprint) -> Vec<Slot> {
         let (e, size) = (&blueprint.embeddings, blueprint.embedding_size());
-        let mut slots = vec![slot(WORD, [e.vocab_size, size])];
+        let mut slots = if e.shared { vec![] } else { vec![slot(WORD, [e.vocab_size, size])] };
         slots.extend(tables(blueprint).map(|(_, slot, _)| slot));
         slots.extend(e.norm.into_iter().flat_map(|norm| LayerNorm::slots(NORM, size, norm.norm(), norm.bias)));
         if e.projection {
@@ -143,7 +145,9 @@ impl Embeddings {
     pub(crate) fn load(loader: &Loader, blueprint: &Blueprint) -> Result<Self> {
         let (e, size) = (&blueprint.embeddings, blueprint.embedding_size());
         let look = |by, slot: Slot, padding| Ok(Look { by, table: loader.table(&slot)?, slot: slot.name, padding });
-        let word = if blueprint.tied() {
+        let word = if e.shared {
+            Words::Shared
+        } else if blueprint.tied() {
             Words::Tied(Linear::load(loader, tied_parts(blueprint), size)?, e.padding)
         } else {
             Words::Table(look(By::Word, slot(WORD, [e.vocab_size, size]), e.padding)?)
@@ -249,6 +253,15 @@ impl Embeddings {
         Ok(())
     }
 
+    /// The words of its own.
+    fn words(&self) -> Lookup<'_> {
+        match &self.word {
+            Words::Table(look) => Lookup::Table(&look.table),
+            Words::Tied(linear, _) => linear.lookup(),
+            Words::Shared => unreachable!("words that are another's are looked up there"),
+        }
+    }
+
     /// All tables but the words', with the ids that are looked up and what rows are multiplied by.
     fn others<'a>(&'a self, part: &'a Part) -> impl Iterator<Item = (Lookup<'a>, &'a [u32], f32)> {
         self.tables.iter().map(|look| (Lookup::Table(&look.table), look.by.ids(part), 1.0))
@@ -258,8 +271,8 @@ impl Embeddings {
     fn look_up(&self, part: &Part, tokens: Range<usize>, out: MatMut) {
         let (words, factor) = match (&self.word, part.embeds) {
             (_, Some(embeds)) => (Lookup::Floats(embeds), 1.0),
-            (Words::Table(look), None) => (Lookup::Table(&look.table), self.factor),
-            (Words::Tied(linear, _), None) => (linear.lookup(), self.factor),
+            (Words::Shared, None) => (part.shared.expect("whose words they are").words(), self.factor),
+            (_, None) => (self.words(), self.factor),
         };
         let others = self.others(part).filter(|_| !self.words_projected);
         let all = std::iter::once((words, part.ids, factor)).chain(others);
@@ -286,15 +299,16 @@ impl Embeddings {
     }
 
     /// Adds to `gradient`, from that of what [`record`](Self::record) made, `flow.d_hidden`; `transposed` is room for the projection's
-    /// weights.
+    /// weights. The gradient of words that are another's goes to `shared`.
     pub(crate) fn backward(
         &self,
         pass: &Pass,
         flow: &mut Flow,
         transposed: &mut Option<PackedLinear>,
         gradient: &mut Embeddings,
+        shared: Option<&mut Embeddings>,
     ) -> Result<()> {
-        if gradient.is_empty() {
+        if gradient.is_empty() && shared.as_ref().is_none_or(|shared| shared.is_empty()) {
             return Ok(());
         }
         let Flow { d_hidden, d_sum, embedded, sums, .. } = flow;
@@ -344,17 +358,22 @@ impl Embeddings {
         if let Some(projection) = &mut gradient.projection {
             projection.add_gradient(self.level, pass.threads, normed.view(), d_hidden.view());
         }
-        let part = pass.step.part;
         let d_tables = if self.words_projected { d_hidden.view() } else { d_sum.view() };
         gradient.tables.iter_mut().for_each(|look| look.add_gradient(self.level, pass, d_tables));
         if self.factor != 1.0 {
             (0..d_sum.rows()).for_each(|t| scale(self.level, pass.threads, d_sum.row_mut(t), self.factor));
         }
-        match &mut gradient.word {
-            Words::Table(look) => look.add_gradient(self.level, pass, d_sum.view()),
-            Words::Tied(linear, padding) => linear.scatter_add(pass.threads, d_sum.view(), part.ids, *padding),
-        }
+        shared.unwrap_or(gradient).add_words(self.level, pass, d_sum.view());
         Ok(())
+    }
+
+    /// Adds the gradient of words that were looked up, d (T, E).
+    fn add_words(&mut self, level: Level, pass: &Pass, d: Mat) {
+        match &mut self.word {
+            Words::Table(look) => look.add_gradient(level, pass, d),
+            Words::Tied(linear, padding) => linear.scatter_add(pass.threads, d, pass.step.part.ids, *padding),
+            Words::Shared => {}
+        }
     }
 
     /// Whether it holds nothing, as the gradient of embeddings that are frozen.
@@ -368,14 +387,14 @@ impl Embeddings {
     /// The word embeddings as the layer that a head shares with them.
     pub(crate) fn tied(&self) -> Option<&Linear> {
         match &self.word {
-            Words::Table(_) => None,
+            Words::Table(_) | Words::Shared => None,
             Words::Tied(linear, _) => Some(linear),
         }
     }
 
     pub(crate) fn tied_mut(&mut self) -> Option<&mut Linear> {
         match &mut self.word {
-            Words::Table(_) => None,
+            Words::Table(_) | Words::Shared => None,
             Words::Tied(linear, _) => Some(linear),
         }
     }
@@ -383,7 +402,7 @@ impl Embeddings {
     fn looks(&self) -> impl Iterator<Item = &Look> {
         let words = match &self.word {
             Words::Table(look) => Some(look),
-            Words::Tied(..) => None,
+            Words::Tied(..) | Words::Shared => None,
         };
         words.into_iter().chain(&self.tables)
     }
@@ -391,7 +410,7 @@ impl Embeddings {
     fn looks_mut(&mut self) -> impl Iterator<Item = &mut Look> {
         let words = match &mut self.word {
             Words::Table(look) => Some(look),
-            Words::Tied(..) => None,
+            Words::Tied(..) | Words::Shared => None,
         };
         words.into_iter().chain(&mut self.tables)
     }
@@ -415,6 +434,7 @@ impl Embeddings {
         let (linear, look) = match word {
             Words::Table(look) => (None, Some(look)),
             Words::Tied(linear, _) => (Some(linear), None),
+            Words::Shared => (None, None),
         };
         let mut floats = norm.as_mut().map_or(vec![], LayerNorm::floats_mut);
         floats.extend(linear.into_iter().chain(projection).map(Linear::floats_mut));
@@ -436,7 +456,7 @@ impl Embeddings {
         }
         let Self { word, norm, projection, .. } = self;
         let tied = match word {
-            Words::Table(_) => None,
+            Words::Table(_) | Words::Shared => None,
             Words::Tied(linear, _) => linear.slot_mut(slot),
         };
         tied.or_else(|| norm.as_mut()?.slot_mut(slot)).or_else(|| projection.as_mut()?.slot_mut(slot))

@@ -67,8 +67,8 @@ impl Layout {
         let trained = slots.iter().filter(|slot| !self.frozen.contains(&slot.name));
         let floats: usize = trained.map(|slot| slot.shape.iter().product::<usize>()).sum();
         memory::require("the gradients and the optimiser", floats as u64 * 4)?;
-        let from = From::Zeros(Arena::expecting(4 * floats + 128 * slots.len()), &self.frozen);
-        Weights::load(&Loader { level: self.level, precision: Precision::Float32, threads, from }, blueprint)
+        let from = &From::Zeros(Arena::expecting(4 * floats + 128 * slots.len()), &self.frozen);
+        Weights::load(&Loader { level: self.level, precision: Precision::Float32, threads, from, prefix: "" }, blueprint)
     }
 
     pub(crate) fn check_fits(&self, encoder: &Encoder) -> Result<()> {
@@ -183,6 +183,6 @@ pub(crate) fn exports<'a>(
     layout: &'a Layout,
     prefix: &'a str,
 ) -> impl Iterator<Item = Export<'a>> {
-    let trained = weights.exports().filter(|export| !layout.frozen.contains(&export.slot));
+    let trained = weights.exports().into_iter().filter(|export| !layout.frozen.contains(&export.slot));
     trained.map(move |export| Export { slot: format!("{prefix}{}", export.slot), ..export })
 }

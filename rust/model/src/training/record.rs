@@ -79,7 +79,7 @@ impl Encoder {
         let Parts { mut layers, mut flow, scratch, rooms, angles, distances, top, .. } =
             tape.parts(&self.blueprint, plan);
         let step = Step { level: self.level, part, dropout: recipe.dropout };
-        let (pass, blocks) = (&Pass { threads, step, rooms, cancel }, &self.layers()[..]);
+        let (pass, blocks) = (&Pass { threads, step, rooms, cancel }, &self.stack().layers()[..]);
         for (layer, block) in blocks.iter().enumerate() {
             cancel.check(0)?;
             self.input(pass, blocks, layer, &layers, flow.hidden.reborrow())?;
@@ -89,7 +89,7 @@ impl Encoder {
             }
             let positions = flow.positions.as_deref().map(|room| (room.projected.mat(), &room.places[..]));
             let at =
-                At { layer, around: Around { bias: distances, positions, ..self.around(layer, angles) }, source: None };
+                At { layer, around: Around { bias: distances, positions, ..self.stack().around(layer, angles) }, source: None };
             block.record(pass, at, flow.hidden.view(), saved, sum.reborrow(), scratch)?;
         }
         self.last(pass, blocks, &layers, flow.hidden.reborrow())?;
@@ -140,7 +140,7 @@ impl Encoder {
         let Parts { mut layers, mut flow, scratch, rooms, top, transposed, embedding_transposed, angles, distances } =
             tape.parts(&self.blueprint, self.plan(part, recipe));
         let step = Step { level: self.level, part, dropout: recipe.dropout };
-        let (pass, blocks) = (&Pass { threads, step, rooms, cancel }, &self.layers()[..]);
+        let (pass, blocks) = (&Pass { threads, step, rooms, cancel }, &self.stack().layers()[..]);
         let of_layer = self.blueprint.blocks();
         let lowest = gradients.lowest_layer(&of_layer);
         self.last(pass, blocks, &layers, flow.hidden.reborrow())?;
@@ -159,7 +159,7 @@ impl Encoder {
             }
             let positions = flow.positions.is_some().then(|| (made.0.mat(), &made.1[..]));
             let at =
-                At { layer, around: Around { bias: distances, positions, ..self.around(layer, angles) }, source: None };
+                At { layer, around: Around { bias: distances, positions, ..self.stack().around(layer, angles) }, source: None };
             if recipe.checkpointing {
                 let unwanted = MatMut::dense(&mut [], 0, sum.cols());
                 blocks[layer].record(pass, at, flow.hidden.view(), saved, unwanted, scratch)?;
@@ -181,7 +181,7 @@ impl Encoder {
         }
         if lowest == 0 {
             let gradient = &mut gradients.weights.embeddings;
-            self.weights.embeddings.backward(pass, &mut flow, embedding_transposed, gradient)?;
+            self.weights.embeddings.backward(pass, &mut flow, embedding_transposed, gradient, None)?;
         }
         cancel.check(0)?;
         self.keep_tape(tape);
