@@ -134,7 +134,7 @@ def test_a_batch_is_learned(name, task):
     model = fresh(name, task)
     rows = batch(model, task)
     optimizer = training.AdamW(model, lr=1e-2, weight_decay=0.01, no_decay=[])
-    fixed = {key: w for key, w in model.state_dict().items() if "embed_positions" in key}
+    fixed = {key: w for key, w in model.state_dict().items() if "encoder.embed_positions" in key}
     losses = []
     for _ in range(50):
         outputs, gradients = training.value_and_grad(model, **rows)
@@ -146,8 +146,11 @@ def test_a_batch_is_learned(name, task):
     assert all(np.array_equal(w, after[key]) for key, w in fixed.items()), "angles are no parameters"
 
 
-# not DistilBERT's classifier, whose ReLU has a kink within the step; its gradients are recorded
-@pytest.mark.parametrize("name, task", [pair for pair in LEARNERS if pair != ("distilbert", "SequenceClassification")])
+# not DistilBERT's classifier and OPT, whose ReLU has a kink within the step; their gradients are recorded
+KINKED = [("distilbert", "SequenceClassification"), ("opt", "SequenceClassification"), ("opt", "CausalLM")]
+
+
+@pytest.mark.parametrize("name, task", [pair for pair in LEARNERS if pair not in KINKED])
 def test_gradients_are_slopes(name, task):
     """The loss along the gradient of all, and of each tensor that has a good part of it: a difference quotient in float32."""
     model = fresh(name, task)
@@ -204,7 +207,7 @@ def test_what_is_frozen_stays_and_the_rest_learns_as_before(name, patterns):
     assert bits(gradients) == {key: data for key, data in bits(expected).items() if key not in frozen}
     training.AdamW(model, lr=0.01, weight_decay=0.1, no_decay=[]).step(gradients)
     unmoved = {key for key, array in model.state_dict().items() if np.array_equal(array, before[key])}
-    assert frozen <= unmoved and all("embed_positions" in key for key in unmoved - frozen)
+    assert frozen <= unmoved and all("encoder.embed_positions" in key for key in unmoved - frozen)
 
 
 @pytest.mark.parametrize("name", ["bert", "deberta"])

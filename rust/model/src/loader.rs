@@ -128,7 +128,10 @@ impl Loader<'_> {
         for (slot, outputs) in weights {
             let whole = whole(source, slot)?;
             packed.fill(self.threads, outputs.clone(), |n, rows| match &whole {
-                Some(laid) => Ok(slot.order.read_from(laid, n * inputs, rows)),
+                Some(laid) => {
+                    slot.order.read_from(laid, n * inputs, rows);
+                    Ok(())
+                }
                 None => fill(source, slot, n * inputs, rows),
             })?;
         }

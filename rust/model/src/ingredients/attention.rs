@@ -242,12 +242,12 @@ impl Attention {
         attentions: AttentionOutput,
         mut context: MatMut,
     ) {
-        let operands = self.operands(qkv, around);
-        let values = (!self.in_bf16()).then_some(operands[2]);
+        let values = (!self.in_bf16()).then(|| self.operands(qkv, around)[2]);
         let qkv = if self.in_bf16() {
-            Qkv::Bf16(operands.map(|x| x.words().block(0..x.rows(), 0..x.cols() / 2)))
+            let operands = self.operand_columns(qkv, around);
+            Qkv::Bf16(operands.map(|(x, cols)| x.words().block(0..x.rows(), cols.start / 2..cols.end / 2)))
         } else {
-            Qkv::Floats(operands)
+            Qkv::Floats(self.operands(qkv, around))
         };
         let source = around.source.map(|(source, _)| (source.width, source.columns));
         let probabilities =
@@ -350,16 +350,17 @@ impl Attention {
         Ok(())
     }
 
-    /// Queries, keys and values, of which words in bf16 fill the first half.
+    /// Queries, keys and values.
     fn operands<'a>(&self, qkv: Mat<'a>, around: Around<'a>) -> [Mat<'a>; 3] {
+        self.operand_columns(qkv, around).map(|(x, cols)| x.block(0..x.rows(), cols))
+    }
+
+    /// Which columns of what they are; in bf16 half as many words.
+    fn operand_columns<'a>(&self, qkv: Mat<'a>, around: Around<'a>) -> [(Mat<'a>, Range<usize>); 3] {
         let [queries, keys, values] = self.columns();
         let (source, offset) = around.source.map_or((qkv, 0), |(_, source)| (source, keys.start));
-        let here = |x: Mat<'a>, cols: Range<usize>| x.block(0..x.rows(), cols);
-        [
-            here(qkv, queries),
-            here(source, keys.start - offset..keys.end - offset),
-            here(source, values.start - offset..values.end - offset),
-        ]
+        let there = |cols: Range<usize>| (source, cols.start - offset..cols.end - offset);
+        [(qkv, queries), there(keys), there(values)]
     }
 
     /// Where queries, keys and values lie in a row.
