@@ -13,7 +13,7 @@ from . import recorded
 pytestmark = pytest.mark.numbers
 
 DECODERS = [name for name, entry in MODELS.items() if "CausalLM" in entry.heads]
-IDS = np.random.default_rng(0).integers(3, 100, (3, 8))
+IDS = np.random.default_rng(0).integers(3, 80, (3, 8))
 LENGTHS = np.array([8, 3, 6])
 RIGHT = (np.arange(8) < LENGTHS[:, None]).astype(np.int64)
 LEFT = RIGHT[:, ::-1].copy()

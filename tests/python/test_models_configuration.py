@@ -70,7 +70,7 @@ def test_defaults_and_names(model_type):
     assert ours.model_type == theirs.model_type and ours.attribute_map == theirs.attribute_map
     for use_diff in (True, False):
         assert said(ours().to_json_string(use_diff), model_type) == said(theirs().to_json_string(use_diff), model_type)
-    attributes = {key for key in vars(theirs()) if not key.startswith("_")} - {"generation_config"}
+    attributes = {key for key in vars(theirs()) if not key.startswith("_")} - {"generation_config", "ignore_keys_at_rope_validation"}
     assert all(getattr(ours(), key) == getattr(theirs(), key) for key in attributes - {"transformers_version"})
 
 

@@ -315,6 +315,8 @@ def test_vectors_instead_of_words(model_type):
     (words,) = (w for name, w in state.items() if "word_embeddings" in name or "tok_embed" in name or "embed_tokens" in name)
     size = settings.get("embedding_size", 24)
     assert words.shape == (50, size)
+    if model_type == "gemma2":  # what is looked up is multiplied, what is given is not
+        words = words * np.float32(24**0.5)
     for ours, theirs in zip(
         model(inputs_embeds=words[IDS], attention_mask=MASK).to_tuple(), model(IDS, MASK).to_tuple(), strict=True
     ):
@@ -328,7 +330,8 @@ def test_vectors_instead_of_words(model_type):
 def test_arguments_that_an_architecture_has_not(name):
     model = recorded.load(name)
     for argument in {"token_type_ids", "position_ids", "task_type_ids", "past_key_values"} - set(model.input_names):
-        with pytest.raises(TypeError, match=f"{type(model).__name__}.forward has no argument '{argument}'"):
+        # decoders of transformers have arguments that these have not
+        with pytest.raises((TypeError, NotImplementedError), match=f"{type(model).__name__}.forward.*{argument}"):
             model([[5, 6]], **{argument: [[0, 0]]})
     with pytest.raises(TypeError, match="has no argument 'labels'"):
         model([[5, 6]], labels=[0])

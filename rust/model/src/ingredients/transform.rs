@@ -41,7 +41,13 @@ impl Transform {
         let size = spec.size.unwrap_or(blueprint.hidden_size);
         let dense = Linear::load(loader, parts(blueprint, spec), blueprint.hidden_size)?;
         let norm = spec.norm.map(|norm| LayerNorm::load(loader, NORM.to_owned(), size, norm.norm(), norm.bias));
-        Ok(Self { dense, activation: spec.activation.map(Activation::from), norm: norm.transpose()?, size, level: loader.level })
+        Ok(Self {
+            dense,
+            activation: spec.activation.map(Activation::from),
+            norm: norm.transpose()?,
+            size,
+            level: loader.level,
+        })
     }
 
     /// x (M, H) -> `room.hidden` (M, size), and `room.narrow` in the form that is asked for; `room.inner` is left with what a norm
