@@ -307,6 +307,21 @@ def test_a_gap_is_an_error_where_distances_are_counted(model_type):
         head(IDS, MASK[:, ::-1], start_positions=[0, 8, 8], end_positions=[1, 8, 8])
 
 
+@pytest.mark.parametrize("model_type", ["eurobert", "qwen3"])
+def test_gradients_of_norms_in_a_model_narrower_than_its_heads(model_type):
+    """Each the slope of the loss: a difference quotient in float32."""
+    model = build(model_type, "TokenClassification", hidden_size=4, num_attention_heads=1, num_key_value_heads=1, head_dim=20)
+    inputs = {"input_ids": IDS, "labels": IDS % 2}
+    gradients = dict(training.value_and_grad(model, **inputs)[1])
+    state = model.state_dict()
+    for name in [name for name in state if "norm" in name]:
+        length, losses = np.linalg.norm(gradients[name]), []
+        for step in (4e-3, -4e-3):
+            model.load_state_dict(state | {name: state[name] + step / length * gradients[name]})
+            losses.append(float(training.loss(model, **inputs)))
+        assert (losses[0] - losses[1]) / 8e-3 == pytest.approx(length, rel=1e-2, abs=1e-4), name
+
+
 @pytest.mark.parametrize("model_type", MODELS)
 def test_vectors_instead_of_words(model_type):
     settings = {"embedding_size": 8} if model_type in WITH_EMBEDDING_SIZE else {}
