@@ -322,6 +322,14 @@ def test_gradients_of_norms_in_a_model_narrower_than_its_heads(model_type):
         assert (losses[0] - losses[1]) / 8e-3 == pytest.approx(length, rel=1e-2, abs=1e-4), name
 
 
+@pytest.mark.parametrize("dtype, factor", [("float32", np.float32(24**0.5)), ("bfloat16", np.float32(4.90625))])
+def test_gemmas_factor_of_words_is_rounded_as_its_weights_are(dtype, factor, tmp_path):
+    build("gemma2").save_pretrained(tmp_path)
+    model = AutoModel.from_pretrained(tmp_path, dtype=dtype)
+    words = model.state_dict()["embed_tokens.weight"]
+    assert np.array_equal(model(IDS, output_hidden_states=True).hidden_states[0], words[IDS] * factor)
+
+
 @pytest.mark.parametrize("model_type", MODELS)
 def test_vectors_instead_of_words(model_type):
     settings = {"embedding_size": 8} if model_type in WITH_EMBEDDING_SIZE else {}
