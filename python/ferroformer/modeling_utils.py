@@ -55,6 +55,8 @@ class PreTrainedModel(TokenEmbeddings):
 
     config_class: ClassVar[type[PreTrainedConfig]] = PreTrainedConfig
     base_model_prefix: ClassVar[str] = ""
+    # other prefixes that checkpoints of this architecture have, under another head
+    other_prefixes: ClassVar[tuple[str, ...]] = ()
     # where the tensors of the model inside belong, and those of a head, whose names in a checkpoint have no prefix
     base_table: ClassVar[TensorTable] = {}
     head_table: TensorTable = {}
@@ -101,7 +103,7 @@ class PreTrainedModel(TokenEmbeddings):
                 slots,
                 self.tensor_table,
                 _weights.checkpoint,
-                self.base_model_prefix,
+                (self.base_model_prefix, *self.other_prefixes),
                 _weights.ignore_mismatched_sizes,
                 config,
                 self.optional_slots + self.base_optional_slots,

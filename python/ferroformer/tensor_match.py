@@ -63,7 +63,7 @@ def match_tensors(
     slots: Iterable[tuple[str, Shape]],
     table: TensorTable,
     checkpoint: Checkpoint,
-    prefix: str,
+    prefixes: tuple[str, ...],
     ignore_mismatched_sizes: bool,
     config: Any,
     optional: tuple[str, ...],
@@ -75,7 +75,7 @@ def match_tensors(
     """Find each slot's tensor; `saved` has the slots' names as the model writes them, `in_files` other names of some in files.
     WeightMismatchError if one has another shape, is not of floats, or is missing and does not belong to the `optional` parts of
     the model."""
-    stored = _stored_names(checkpoint.names(), prefix, {other: name for name, other in in_files.items()})
+    stored = _stored_names(checkpoint.names(), prefixes, {other: name for name, other in in_files.items()})
     match = TensorMatch()
     needed = []
     for slot, shape in slots:
@@ -118,11 +118,12 @@ def report(match: TensorMatch, model: str, source: object) -> str | None:
     return "\n".join(lines)
 
 
-def _stored_names(names: Iterable[str], prefix: str, renamed: Mapping[str, str]) -> dict[str, str]:
+def _stored_names(names: Iterable[str], prefixes: tuple[str, ...], renamed: Mapping[str, str]) -> dict[str, str]:
     """Names in the model's own spelling -> names in the checkpoint."""
     stored: dict[str, str] = {}
     for name in names:
-        own = renamed.get(name, name).removeprefix(prefix + ".")
+        own = renamed.get(name, name)
+        own = own.removeprefix(next((f"{prefix}." for prefix in prefixes if own.startswith(f"{prefix}.")), ""))
         own = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", own)
         own = re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", own)
         if own in stored:

@@ -181,6 +181,8 @@ class LlamaPreTrainedModel(causal.Decoder):
 
     config_class: ClassVar[type[PreTrainedConfig]] = LlamaConfig
     base_model_prefix = "model"
+    # question answering has the one, all else the other
+    other_prefixes = ("model", "transformer")
     base_table = TENSORS
 
     def blueprint(self, config: Any, pooler: dict[str, Any] | None, head: dict[str, Any] | None) -> dict[str, Any]:

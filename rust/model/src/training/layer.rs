@@ -23,8 +23,9 @@ fn place(which: usize, size: usize) -> Range<usize> {
     2 * which * size..2 * (which + 1) * size
 }
 
-fn add_sums(norm: Option<&mut LayerNorm>, sums: &MatMut, which: usize) {
-    let (sums, size) = (sums.view(), sums.cols() / SUMS);
+/// `sums` may have more columns than a layer's norms of this size need.
+fn add_sums(norm: Option<&mut LayerNorm>, sums: &MatMut, which: usize, size: usize) {
+    let sums = sums.view();
     norm.into_iter().for_each(|norm| norm.add_gradient(sums.block(0..sums.rows(), place(which, size))));
 }
 
@@ -286,10 +287,10 @@ impl Block {
             );
             Ok(())
         })?;
-        add_sums(gradient.residual_mut(last).after.as_mut(), sums, AFTER);
-        add_sums(gradient.between_mut(last), sums, BETWEEN);
-        add_sums(gradient.residual_mut(last).branch.as_mut(), sums, BRANCH);
-        add_sums(gradient.residual_mut(below).branch.as_mut(), sums, BRANCH_BELOW);
+        add_sums(gradient.residual_mut(last).after.as_mut(), sums, AFTER, size);
+        add_sums(gradient.between_mut(last), sums, BETWEEN, size);
+        add_sums(gradient.residual_mut(last).branch.as_mut(), sums, BRANCH, size);
+        add_sums(gradient.residual_mut(below).branch.as_mut(), sums, BRANCH_BELOW, size);
         let d_work = if self.parallel.is_some() { d_sum.view() } else { d_before.view() };
         let (d_down, d_output) = (after(d_down, d_sum.view()), after(d_output, d_work));
         let [up_gradient, down_gradient] = gradient.feed_forward.layers_mut();
@@ -392,11 +393,11 @@ impl Block {
             }
             Ok(())
         })?;
-        add_sums(gradient.between_mut(stage), sums, BETWEEN);
+        add_sums(gradient.between_mut(stage), sums, BETWEEN, size);
         let [projection_gradient, _] = gradient.attentions[stage].0.layers_mut();
         projection_gradient.add_gradient(level, threads, self.read(stage, s, middle.view()), d_qkv);
         if let Some(below) = below {
-            add_sums(gradient.residual_mut(stage - 1).branch.as_mut(), sums, BRANCH_BELOW);
+            add_sums(gradient.residual_mut(stage - 1).branch.as_mut(), sums, BRANCH_BELOW, size);
             let d_output = after(d_output, out.view());
             let [_, output_gradient] = gradient.attentions[stage - 1].0.layers_mut();
             output_gradient.add_gradient(level, threads, below.context.view(), d_output);
