@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .batch_encoding import BatchEncoding as BatchEncoding
     from .cross_encoder import CrossEncoder as CrossEncoder
     from .data_collator import DataCollatorForLanguageModeling as DataCollatorForLanguageModeling
+    from .data_collator import DataCollatorForSeq2Seq as DataCollatorForSeq2Seq
     from .data_collator import DataCollatorForTokenClassification as DataCollatorForTokenClassification
     from .data_collator import DataCollatorWithPadding as DataCollatorWithPadding
     from .data_collator import DefaultDataCollator as DefaultDataCollator
@@ -43,6 +44,10 @@ if TYPE_CHECKING:
     from .models.albert import AlbertForSequenceClassification as AlbertForSequenceClassification
     from .models.albert import AlbertForTokenClassification as AlbertForTokenClassification
     from .models.albert import AlbertModel as AlbertModel
+    from .models.byte_level_tokenizers import BlenderbotTokenizer as BlenderbotTokenizer
+    from .models.byte_level_tokenizers import BlenderbotTokenizerFast as BlenderbotTokenizerFast
+    from .models.byte_level_tokenizers import CodeGenTokenizer as CodeGenTokenizer
+    from .models.byte_level_tokenizers import CodeGenTokenizerFast as CodeGenTokenizerFast
     from .models.camembert import CamembertConfig as CamembertConfig
     from .models.camembert import CamembertForMaskedLM as CamembertForMaskedLM
     from .models.camembert import CamembertForMultipleChoice as CamembertForMultipleChoice
@@ -92,6 +97,8 @@ if TYPE_CHECKING:
     from .models.eurobert import EuroBertForSequenceClassification as EuroBertForSequenceClassification
     from .models.eurobert import EuroBertForTokenClassification as EuroBertForTokenClassification
     from .models.eurobert import EuroBertModel as EuroBertModel
+    from .models.m2m_100_tokenizer import M2M100Tokenizer as M2M100Tokenizer
+    from .models.marian_tokenizer import MarianTokenizer as MarianTokenizer
     from .models.modernbert import ModernBertConfig as ModernBertConfig
     from .models.modernbert import ModernBertForMaskedLM as ModernBertForMaskedLM
     from .models.modernbert import ModernBertForMultipleChoice as ModernBertForMultipleChoice
@@ -125,6 +132,14 @@ if TYPE_CHECKING:
     from .models.roformer import RoFormerForSequenceClassification as RoFormerForSequenceClassification
     from .models.roformer import RoFormerForTokenClassification as RoFormerForTokenClassification
     from .models.roformer import RoFormerModel as RoFormerModel
+    from .models.sentence_piece_tokenizers import PegasusTokenizer as PegasusTokenizer
+    from .models.sentence_piece_tokenizers import PegasusTokenizerFast as PegasusTokenizerFast
+    from .models.translation_tokenizers import MBart50Tokenizer as MBart50Tokenizer
+    from .models.translation_tokenizers import MBart50TokenizerFast as MBart50TokenizerFast
+    from .models.translation_tokenizers import MBartTokenizer as MBartTokenizer
+    from .models.translation_tokenizers import MBartTokenizerFast as MBartTokenizerFast
+    from .models.translation_tokenizers import NllbTokenizer as NllbTokenizer
+    from .models.translation_tokenizers import NllbTokenizerFast as NllbTokenizerFast
     from .models.xlm_roberta import XLMRobertaConfig as XLMRobertaConfig
     from .models.xlm_roberta import XLMRobertaForMaskedLM as XLMRobertaForMaskedLM
     from .models.xlm_roberta import XLMRobertaForMultipleChoice as XLMRobertaForMultipleChoice
@@ -240,6 +255,8 @@ _MODULES = {
     "AlbertForSequenceClassification": "models.albert",
     "AlbertForTokenClassification": "models.albert",
     "AlbertModel": "models.albert",
+    "BlenderbotTokenizer": "models.byte_level_tokenizers",
+    "BlenderbotTokenizerFast": "models.byte_level_tokenizers",
     "CamembertConfig": "models.camembert",
     "CamembertForMaskedLM": "models.camembert",
     "CamembertForMultipleChoice": "models.camembert",
@@ -253,6 +270,9 @@ _MODULES = {
     "DebertaForSequenceClassification": "models.deberta",
     "DebertaForTokenClassification": "models.deberta",
     "DebertaModel": "models.deberta",
+    "CodeGenTokenizer": "models.byte_level_tokenizers",
+    "CodeGenTokenizerFast": "models.byte_level_tokenizers",
+    "DataCollatorForSeq2Seq": "data_collator",
     "DebertaV2Config": "models.deberta_v2",
     "DebertaV2ForMaskedLM": "models.deberta_v2",
     "DebertaV2ForMultipleChoice": "models.deberta_v2",
@@ -289,6 +309,12 @@ _MODULES = {
     "EuroBertForSequenceClassification": "models.eurobert",
     "EuroBertForTokenClassification": "models.eurobert",
     "EuroBertModel": "models.eurobert",
+    "M2M100Tokenizer": "models.m2m_100_tokenizer",
+    "MBart50Tokenizer": "models.translation_tokenizers",
+    "MBart50TokenizerFast": "models.translation_tokenizers",
+    "MBartTokenizer": "models.translation_tokenizers",
+    "MBartTokenizerFast": "models.translation_tokenizers",
+    "MarianTokenizer": "models.marian_tokenizer",
     "ModernBertConfig": "models.modernbert",
     "ModernBertForMaskedLM": "models.modernbert",
     "ModernBertForMultipleChoice": "models.modernbert",
@@ -303,11 +329,15 @@ _MODULES = {
     "MPNetForSequenceClassification": "models.mpnet",
     "MPNetForTokenClassification": "models.mpnet",
     "MPNetModel": "models.mpnet",
+    "NllbTokenizer": "models.translation_tokenizers",
+    "NllbTokenizerFast": "models.translation_tokenizers",
     "NomicBertConfig": "models.nomic_bert",
     "NomicBertForMaskedLM": "models.nomic_bert",
     "NomicBertForSequenceClassification": "models.nomic_bert",
     "NomicBertForTokenClassification": "models.nomic_bert",
     "NomicBertModel": "models.nomic_bert",
+    "PegasusTokenizer": "models.sentence_piece_tokenizers",
+    "PegasusTokenizerFast": "models.sentence_piece_tokenizers",
     "RobertaConfig": "models.roberta",
     "RobertaForMaskedLM": "models.roberta",
     "RobertaForMultipleChoice": "models.roberta",
@@ -451,6 +481,8 @@ __all__ = [
     "BertModel",
     "BertTokenizer",
     "BertTokenizerFast",
+    "BlenderbotTokenizer",
+    "BlenderbotTokenizerFast",
     "CamembertConfig",
     "CamembertForMaskedLM",
     "CamembertForMultipleChoice",
@@ -460,11 +492,14 @@ __all__ = [
     "CamembertModel",
     "CamembertTokenizer",
     "CamembertTokenizerFast",
+    "CodeGenTokenizer",
+    "CodeGenTokenizerFast",
     "ContrastiveLoss",
     "ConvBertTokenizer",
     "CosineSimilarityLoss",
     "CrossEncoder",
     "DataCollatorForLanguageModeling",
+    "DataCollatorForSeq2Seq",
     "DataCollatorForTokenClassification",
     "DataCollatorWithPadding",
     "DataLoader",
@@ -535,6 +570,11 @@ __all__ = [
     "IntervalStrategy",
     "LlamaTokenizer",
     "LlamaTokenizerFast",
+    "M2M100Tokenizer",
+    "MBart50Tokenizer",
+    "MBart50TokenizerFast",
+    "MBartTokenizer",
+    "MBartTokenizerFast",
     "MPNetConfig",
     "MPNetForMaskedLM",
     "MPNetForMultipleChoice",
@@ -543,6 +583,7 @@ __all__ = [
     "MPNetForTokenClassification",
     "MPNetModel",
     "MPNetTokenizer",
+    "MarianTokenizer",
     "ModernBertConfig",
     "ModernBertForMaskedLM",
     "ModernBertForMultipleChoice",
@@ -552,11 +593,15 @@ __all__ = [
     "ModernBertModel",
     "MultipleNegativesRankingLoss",
     "NerPipeline",
+    "NllbTokenizer",
+    "NllbTokenizerFast",
     "NomicBertConfig",
     "NomicBertForMaskedLM",
     "NomicBertForSequenceClassification",
     "NomicBertForTokenClassification",
     "NomicBertModel",
+    "PegasusTokenizer",
+    "PegasusTokenizerFast",
     "Pipeline",
     "PreTrainedTokenizerFast",
     "PrinterCallback",

@@ -14,6 +14,7 @@ __all__ = [
     "Gradients",
     "Optimizer",
     "Recording",
+    "SentencePieceProcessor",
     "Tokenizer",
     "__version__",
     "_panic",
@@ -341,3 +342,14 @@ class Tokenizer:
     def model_kind(self) -> str:
         """WordPiece, BPE, Unigram or WordLevel."""
     def __deepcopy__(self, _memo: Any, /) -> Tokenizer: ...
+
+@final
+class SentencePieceProcessor:
+    """SentencePiece's own cutting and joining, for models whose ids are not those of their pieces."""
+
+    def __new__(cls, model: bytes) -> SentencePieceProcessor:
+        """`model` is the content of a file. TokenizerError if it is damaged, or of another algorithm than Unigram or BPE."""
+    def encode(self, texts: list[str]) -> list[list[str]]:
+        """The pieces of each text; what is unknown is one piece from end to end, or a piece a byte."""
+    def decode(self, pieces: Sequence[str]) -> str: ...
+    def id_to_piece(self, id: int) -> str | None: ...

@@ -45,15 +45,15 @@ def dump_config(settings: dict[str, Any]) -> str:
     return json.dumps(_encode_floats(settings), indent=2, sort_keys=True) + "\n"
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a file beside its place and rename it, so that a reader finds the old file or the new one, whole."""
+def write_text(path: str | os.PathLike[str], text: str | bytes) -> None:
+    """Write a file, a text as UTF-8, beside its place and rename it, so that a reader finds the old file or the new one, whole."""
     import threading
 
     directory, name = os.path.split(path)
     temporary = os.path.join(directory, f".{name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with open(temporary, "wb") as file:
+            file.write(text.encode("utf-8") if isinstance(text, str) else text)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

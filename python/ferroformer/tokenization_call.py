@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ._native import Encoding
+from ._native import Encoding, Tokenizer
 from .batch_encoding import BatchEncoding
 from .special_tokens import SpecialTokens
 from .tokenization_options import (
@@ -127,13 +127,13 @@ class CallableTokenizer(SpecialTokens):
         self._warn_unknown(kwargs)
         if text is None and text_target is None:
             raise ValueError("You need to specify either `text` or `text_target`.")
+        encoding = None if text is None else self._encode(text, text_pair, options)
         if text_target is None:
-            return self._encode(text, text_pair, options)
+            return encoding  # type: ignore[return-value]
         target_options = options if max_target_length is None else options._replace(max_length=max_target_length)
-        target = self._encode(text_target, text_pair_target, target_options)
-        if text is None:
+        target = self._encode(text_target, text_pair_target, target_options, is_target=True)
+        if encoding is None:
             return target
-        encoding = self._encode(text, text_pair, options)
         encoding["labels"] = target["input_ids"]
         return encoding
 
@@ -155,13 +155,17 @@ class CallableTokenizer(SpecialTokens):
         """The tokens of a text as strings."""
         return self(text, pair, add_special_tokens=add_special_tokens, **kwargs).tokens()
 
-    def _encode(self, text: Any, text_pair: Any, options: _Options) -> BatchEncoding:
+    def _backend(self, is_target: bool) -> Tokenizer:
+        """What cuts texts, or those that the model is to answer with."""
+        return self._tokenizer
+
+    def _encode(self, text: Any, text_pair: Any, options: _Options, is_target: bool = False) -> BatchEncoding:
         batched, inputs = _inputs(text, text_pair, options.is_split_into_words)
         strategies = resolve_strategies(
             options.padding, options.truncation, options.max_length, self.model_max_length, options.verbose
         )
         split_special = options.split_special_tokens
-        encodings, samples = self._tokenizer.encode(
+        encodings, samples = self._backend(is_target).encode(
             inputs,
             pre_split=options.is_split_into_words,
             add_special_tokens=options.add_special_tokens,
@@ -169,7 +173,7 @@ class CallableTokenizer(SpecialTokens):
             truncation=self._truncation(strategies, options),
             padding=self._padding(strategies, options),
         )
-        self._warn_too_long(encodings, strategies.max_length, options.verbose)
+        self._warn_too_long(max(map(len, encodings), default=0), strategies.max_length, options.verbose)
         columns = self._columns(encodings, options)
         if options.return_overflowing_tokens:
             columns["overflow_to_sample_mapping"] = samples
@@ -241,9 +245,8 @@ class CallableTokenizer(SpecialTokens):
             )
         return pad_token, pad_id
 
-    def _warn_too_long(self, encodings: list[Encoding], max_length: int | None, verbose: bool) -> None:
+    def _warn_too_long(self, longest: int, max_length: int | None, verbose: bool) -> None:
         limit = self.model_max_length
-        longest = max(map(len, encodings), default=0)
         if max_length is None and verbose and 0 < limit < longest and self._first_time("too long"):
             _logger().warning(
                 "Token indices sequence length is longer than the specified maximum sequence length for this model "

@@ -28,16 +28,18 @@ _NOT_ARGUMENTS = {
 }  # fmt: skip
 # A post-processor that was saved says these; it was made from them.
 _IN_POST_PROCESSOR = ("add_bos_token", "add_eos_token")
-_NOT_SAVED = (*_IN_POST_PROCESSOR, "added_tokens_decoder", "additional_special_tokens", "is_local", "local_files_only", "name_or_path")
+_NOT_SAVED = (*_IN_POST_PROCESSOR, "additional_special_tokens", "is_local", "local_files_only", "name_or_path")
 
 
 class TokenizerFiles(NamedTuple):
-    """What was found of a tokenizer: a `tokenizer.json`, or else a vocabulary, and for some classes merges."""
+    """What was found of a tokenizer: a `tokenizer.json`, or else a vocabulary, and for some classes merges; for those that
+    never have a `tokenizer.json` each file that they name."""
 
     vocab: bytes | None
     merges: bytes | None
     description: Description | None
     arguments: dict[str, Any]
+    others: dict[str, bytes | None] = {}
 
 
 def read_tokenizer_files(
@@ -52,7 +54,12 @@ def read_tokenizer_files(
     json_file: str | os.PathLike[str] | None
     merges_file: str | None = None
     arguments, saved = dict(overrides), None
-    if os.path.isfile(name_or_path):
+    others = {}
+    if "tokenizer_file" not in names:
+        others = _read_files(name_or_path, names, hub)
+        vocab_file = json_file = None
+        arguments, saved = _read_arguments(name_or_path, overrides, False, hub)
+    elif os.path.isfile(name_or_path):
         is_json = os.path.splitext(name_or_path)[1] == ".json"
         vocab_file, json_file = (None, name_or_path) if is_json else (name_or_path, None)
     else:
@@ -76,7 +83,17 @@ def read_tokenizer_files(
     arguments["added_tokens_decoder"] = added
     arguments["name_or_path"] = str(name_or_path)
     vocab, merges = (read_bytes(file) if file else None for file in (vocab_file, merges_file))
-    return TokenizerFiles(vocab, merges, description, arguments)
+    return TokenizerFiles(vocab, merges, description, arguments, others)
+
+
+def _read_files(
+    name_or_path: str | os.PathLike[str], names: Mapping[str, str], hub: dict[str, Any]
+) -> dict[str, bytes | None]:
+    """What each file holds, by what the class calls it; None where there is none."""
+    if os.path.isfile(name_or_path):
+        raise TokenizerError(f"{str(name_or_path)!r} is one file, but a directory with {', '.join(names.values())} is needed")
+    found = {key: find_file(name_or_path, name, required=False, **hub) for key, name in names.items()}
+    return {key: read_bytes(file) if file else None for key, file in found.items()}
 
 
 def _check_special(name_or_path: object, arguments: Mapping[str, Any]) -> None:
@@ -254,16 +271,16 @@ def write_tokenizer_files(
     directory: str | os.PathLike[str],
     prefix: str | None,
     config: dict[str, Any],
-    description: str,
+    others: Mapping[str, str | bytes],
     chat_template: str | dict[str, str] | None,
 ) -> tuple[str, ...]:
-    """Write `tokenizer_config.json`, the chat templates and `tokenizer.json`; returns the paths."""
+    """Write `tokenizer_config.json`, the chat templates and other files, by name; returns the paths."""
     if os.path.isfile(directory):
         raise NotADirectoryError(f"Provided path ({directory}) should be a directory, not a file")
     os.makedirs(directory, exist_ok=True)
     start = f"{prefix}-" if prefix else ""
     config = {k: _plain(v) for k, v in config.items() if k not in _NOT_SAVED}
-    contents = {
+    contents: dict[str, str | bytes] = {
         f"{start}{TOKENIZER_CONFIG_FILE}": json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     }
     templates = {"default": chat_template} if isinstance(chat_template, str) else chat_template or {}
@@ -272,7 +289,7 @@ def write_tokenizer_files(
             raise ValueError(f"Invalid chat template name: {name!r}")
         file = CHAT_TEMPLATE_FILE if name == "default" else f"{CHAT_TEMPLATE_DIR}/{name}.jinja"
         contents[start + file] = template
-    contents[f"{start}{TOKENIZER_FILE}"] = description
+    contents.update({start + file: content for file, content in others.items()})
     paths = {os.path.join(directory, file): content for file, content in contents.items()}
     for path, content in paths.items():
         os.makedirs(os.path.dirname(path), exist_ok=True)

@@ -12,6 +12,7 @@ from .added_token import AddedToken
 from .batch_encoding import BatchEncoding
 from .tokenization_chat import ChatTokenizer
 from .tokenization_files import (
+    TOKENIZER_FILE,
     Description,
     TokenizerFiles,
     read_tokenizer_files,
@@ -122,7 +123,8 @@ class PreTrainedTokenizerBase(ChatTokenizer):
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], *, filename_prefix: str | None = None, **kwargs: Any
     ) -> tuple[str, ...]:
-        """Write `tokenizer_config.json`, `tokenizer.json` and the chat templates; returns their paths."""
+        """Write `tokenizer_config.json`, the chat templates and `tokenizer.json`, or the files of the class where it has
+        others; returns their paths."""
         if kwargs.get("push_to_hub"):
             raise ValueError("ferroformer does not upload: save to a directory, then use huggingface_hub")
         current = {name: getattr(self, name, None) for name in self.init_kwargs}
@@ -135,8 +137,17 @@ class PreTrainedTokenizerBase(ChatTokenizer):
         config.pop("extra_special_tokens", None)
         if self._extra_special_tokens:
             config["extra_special_tokens"] = self.extra_special_tokens
-        description = self._tokenizer.to_json(pretty=True)
-        return write_tokenizer_files(save_directory, filename_prefix, config, description, self.chat_template)
+        return write_tokenizer_files(
+            save_directory, filename_prefix, config | self._kept_tokens(), self._contents(), self.chat_template
+        )
+
+    def _contents(self) -> dict[str, str | bytes]:
+        """The files with the vocabulary, by name."""
+        return {TOKENIZER_FILE: self._tokenizer.to_json(pretty=True)}
+
+    def _kept_tokens(self) -> dict[str, Any]:
+        """What `tokenizer_config.json` says of added tokens that no other file does."""
+        return {}
 
     # --- what is put around a text ---
 
@@ -279,11 +290,13 @@ class PreTrainedTokenizerBase(ChatTokenizer):
         token_ids: Any,
         skip_special_tokens: bool = False,
         clean_up_tokenization_spaces: bool | None = None,
+        use_source_tokenizer: bool | None = None,
         **kwargs: Any,
     ) -> Any:
         """The text of an id, a sequence of ids or an array; a list of texts for a batch of them.
 
-        Ids outside the vocabulary are skipped; ValueError for negative ones.
+        Ids outside the vocabulary are skipped; ValueError for negative ones. `use_source_tokenizer` is for tokenizers
+        with two models of pieces: whether that of the texts decodes, or that of the targets.
         """
         self._warn_unknown(kwargs)
         if isinstance(token_ids, Mapping):
@@ -291,16 +304,19 @@ class PreTrainedTokenizerBase(ChatTokenizer):
         token_ids = to_lists(token_ids)
         if isinstance(token_ids, int):
             token_ids = [token_ids]
+        how = (skip_special_tokens, clean_up_tokenization_spaces, use_source_tokenizer)
         if token_ids and isinstance(token_ids[0], list):
-            return [self._decode(row, skip_special_tokens, clean_up_tokenization_spaces) for row in token_ids]
-        return self._decode(token_ids, skip_special_tokens, clean_up_tokenization_spaces)
+            return [self._decode(row, *how) for row in token_ids]
+        return self._decode(token_ids, *how)
 
     def batch_decode(self, sequences: Any, *args: Any, **kwargs: Any) -> list[str]:
         """As `decode`, but always a list."""
         texts = self.decode(sequences, *args, **kwargs)
         return [texts] if isinstance(texts, str) else texts
 
-    def _decode(self, token_ids: list[int], skip_special_tokens: bool, clean_up: bool | None) -> str:
+    def _decode(
+        self, token_ids: list[int], skip_special_tokens: bool, clean_up: bool | None, use_source: bool | None
+    ) -> str:
         text = self._tokenizer.decode(token_ids, skip_special_tokens)
         if not (self.clean_up_tokenization_spaces if clean_up is None else clean_up):
             return text

@@ -14,13 +14,16 @@ from .tokenizer_names import CLASS_OF_MODEL_TYPE, KNOWN_CLASSES, MISNAMED
 
 _BERT, _BYTES = "bert_tokenizer", "byte_level_tokenizers"
 _PIECES, _FALLBACK = "sentence_piece_tokenizers", "byte_fallback_tokenizers"
+_TRANSLATION = "translation_tokenizers"
 
 # The module of a class, and its name there if it is another
 _CLASSES = {
     "AlbertTokenizer": (_PIECES,),
     "BartTokenizer": (_BYTES,),
     "BertTokenizer": (_BERT,),
+    "BlenderbotTokenizer": (_BYTES,),
     "CamembertTokenizer": (_PIECES,),
+    "CodeGenTokenizer": (_BYTES,),
     "ConvBertTokenizer": (_BERT,),
     "DebertaTokenizer": (_BYTES,),
     "DebertaV2Tokenizer": (_PIECES,),
@@ -34,9 +37,15 @@ _CLASSES = {
     "LlamaTokenizer": (_FALLBACK,),
     "LongformerTokenizer": (_BYTES, "RobertaTokenizer"),
     "LxmertTokenizer": (_BERT, "BertTokenizer"),
+    "M2M100Tokenizer": ("m2m_100_tokenizer",),
+    "MBart50Tokenizer": (_TRANSLATION,),
+    "MBartTokenizer": (_TRANSLATION,),
     "MPNetTokenizer": (_BERT,),
+    "MarianTokenizer": ("marian_tokenizer",),
     "MobileBertTokenizer": (_BERT, "BertTokenizer"),
     "MvpTokenizer": (_BYTES, "RobertaTokenizer"),
+    "NllbTokenizer": (_TRANSLATION,),
+    "PegasusTokenizer": (_PIECES,),
     "Qwen2Tokenizer": (_BYTES,),
     "RobertaTokenizer": (_BYTES,),
     "SqueezeBertTokenizer": (_BERT, "BertTokenizer"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from typing import Any
 
 from ..added_token import AddedToken
@@ -233,6 +234,87 @@ class Qwen2Tokenizer(ByteLevelTokenizer):
         self.add_tokens([AddedToken(token, special=True) for token in self.all_special_tokens])
 
 
+class BlenderbotTokenizer(ByteLevelTokenizer):
+    """Reads the first word of a text as if a space were before it. What goes around a text a `tokenizer.json` says."""
+
+    def __init__(
+        self,
+        bos_token: str | AddedToken = "<s>",
+        eos_token: str | AddedToken = "</s>",
+        sep_token: str | AddedToken = "</s>",
+        cls_token: str | AddedToken = "<s>",
+        unk_token: str | AddedToken = "<unk>",
+        pad_token: str | AddedToken = "<pad>",
+        mask_token: str | AddedToken = "<mask>",
+        add_prefix_space: bool = True,
+        vocab: Vocab | None = None,
+        merges: Merges | None = None,
+        **kwargs: Any,
+    ) -> None:
+        named = (bos_token, pad_token, eos_token, unk_token, mask_token)
+        if isinstance(mask_token, str):
+            mask_token = AddedToken(mask_token, lstrip=True, normalized=False)
+        super().__init__(
+            {str(token): i for i, token in enumerate(named)} if vocab is None else vocab,
+            merges,
+            bos_token=bos_token,
+            eos_token=eos_token,
+            sep_token=sep_token,
+            cls_token=cls_token,
+            unk_token=unk_token,
+            pad_token=pad_token,
+            mask_token=mask_token,
+            add_prefix_space=add_prefix_space,
+            **kwargs,
+        )
+
+
+class CodeGenTokenizer(GPT2Tokenizer):
+    """As GPT-2's; offsets of a word have the space before it. `decode(..., truncate_before_pattern=[...])` ends a program
+    at the first match of a pattern, and before a second `print` or `def` at the start of a line."""
+
+    def __init__(
+        self,
+        vocab: Vocab | None = None,
+        merges: Merges | None = None,
+        unk_token: str | AddedToken = "<|endoftext|>",
+        bos_token: str | AddedToken = "<|endoftext|>",
+        eos_token: str | AddedToken = "<|endoftext|>",
+        pad_token: str | AddedToken | None = None,
+        add_prefix_space: bool = False,
+        return_token_type_ids: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self.return_token_type_ids = return_token_type_ids
+        super().__init__(
+            vocab,
+            merges,
+            unk_token=unk_token,
+            bos_token=bos_token,
+            eos_token=eos_token,
+            pad_token=pad_token,
+            add_prefix_space=add_prefix_space,
+            return_token_type_ids=return_token_type_ids,
+            **kwargs,
+        )
+        if return_token_type_ids:
+            self.model_input_names.append("token_type_ids")
+
+    def decode(self, token_ids: Any, *args: Any, truncate_before_pattern: list[str] | None = None, **kwargs: Any) -> Any:
+        decoded = super().decode(token_ids, *args, **kwargs)
+        return self.truncate(decoded, truncate_before_pattern) if truncate_before_pattern else decoded
+
+    @staticmethod
+    def truncate(completion: str, truncate_before_pattern: list[str]) -> str:
+        for start in ("^print", "^def"):
+            places = [match.start() for match in re.finditer(start, completion, re.MULTILINE)]
+            completion = completion[: places[1]] if len(places) > 1 else completion
+        found = (re.search(pattern, completion, re.MULTILINE) for pattern in truncate_before_pattern)
+        return completion[: min((match.start() for match in found if match), default=len(completion))]
+
+
+BlenderbotTokenizerFast = BlenderbotTokenizer
+CodeGenTokenizerFast = CodeGenTokenizer
 GPT2TokenizerFast = GPT2Tokenizer
 GPTNeoXTokenizerFast = GPTNeoXTokenizer
 Qwen2TokenizerFast = Qwen2Tokenizer

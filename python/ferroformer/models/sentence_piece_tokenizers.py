@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..added_token import AddedToken
 from ..sentence_piece_model import ArrangedPieces, SentencePieceModel
@@ -17,7 +17,11 @@ from ..tokenization_sections import (
     precompiled,
     replace,
 )
+from ..tokenization_files import TokenizerFiles
 from ..tokenization_vocabulary import Vocab, VocabularyTokenizer, charsmap
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Special = str | AddedToken
 
@@ -299,6 +303,66 @@ class T5Tokenizer(UnigramTokenizer):
         return [self.convert_tokens_to_ids(token) for token in self.get_sentinel_tokens()]
 
 
+class PegasusTokenizer(UnigramTokenizer):
+    """A </s>, or A B </s>. The first tokens are for training alone: `mask_token_sent` stands for a sentence, and there are
+    <unk_2> to <unk_102>."""
+
+    vocab_files_names = {"vocab_file": "spiece.model", "tokenizer_file": "tokenizer.json"}
+
+    def __init__(
+        self,
+        vocab: Vocab | ArrangedPieces | None = None,
+        pad_token: Special = "<pad>",
+        eos_token: Special = "</s>",
+        unk_token: Special = "<unk>",
+        mask_token: Special = "<mask_2>",
+        mask_token_sent: str | None = "<mask_1>",
+        additional_special_tokens: Sequence[Special] | None = None,
+        offset: int = 103,
+        map_of_characters: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.offset = offset
+        self.mask_token_sent = mask_token_sent
+        given = [str(token) for token in additional_special_tokens or ()]
+        sentence = [] if mask_token_sent is None or mask_token_sent in given else [mask_token_sent]
+        found = map_of_characters or (None if isinstance(vocab, tuple) else charsmap(vocab))
+        clean = precompiled(found) or [replace(r"\n", " ", regex=True)]
+        super().__init__(
+            _scored([unk_token, pad_token, eos_token, mask_token]) if vocab is None else vocab,
+            {"unk_token": str(unk_token), "unk_score": 0.0, "unk_id": 0},
+            normalizer=[*clean, replace(" {2,}", " ", regex=True)],
+            words=None,
+            prepend_scheme="always",
+            pad_token=pad_token,
+            eos_token=eos_token,
+            unk_token=unk_token,
+            mask_token=mask_token,
+            mask_token_sent=mask_token_sent,
+            offset=offset,
+            additional_special_tokens=[*sentence, *(f"<unk_{i}>" for i in range(2, offset))],
+            **kwargs,
+        )
+        eos = str(eos_token)
+        self._set_template(["$A", eos], ["$A", "$B", eos])
+
+    @classmethod
+    def _from_files(cls, files: TokenizerFiles) -> Self:
+        """The pieces of a SentencePiece model come behind the tokens for training, which are in the order of the files:
+        those that no file names are the other way round (transformers has them so)."""
+        if files.description is not None:
+            return super()._from_files(files)
+        model, said = SentencePieceModel(files.vocab or b""), files.arguments
+        masks = dict.fromkeys(str(said.get(name, other)) for name, other in _PEGASUS_MASKS.items())
+        before = [str(said.get("pad_token", "<pad>")), str(said.get("eos_token", "</s>")), *masks]
+        numbered: list[Special | tuple[str, float]] = [(f"<unk_{i}>", -100.0) for i in range(2, said.get("offset", 103))]
+        pieces = model.arranged([*_scored([*before, *numbered])], 2)
+        return cls(**{"additional_special_tokens": model.added_tokens, **said}, vocab=pieces, map_of_characters=model.charsmap)
+
+
+_PEGASUS_MASKS = {"mask_token": "<mask_1>", "mask_token_sent": "<mask_2>"}
+
+
 def _scored(tokens: Sequence[Special | tuple[str, float]]) -> list[tuple[str, float]]:
     return [token if isinstance(token, tuple) else (str(token), 0.0) for token in tokens]
 
@@ -308,3 +372,4 @@ XLMRobertaTokenizerFast = XLMRobertaTokenizer
 CamembertTokenizerFast = CamembertTokenizer
 DebertaV2TokenizerFast = DebertaV2Tokenizer
 T5TokenizerFast = T5Tokenizer
+PegasusTokenizerFast = PegasusTokenizer

@@ -16,6 +16,7 @@ use args::{AddedTokenArg, OwnedInput, PaddingArg, TruncationArg, VocabularyArg, 
 pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<Encoding>()?;
     m.add_class::<Tokenizer>()?;
+    m.add_class::<SentencePieceProcessor>()?;
     m.add_function(wrap_pyfunction!(sentence_piece_outline, m)?)
 }
 
@@ -25,6 +26,30 @@ fn sentence_piece_outline(py: Python<'_>, model: PyBackedBytes) -> PyResult<(Str
         let (outline, charsmap) = text::sentence_piece_outline(&model)?;
         Ok((outline, Cow::Owned(charsmap.to_vec())))
     })
+}
+
+#[pyclass(frozen, module = "ferroformer._native")]
+struct SentencePieceProcessor(text::SentencePieceProcessor);
+
+#[pymethods]
+impl SentencePieceProcessor {
+    #[new]
+    fn new(py: Python<'_>, model: PyBackedBytes) -> PyResult<Self> {
+        enter(py, || text::SentencePieceProcessor::new(&model)).map(Self)
+    }
+
+    fn encode(&self, py: Python<'_>, texts: &Bound<'_, PyList>) -> PyResult<Vec<Vec<String>>> {
+        let texts = texts.iter().enumerate().map(|(index, text)| string(index, &text)).collect::<PyResult<Vec<_>>>()?;
+        enter(py, || Ok(texts.iter().map(|text| self.0.encode(text)).collect()))
+    }
+
+    fn decode(&self, py: Python<'_>, pieces: Vec<String>) -> PyResult<String> {
+        enter(py, || Ok(self.0.decode(pieces.iter().map(String::as_str))))
+    }
+
+    fn id_to_piece(&self, id: usize) -> Option<&str> {
+        self.0.id_to_piece(id)
+    }
 }
 
 /// The class says whose fault it is: the tokenizer's files or the call's arguments. All are ValueErrors.

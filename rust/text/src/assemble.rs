@@ -112,9 +112,11 @@ impl Vocabulary<'_> {
                 let json: &RawValue = described(json, "tokens and ids, with merges")?;
                 Bpe::from_json(json.get(), options).map_err(|e| e.to_string())
             }
-            Self::Pieces { model, .. } => {
+            Self::Pieces { model, before, skip, after } => {
                 let model = SentencePiece::read(model)?;
-                let vocab = Tokens::new(model.pieces.iter().map(|piece| piece.text).zip(0..));
+                let pieces = model.pieces.iter().skip(*skip).map(|piece| (piece.text, piece.score));
+                let arranged = before.iter().map(scored).chain(pieces).chain(after.iter().map(scored));
+                let vocab = Tokens::new(arranged.map(|(token, _)| token).zip(0..));
                 Bpe::new(vocab, model.merges().into_iter(), options)
             }
             Self::Lines(_) => return Err(self.unfit("BPE")),

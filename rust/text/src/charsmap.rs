@@ -1,4 +1,4 @@
-//! Checks of SentencePiece's compiled maps of characters, which the crate reads without any.
+//! SentencePiece's compiled maps of characters, checked: the crate reads them without any check.
 //!
 //! A map is the length of a trie in four bytes, the trie, and the texts that its values point to, each ended by a zero.
 //! The trie is a double array: from the unit at `p` its byte `c` leads to the unit at `p ^ offset ^ c`, and its value is
@@ -7,8 +7,34 @@
 const VALUE: u32 = 1 << 31;
 const HAS_VALUE: u32 = 1 << 8;
 
-/// Whether every step from every unit, and every value, stays inside of the map.
-pub(crate) fn check(map: &[u8]) -> Result<(), &'static str> {
+/// A map that is whole: every step from every unit, and every value, stays inside of it.
+pub(crate) struct CharsMap {
+    units: Vec<u32>,
+    texts: String,
+}
+
+impl CharsMap {
+    /// The length of the longest text of the map that `text` begins with, and what stands for it.
+    pub(crate) fn longest_prefix(&self, text: &[u8]) -> Option<(usize, &str)> {
+        let mut base = offset(*self.units.first()?);
+        let mut longest = None;
+        for (length, &byte) in (1..).zip(text) {
+            let place = base ^ usize::from(byte);
+            let unit = *self.units.get(place)?;
+            if unit & (VALUE | 0xff) != u32::from(byte) {
+                break;
+            }
+            base = place ^ offset(unit);
+            if unit & HAS_VALUE != 0 {
+                longest = Some((length, self.units[base] & !VALUE));
+            }
+        }
+        let (length, start) = longest?;
+        Some((length, self.texts.get(start as usize..)?.split('\0').next()?))
+    }
+}
+
+pub(crate) fn read(map: &[u8]) -> Result<CharsMap, &'static str> {
     let (length, rest) = map.split_first_chunk::<4>().ok_or("it is cut short")?;
     let length = u32::from_le_bytes(*length) as usize / 4 * 4;
     let (trie, texts) = rest.split_at_checked(length).ok_or("it is cut short")?;
@@ -27,7 +53,7 @@ pub(crate) fn check(map: &[u8]) -> Result<(), &'static str> {
             return Err("its trie points to no text");
         }
     }
-    Ok(())
+    Ok(CharsMap { units, texts: texts.to_owned() })
 }
 
 fn offset(unit: u32) -> usize {
@@ -55,19 +81,23 @@ mod tests {
     }
 
     #[test]
-    fn a_map_that_is_whole_passes() {
-        assert_eq!(check(&map()), Ok(()));
+    fn the_longest_text_is_found() {
+        let map = read(&map()).unwrap();
+        assert_eq!(map.longest_prefix(b"ab"), Some((1, "b")));
+        for text in [&b""[..], b"b", b"\xff"] {
+            assert_eq!(map.longest_prefix(text), None);
+        }
     }
 
     #[test]
     fn what_leads_out_is_refused() {
-        assert!(check(&with(0, 256 << 10)).is_err());
-        assert!(check(&with(5, 1 << 9 | 1 << 10)).is_err());
-        assert!(check(&with(99, VALUE | 3)).is_err());
-        assert!(check(&map()[..1000]).is_err());
-        assert!(check(&[map(), b"\xff".to_vec()].concat()).is_err());
+        assert!(read(&with(0, 256 << 10)).is_err());
+        assert!(read(&with(5, 1 << 9 | 1 << 10)).is_err());
+        assert!(read(&with(99, VALUE | 3)).is_err());
+        assert!(read(&map()[..1000]).is_err());
+        assert!(read(&[map(), b"\xff".to_vec()].concat()).is_err());
         for map in [&b""[..], b"\0\0\0", b"\0\0\0\0", b"\xff\xff\xff\xff"] {
-            assert!(check(map).is_err());
+            assert!(read(map).is_err());
         }
     }
 }

@@ -17,21 +17,41 @@ const LONGEST_MERGE: usize = 1 << 12;
 pub(crate) struct Piece<'a> {
     pub(crate) text: &'a str,
     pub(crate) score: f64,
-    kind: i32,
+    pub(crate) kind: i32,
 }
 
-const CONTROL: i32 = 3;
-const USER_DEFINED: i32 = 4;
+pub(crate) const NORMAL: i32 = 1;
+pub(crate) const UNKNOWN: i32 = 2;
+pub(crate) const CONTROL: i32 = 3;
+pub(crate) const USER_DEFINED: i32 = 4;
+pub(crate) const UNUSED: i32 = 5;
+pub(crate) const BYTE: i32 = 6;
 
 #[derive(Debug)]
 pub(crate) struct SentencePiece<'a> {
     pub(crate) pieces: Vec<Piece<'a>>,
-    model_type: i32,
-    byte_fallback: bool,
+    pub(crate) model_type: i32,
+    pub(crate) byte_fallback: bool,
     unk: (i32, &'a str),
     bos: (i32, &'a str),
     eos: (i32, &'a str),
-    charsmap: &'a [u8],
+    /// What is shown of the unknown piece.
+    pub(crate) unk_surface: &'a str,
+    pub(crate) charsmap: &'a [u8],
+    pub(crate) spaces: Spaces,
+    /// Whether text is changed when it is decoded.
+    pub(crate) has_denormalizer: bool,
+}
+
+/// What happens to white space before a text is cut.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spaces {
+    pub(crate) add_dummy_prefix: bool,
+    pub(crate) remove_extra: bool,
+    /// As "▁".
+    pub(crate) escape: bool,
+    /// The dummy prefix is a suffix.
+    pub(crate) as_suffix: bool,
 }
 
 /// What a caller has to know of a SentencePiece model besides its pieces.
@@ -88,13 +108,17 @@ impl<'a> SentencePiece<'a> {
             unk: (0, "<unk>"),
             bos: (1, "<s>"),
             eos: (2, "</s>"),
+            unk_surface: " \u{2047} ",
             charsmap: &[],
+            spaces: Spaces { add_dummy_prefix: true, remove_extra: true, escape: true, as_suffix: false },
+            has_denormalizer: false,
         };
         for field in Fields::new(message) {
             match field? {
                 (1, piece) => model.pieces.push(Piece::parse(piece.bytes()?)?),
                 (2, trainer) => model.take_trainer(trainer.bytes()?)?,
                 (3, normalizer) => model.take_normalizer(normalizer.bytes()?)?,
+                (5, denormalizer) => model.has_denormalizer = has_charsmap(denormalizer.bytes()?)?,
                 _ => {}
             }
         }
@@ -105,10 +129,12 @@ impl<'a> SentencePiece<'a> {
         for field in Fields::new(message) {
             match field? {
                 (3, value) => self.model_type = value.int()?,
+                (24, value) => self.spaces.as_suffix = value.int()? != 0,
                 (35, value) => self.byte_fallback = value.int()? != 0,
                 (40, value) => self.unk.0 = value.int()?,
                 (41, value) => self.bos.0 = value.int()?,
                 (42, value) => self.eos.0 = value.int()?,
+                (44, value) => self.unk_surface = value.text()?,
                 (45, value) => self.unk.1 = value.text()?,
                 (46, value) => self.bos.1 = value.text()?,
                 (47, value) => self.eos.1 = value.text()?,
@@ -120,8 +146,12 @@ impl<'a> SentencePiece<'a> {
 
     fn take_normalizer(&mut self, message: &'a [u8]) -> Result<(), Damage> {
         for field in Fields::new(message) {
-            if let (2, charsmap) = field? {
-                self.charsmap = charsmap.bytes()?;
+            match field? {
+                (2, charsmap) => self.charsmap = charsmap.bytes()?,
+                (3, value) => self.spaces.add_dummy_prefix = value.int()? != 0,
+                (4, value) => self.spaces.remove_extra = value.int()? != 0,
+                (5, value) => self.spaces.escape = value.int()? != 0,
+                _ => {}
             }
         }
         Ok(())
@@ -138,9 +168,18 @@ impl<'a> SentencePiece<'a> {
     }
 }
 
+fn has_charsmap(normalizer: &[u8]) -> Result<bool, Damage> {
+    for field in Fields::new(normalizer) {
+        if let (2, charsmap) = field? {
+            return Ok(!charsmap.bytes()?.is_empty());
+        }
+    }
+    Ok(false)
+}
+
 impl<'a> Piece<'a> {
     fn parse(message: &'a [u8]) -> Result<Self, Damage> {
-        let mut piece = Self { text: "", score: 0.0, kind: 1 };
+        let mut piece = Self { text: "", score: 0.0, kind: NORMAL };
         for field in Fields::new(message) {
             match field? {
                 (1, value) => piece.text = value.text()?,

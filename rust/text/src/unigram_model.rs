@@ -105,8 +105,8 @@ impl Unigram {
                 false
             };
             let mut known = false;
-            for (length, id) in self.vocab.ids.prefixes(&text.as_bytes()[start..]) {
-                offer(length, id, self.vocab.scores[id as usize]);
+            for (length, id) in self.vocab.prefixes(&text.as_bytes()[start..]) {
+                offer(length, id, self.vocab.score(id));
                 known |= length == char.len_utf8();
             }
             if !known
@@ -128,7 +128,7 @@ impl Unigram {
     }
 
     pub(crate) fn token_to_id(&self, token: &str) -> Option<u32> {
-        self.vocab.ids.get(token)
+        self.vocab.id(token)
     }
 
     pub(crate) fn id_to_token(&self, id: u32) -> Option<String> {
@@ -157,10 +157,23 @@ impl Pieces {
         self.ends.len()
     }
 
-    fn piece(&self, id: u32) -> &str {
+    pub(crate) fn piece(&self, id: u32) -> &str {
         let id = id as usize;
         let start = id.checked_sub(1).map_or(0, |before| self.ends[before]);
         &self.text[start as usize..self.ends[id] as usize]
+    }
+
+    pub(crate) fn id(&self, piece: &str) -> Option<u32> {
+        self.ids.get(piece)
+    }
+
+    pub(crate) fn score(&self, id: u32) -> f64 {
+        self.scores[id as usize]
+    }
+
+    /// The lengths and ids of all pieces that `text` begins with, by rising length.
+    pub(crate) fn prefixes(&self, text: &[u8]) -> impl Iterator<Item = (usize, u32)> {
+        self.ids.prefixes(text)
     }
 
     /// The first id of a token, with this score if one is given.
