@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DataCollatorForLanguageModeling",
+    "DataCollatorForSeq2Seq",
     "DataCollatorForTokenClassification",
     "DataCollatorWithPadding",
     "DefaultDataCollator",
@@ -112,6 +113,59 @@ class DataCollatorForTokenClassification:
             raise InputError(f"{name}: a row has {len(labels)} labels for {tokens} tokens; one a token is needed")
         padding = [self.label_pad_token_id] * (length - tokens)
         return labels + padding if self.tokenizer.padding_side == "right" else padding + labels
+
+
+@dataclass
+class DataCollatorForSeq2Seq:
+    """Pad rows with `tokenizer.pad`, and "labels" (or "label"), whose length is their own, with `label_pad_token_id`.
+
+    model: where it can prepare "decoder_input_ids" of the labels, the batch has them too.
+    padding: of the labels too: True or "longest": to the longest of the batch; "max_length": to `max_length`, else to the
+    longest; False: not at all, so that all rows must have one length. pad_to_multiple_of: of both.
+
+    Raises InputError for labels that are longer than `max_length` or that differ in length and are not padded. "labels" is None
+    where no row has any.
+    """
+
+    tokenizer: Any
+    model: Any = None
+    padding: Any = True
+    max_length: int | None = None
+    pad_to_multiple_of: int | None = None
+    label_pad_token_id: int = IGNORED
+    return_tensors: str = "np"
+
+    def __post_init__(self) -> None:
+        _check_numpy(self.return_tensors)
+
+    def __call__(self, features: Sequence[Mapping[str, Any]], return_tensors: str | None = None) -> Any:
+        _check_numpy(return_tensors or self.return_tensors)
+        name = "label" if "label" in features[0] else "labels"
+        batch = _pad(self, [{key: value for key, value in row.items() if key != name} for row in features])
+        batch["labels"] = None
+        if any(row.get(name) is not None for row in features):
+            batch["labels"] = self._labels(name, [list(labels) for labels in _column(name, features)])
+            prepare = getattr(self.model, "prepare_decoder_input_ids_from_labels", None)
+            if prepare is not None:
+                batch["decoder_input_ids"] = prepare(labels=batch["labels"])
+        return batch
+
+    def _labels(self, name: str, rows: list[list[int]]) -> NDArray[np.int64]:
+        """(B, L) of rows of any length."""
+        import numpy as np
+
+        padded = self.padding not in (False, "do_not_pad")
+        length = self.max_length if self.padding == "max_length" else None
+        length = max(map(len, rows)) if length is None else length
+        if padded and self.pad_to_multiple_of:
+            length = -(-length // self.pad_to_multiple_of) * self.pad_to_multiple_of
+        wrong = next((i for i, row in enumerate(rows) if len(row) > length or not (padded or len(row) == length)), None)
+        if wrong is not None:
+            raise InputError(f"{name}: row {wrong} of the batch has {len(rows[wrong])} where {length} are needed")
+        filled = np.full((len(rows), length), self.label_pad_token_id, np.int64)
+        for place, row in zip(filled, rows):
+            place[slice(len(row)) if self.tokenizer.padding_side == "right" else slice(length - len(row), None)] = row
+        return filled
 
 
 @dataclass

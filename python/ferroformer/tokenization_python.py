@@ -118,7 +118,8 @@ class PythonBackend(PreTrainedTokenizerBase):
         if required:
             where = files.arguments["name_or_path"]
             raise FileNotFoundError(f"no tokenizer in {where!r}: there is no {' and no '.join(required)}")
-        return cls(**files.others, **files.arguments)
+        arguments: dict[str, Any] = {**files.others, **files.arguments}
+        return cls(**arguments)
 
     _optional_files: tuple[str, ...] = ()
 
@@ -266,7 +267,7 @@ class PythonBackend(PreTrainedTokenizerBase):
         rows = [self._row(item, options, truncation, max_length, is_target) for item in inputs]
         self._warn_too_long(max((len(row["input_ids"]) for row in rows), default=0), max_length, options.verbose)
         wants_mask = options.return_attention_mask
-        how = {
+        how: dict[str, Any] = {
             "padding": padding.value,
             "max_length": max_length,
             "pad_to_multiple_of": multiple,
@@ -339,7 +340,7 @@ class PythonBackend(PreTrainedTokenizerBase):
     def _joined(self, tokens: Sequence[str], decode: Callable[[list[str]], str], behind_special: str) -> str:
         """Special tokens as they are, with a text behind each, and what is between them decoded."""
         special = set(self.all_special_tokens)
-        text, waiting = "", []
+        text, waiting = "", list[str]()
         for token in tokens:
             if token in special:
                 text += decode(waiting) + token + behind_special

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
     from .pt_utils import KeyPairDataset as KeyPairDataset
     from .question_answering import QuestionAnsweringPipeline as QuestionAnsweringPipeline
     from .sentence_similarity import SentenceSimilarityPipeline as SentenceSimilarityPipeline
+    from .text2text_generation import SummarizationPipeline as SummarizationPipeline
+    from .text2text_generation import Text2TextGenerationPipeline as Text2TextGenerationPipeline
+    from .text2text_generation import TranslationPipeline as TranslationPipeline
     from .text_classification import ClassificationFunction as ClassificationFunction
     from .text_classification import TextClassificationPipeline as TextClassificationPipeline
+    from .text_generation import TextGenerationPipeline as TextGenerationPipeline
     from .token_classification import AggregationStrategy as AggregationStrategy
     from .token_classification import NerPipeline as NerPipeline
     from .token_classification import TokenClassificationPipeline as TokenClassificationPipeline
@@ -38,8 +42,12 @@ _MODULES = {
     "PipelineException": "base",
     "QuestionAnsweringPipeline": "question_answering",
     "SentenceSimilarityPipeline": "sentence_similarity",
+    "SummarizationPipeline": "text2text_generation",
+    "Text2TextGenerationPipeline": "text2text_generation",
     "TextClassificationPipeline": "text_classification",
+    "TextGenerationPipeline": "text_generation",
     "TokenClassificationPipeline": "token_classification",
+    "TranslationPipeline": "text2text_generation",
     "ZeroShotClassificationPipeline": "zero_shot_classification",
     "get_supported_tasks": "factory",
     "pipeline": "factory",
@@ -57,8 +65,12 @@ __all__ = [
     "PipelineException",
     "QuestionAnsweringPipeline",
     "SentenceSimilarityPipeline",
+    "SummarizationPipeline",
+    "Text2TextGenerationPipeline",
     "TextClassificationPipeline",
+    "TextGenerationPipeline",
     "TokenClassificationPipeline",
+    "TranslationPipeline",
     "ZeroShotClassificationPipeline",
     "get_supported_tasks",
     "pipeline",

@@ -130,8 +130,9 @@ class Pipeline:
             _logger().error("The model '%s' is not supported for %s: one for %s is.", name, self.task, self.head)
 
     # --- what a task says ---------------------------------------------------------------------
-    def parameters(self, *args: Any, **given: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The arguments of a call, checked, as those of `preprocess` and of `postprocess`. Only what is given."""
+    def parameters(self, *args: Any, **given: Any) -> tuple[dict[str, Any], ...]:
+        """The arguments of a call, checked, as those of `preprocess` and of `postprocess`, and of `compute` where it takes any.
+        Only what is given."""
         raise NotImplementedError
 
     def preprocess(self, *args: Any, **options: Any) -> Iterable[Row]:
@@ -187,22 +188,24 @@ class Pipeline:
         ahead: bool,
         preprocess: dict[str, Any],
         postprocess: dict[str, Any],
+        compute: dict[str, Any] | None = None,
     ) -> Iterator[Any]:
         """The results of inputs, which are read as far as a batch needs, but no further than the next result unless `ahead`."""
         waiting: deque[_Item] = deque()
         batch = _Batch()
+        how = compute or {}
         most = _NUMBERS // self.numbers_per_token()
         for value in inputs:
             item = _Item(list(self.preprocess(value, **preprocess)))
             waiting.append(item)
             for row in item.rows:
                 if len(batch) == batch_size or (batch and batch.tokens_with(row) > most):
-                    batch = self._computed(batch)
+                    batch = self._computed(batch, how)
                 batch.add(item, row)
             if not ahead or len(batch) == batch_size:
-                batch = self._computed(batch)
+                batch = self._computed(batch, how)
             yield from self._finished(waiting, postprocess)
-        self._computed(batch)
+        self._computed(batch, how)
         yield from self._finished(waiting, postprocess)
 
     def _finished(self, waiting: deque[_Item], options: dict[str, Any]) -> Iterator[Any]:
@@ -210,21 +213,26 @@ class Pipeline:
             item = waiting.popleft()
             yield self.postprocess(item.rows, item.kept, **options)
 
-    def _computed(self, batch: _Batch) -> _Batch:
+    def compute(self, rows: list[Row], **options: Any) -> Any:
+        """What the model makes of rows together."""
+        return self.model(**self._padded([row.inputs for row in rows]), return_dict=True)
+
+    def _computed(self, batch: _Batch, how: dict[str, Any]) -> _Batch:
         """Run the model on the rows of a batch; returns an empty one."""
         if batch:
-            outputs = self.model(**self._padded([row.inputs for _, row in batch.rows]), return_dict=True)
+            outputs = self.compute([row for _, row in batch.rows], **how)
             for index, (item, row) in enumerate(batch.rows):
                 item.kept.append(self.keep(outputs, index, row))
         return _Batch()
 
-    def _padded(self, rows: list[dict[str, list[int]]]) -> dict[str, NDArray[np.int64]]:
-        """Columns (B, T); an attention mask is among them."""
+    def _padded(self, rows: list[dict[str, list[int]]], side: str = "right") -> dict[str, NDArray[np.int64]]:
+        """Columns (B, T); an attention mask is among them. `side` is where padding goes."""
         import numpy as np
 
         main = next(iter(rows[0]))
         lengths = np.array([len(row[main]) for row in rows])
         real = np.arange(lengths.max(initial=0)) < lengths[:, None]
+        real = real if side == "right" else real[:, ::-1]
         arrays = {"attention_mask": real.astype(np.int64)}
         for name in rows[0]:
             padding = self.tokenizer.pad_token_id if name == "input_ids" else None

@@ -12,11 +12,15 @@ __all__ = ["TASKS", "get_supported_tasks", "pipeline"]
 
 
 class Task(NamedTuple):
-    """Its class as "module:name", the auto class of its models; where none is named, the model and its revision."""
+    """Its class as "module:name", the auto class of its models; where none is named, the model and its revision, or for
+    translation those of pairs of languages."""
 
     place: str
     auto_class: str
-    default: tuple[str, str]
+    default: tuple[str, str] | dict[str, tuple[str, str]]
+
+
+_T5 = ("google-t5/t5-base", "a9723ea")
 
 
 TASKS = {
@@ -36,15 +40,29 @@ TASKS = {
         "SentenceTransformer",
         ("sentence-transformers/all-MiniLM-L6-v2", "main"),
     ),
+    "summarization": Task(
+        "text2text_generation:SummarizationPipeline", "AutoModelForSeq2SeqLM", ("sshleifer/distilbart-cnn-12-6", "a4f8f3e")
+    ),
     "text-classification": Task(
         "text_classification:TextClassificationPipeline",
         "AutoModelForSequenceClassification",
         ("distilbert/distilbert-base-uncased-finetuned-sst-2-english", "714eb0f"),
     ),
+    "text-generation": Task(
+        "text_generation:TextGenerationPipeline", "AutoModelForCausalLM", ("openai-community/gpt2", "607a30d")
+    ),
+    "text2text-generation": Task(
+        "text2text_generation:Text2TextGenerationPipeline", "AutoModelForSeq2SeqLM", ("google-t5/t5-base", "a9723ea")
+    ),
     "token-classification": Task(
         "token_classification:TokenClassificationPipeline",
         "AutoModelForTokenClassification",
         ("dbmdz/bert-large-cased-finetuned-conll03-english", "4c53496"),
+    ),
+    "translation": Task(
+        "text2text_generation:TranslationPipeline",
+        "AutoModelForSeq2SeqLM",
+        {"en_to_fr": _T5, "en_to_de": _T5, "en_to_ro": _T5},
     ),
     "zero-shot-classification": Task(
         "zero_shot_classification:ZeroShotClassificationPipeline",
@@ -53,16 +71,20 @@ TASKS = {
     ),
 }
 ALIASES = {"ner": "token-classification", "sentiment-analysis": "text-classification"}
-# transformers' other tasks; "translation_en_to_de" is one too
+# transformers' other tasks
 _OTHERS = set(
     """any-to-any audio-classification automatic-speech-recognition decision depth-estimation document-question-answering
     image-classification image-feature-extraction image-segmentation image-text-to-text image-to-image image-to-text
-    keypoint-matching mask-generation object-detection summarization table-question-answering text-generation text-to-audio
-    text-to-speech text2text-generation translation video-classification visual-question-answering vqa
+    keypoint-matching mask-generation object-detection table-question-answering text-to-audio
+    text-to-speech video-classification visual-question-answering vqa
     zero-shot-audio-classification zero-shot-image-classification zero-shot-object-detection""".split()
 )
 # the end of a class's name -> what models of the class are for
 _TASK_OF_CLASS = {
+    "ForCausalLM": "text-generation",
+    "LMHeadModel": "text-generation",
+    "ForConditionalGeneration": "text2text-generation",
+    "MTModel": "text2text-generation",
     "ForMaskedLM": "fill-mask",
     "ForQuestionAnswering": "question-answering",
     "ForSequenceClassification": "text-classification",
@@ -96,7 +118,7 @@ def pipeline(
 ) -> Pipeline:
     """A function of texts: a model, its tokenizer and what is done before and after.
 
-    task: one of `TASKS`, or "sentiment-analysis" or "ner". Without it, what the class of the model says, or of a checkpoint
+    task: one of `TASKS`, "sentiment-analysis", "ner", or "translation_en_to_de" for languages. Without it, what the class of the model says, or of a checkpoint
         the "architectures" in its config.json.
     model: a directory, a hub name, or a model, which comes with a `tokenizer` (for sentence-similarity a SentenceTransformer).
         None: the one that transformers takes for the task, with a warning.
@@ -123,7 +145,7 @@ def pipeline(
         task = _task_of(model, config, where)
     entry = TASKS[_checked(task)]
     if model is None:
-        model, where = _default_model(entry, where)
+        model, where = _default_model(task, entry, where)
     dtype = torch_dtype if dtype is None else dtype
     arguments = where | {"dtype": dtype, "device_map": device_map, "config": config}
     if trust_remote_code:
@@ -147,7 +169,11 @@ def _checked(task: str) -> str:
     task = ALIASES.get(task, task)
     if task in TASKS:
         return task
-    if task in _OTHERS or task.startswith("translation_"):
+    if task.startswith("translation_"):
+        if len(parts := task.split("_")) != 4 or parts[2] != "to":
+            raise KeyError(f"Invalid translation task {task}, use 'translation_XX_to_YY' format")
+        return "translation"
+    if task in _OTHERS:
         raise NotImplementedError(f"task {task!r}: not supported, available tasks are {get_supported_tasks()}")
     raise KeyError(f"Unknown task {task}, available tasks are {get_supported_tasks()}")
 
@@ -164,16 +190,23 @@ def _task_of(model: Any, config: Any, where: dict[str, Any]) -> str:
     for name in names:
         for end, task in _TASK_OF_CLASS.items():
             # a model with a head of another kind is none for feature-extraction
-            if name.endswith(end) and not name.endswith("PreTrainedModel") and "Head" not in name:
+            if name.endswith(end) and not name.endswith("PreTrainedModel") and ("Head" not in name or end == "LMHeadModel"):
                 return task
     found = ", ".join(names[:3]) or "a configuration without architectures"
     raise RuntimeError(f"the task cannot be told from {found}")
 
 
-def _default_model(entry: Task, where: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def _default_model(task: str, entry: Task, where: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     import logging
 
-    name, revision = entry.default
+    default = entry.default
+    if isinstance(default, dict):
+        pair = task.removeprefix("translation_")
+        if pair not in default:
+            there = [f"translation_{pair}" for pair in default]
+            raise ValueError(f"The task {task!r} does not provide a default model; those with one are {there}")
+        default = default[pair]
+    name, revision = default
     where = {"revision": revision} | where
     logging.getLogger(__name__).warning(
         "No model was supplied, defaulted to %s and revision %s (https://huggingface.co/%s).\n"
