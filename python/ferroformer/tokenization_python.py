@@ -203,7 +203,7 @@ class PythonBackend(PreTrainedTokenizerBase):
 
     # --- text to ids ---
 
-    def tokenize(  # type: ignore[override]
+    def tokenize(
         self, text: str, pair: str | None = None, add_special_tokens: bool = False, **kwargs: Any
     ) -> list[str]:
         """The tokens of a text as strings; never with special tokens around it."""

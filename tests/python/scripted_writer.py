@@ -38,6 +38,7 @@ class _Writer:
         self.config = Config(**config)
         self.generation_config = Settings(**(settings or {}))
         self.calls = []
+        self.pad = (settings or {}).get("pad_token_id", (settings or {}).get("eos_token_id", PAD))
 
     def generate(self, input_ids=None, attention_mask=None, **kwargs):
         self.calls.append(kwargs | {"rows": 1 if input_ids is None else len(input_ids)})
@@ -51,7 +52,7 @@ class _Writer:
         rows = [
             self.start(prompt, width) + written([*prompt, copy], new, self.vocab) for prompt in prompts for copy in range(copies)
         ]
-        out = np.full((len(rows), max(map(len, rows))), PAD, np.int64)
+        out = np.full((len(rows), max(map(len, rows))), self.pad, np.int64)
         for place, row in zip(out, rows):
             place[: len(row)] = row
         return out

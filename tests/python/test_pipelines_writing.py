@@ -7,7 +7,7 @@ from ferroformer import AutoTokenizer, pipeline
 from ferroformer.pipelines import factory
 
 from .conftest import DATA
-from .scripted_writer import PAD, WriterForCausalLM, WriterForConditionalGeneration, written
+from .scripted_writer import EOS, PAD, WriterForCausalLM, WriterForConditionalGeneration, written
 
 TEXTS = ["the people", "of", "a much longer text about the water and the people who find it", "the people"]
 CHAT = [{"role": "user", "content": "who is it?"}]
@@ -47,8 +47,10 @@ def test_a_prompt_and_what_follows(write, gpt2):
     assert len(write(TEXTS[0], num_return_sequences=3)) == 3
 
 
+@pytest.mark.parametrize("settings", [{"pad_token_id": PAD, "eos_token_id": EOS}, {"eos_token_id": EOS}])
 @pytest.mark.parametrize("own", [{}, {"return_tensors": True}, {"num_return_sequences": 2}, {"max_length": 40}])
-def test_batches_change_nothing(write, own):
+def test_batches_change_nothing(gpt2, settings, own):
+    write = pipeline("text-generation", WriterForCausalLM(1000, settings), tokenizer=gpt2)
     alone = [write(text, **own) for text in TEXTS]
     assert write(TEXTS, **own) == alone
     assert write(TEXTS, batch_size=3, **own) == alone
@@ -177,7 +179,6 @@ def test_summaries_by_the_settings_of_the_task(t5, caplog):
     params = {"summarization": {"prefix": "summarize: ", "max_length": 30, "num_beams": 2, "min_length": 3}}
     pipe = seq2seq("summarization", t5, task_specific_params=params)
     ids = t5("summarize: " + TEXTS[0])["input_ids"]
-    # 30 minus the width of the row stand for the script's arithmetic, not for an encoder-decoder's
     assert list(pipe(TEXTS[0])[0]) == ["summary_text"]
     sent = pipe.model.calls[0]
     assert (sent["max_length"], sent["num_beams"], sent["min_length"]) == (30, 2, 3)
@@ -194,7 +195,7 @@ def test_translations(t5, caplog):
     ids = t5("translate English to German: " + TEXTS[0])["input_ids"]
     (found,) = pipe(TEXTS[0], max_new_tokens=9)
     assert found == {"translation_text": t5.decode(written([*ids, 0], 9, 1000), skip_special_tokens=True)}
-    pipe(TEXTS[2])
+    pipe(TEXTS[2] * 2)
     assert "is bigger than 0.9 * max_length: 30" in caplog.text
 
 

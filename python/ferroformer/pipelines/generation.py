@@ -52,7 +52,9 @@ class GenerationPipeline(Pipeline):
             _logger().error("The model '%s' is not supported for %s: one for %s is.", names[0], self.task, self.kinds[0])
 
     def numbers_per_token(self) -> int:
-        return int(getattr(self.model.config, "hidden_size", None) or getattr(self.model.config, "d_model", 1024))
+        config = self.model.config
+        width: int = getattr(config, "hidden_size", None) or getattr(config, "d_model", None) or 1024
+        return width
 
     @cached_property
     def _task_settings(self) -> dict[str, Any]:
@@ -127,7 +129,7 @@ class GenerationPipeline(Pipeline):
 
     def compute(self, rows: list[Row], **given: Any) -> list[Written]:
         seeds = given.get("seed")
-        if hasattr(seeds, "__next__"):
+        if isinstance(seeds, Iterator):
             given = given | {"seed": list(itertools.islice(seeds, len(rows)))}
         arrays: dict[str, Any] = self._padded([row.inputs for row in rows], self.padding_side)
         width = arrays["input_ids"].shape[1]

@@ -36,6 +36,7 @@ class SentenceSimilarityPipeline(Pipeline):
         ahead: bool,
         preprocess: dict[str, Any],
         postprocess: dict[str, Any],
+        compute: dict[str, Any] | None = None,
     ) -> Iterator[Any]:
         from ..sentence_similarity import row_by_row
 

@@ -40,7 +40,7 @@ class TextGenerationPipeline(GenerationPipeline):
     padding_side = "left"
     counts_prompt = True
 
-    def __call__(self, text_inputs: Any, **kwargs: Any) -> Any:
+    def __call__(self, text_inputs: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         return super().__call__(_with_chats(text_inputs), **kwargs)
 
     def parameters(
