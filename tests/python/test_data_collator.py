@@ -192,9 +192,9 @@ def test_seq2seq_without_labels_or_padding(tokenizer):
         assert ours.DataCollatorForSeq2Seq(tokenizer, model=Shifts())(features)["labels"] is None
     same = [rows(labels=[[5, 6]] * 3)[0]] * 2
     assert ours.DataCollatorForSeq2Seq(tokenizer, padding=False)(same)["labels"].tolist() == [[5, 6]] * 2
-    with pytest.raises(InputError, match="labels: row 1 of the batch has 5 where 3 are needed"):
-        features = rows(labels=[[5], [1, 2, 3, 4, 5], [6]])
-        ours.DataCollatorForSeq2Seq(tokenizer, padding="max_length", max_length=3)(features)
+    with pytest.raises(InputError, match="labels: row 1 of the batch has 13 where 12 are needed"):
+        features = rows(labels=[[5], [5] * 13, [6]])
+        ours.DataCollatorForSeq2Seq(tokenizer, padding="max_length", max_length=12)(features)
     with pytest.raises(InputError, match="labels: row 1 of the batch has none"):
         ours.DataCollatorForSeq2Seq(tokenizer)(rows(labels=[[5], None, [6]]))
     with pytest.raises(ValueError, match="return_tensors='pt'"):
