@@ -306,7 +306,8 @@ class PythonBackend(PreTrainedTokenizerBase):
             ids, others = cut
         row: dict[str, Any] = {"input_ids": [*prefix, *ids, *(others or []), *suffix]}
         length = len(row["input_ids"])
-        if "token_type_ids" in self.model_input_names if options.return_token_type_ids is None else options.return_token_type_ids:
+        wanted = options.return_token_type_ids
+        if "token_type_ids" in self.model_input_names if wanted is None else wanted:
             row["token_type_ids"] = self._token_types(len(prefix) + len(ids) + len(suffix), length, others, options)
         if options.return_special_tokens_mask:
             mask = self.get_special_tokens_mask(ids, others) if options.add_special_tokens else [0] * length

@@ -163,3 +163,39 @@ def test_language_modeling_errors(tokenizer):
     with pytest.raises(ValueError, match="no mask token"):
         ours.DataCollatorForLanguageModeling(WithoutMask())
     ours.DataCollatorForLanguageModeling(WithoutMask(), mlm=False)
+
+
+class Shifts:
+    """A model that makes the decoder's inputs of labels."""
+
+    def prepare_decoder_input_ids_from_labels(self, labels):
+        return np.where(labels < 0, 0, labels)[:, ::-1].copy()
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("name", ["labels", "label"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"pad_to_multiple_of": 4}, {"padding": "max_length", "max_length": 12}, {"label_pad_token_id": -1}, {"model": Shifts()},
+     {"padding": "max_length", "max_length": 10, "pad_to_multiple_of": 8}],
+)  # fmt: skip
+def test_seq2seq(tokenizer, their_tokenizer, name, side, options, monkeypatch):
+    for one in (tokenizer, their_tokenizer):
+        monkeypatch.setattr(one, "padding_side", side)
+    features = rows(**{name: [[5, 6], [7, 8, 9, 10, 11], [12]]})
+    expected = transformers.DataCollatorForSeq2Seq(their_tokenizer, return_tensors="np", **options)(features)
+    assert_equal(ours.DataCollatorForSeq2Seq(tokenizer, **options)(features), expected)
+
+
+def test_seq2seq_without_labels_or_padding(tokenizer):
+    for features in (rows(), rows(labels=[None] * 3)):
+        assert ours.DataCollatorForSeq2Seq(tokenizer, model=Shifts())(features)["labels"] is None
+    same = [rows(labels=[[5, 6]] * 3)[0]] * 2
+    assert ours.DataCollatorForSeq2Seq(tokenizer, padding=False)(same)["labels"].tolist() == [[5, 6]] * 2
+    with pytest.raises(InputError, match="labels: row 1 of the batch has 13 where 12 are needed"):
+        features = rows(labels=[[5], [5] * 13, [6]])
+        ours.DataCollatorForSeq2Seq(tokenizer, padding="max_length", max_length=12)(features)
+    with pytest.raises(InputError, match="labels: row 1 of the batch has none"):
+        ours.DataCollatorForSeq2Seq(tokenizer)(rows(labels=[[5], None, [6]]))
+    with pytest.raises(ValueError, match="return_tensors='pt'"):
+        ours.DataCollatorForSeq2Seq(tokenizer, return_tensors="pt")

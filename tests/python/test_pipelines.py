@@ -202,7 +202,7 @@ def test_arguments_of_the_constructor_are_defaults_of_the_call():
         ({"batch_size": 0}, ValueError, "batch_size=0: an integer of at least 1"),
         ({"tokenizer": None}, ValueError, "Impossible to guess which tokenizer to use"),
         ({"task": "text-nonsense"}, KeyError, "Unknown task text-nonsense, available tasks are .*'ner'"),
-        ({"task": "translation_en_to_de"}, NotImplementedError, "task 'translation_en_to_de': not supported"),
+        ({"task": "object-detection"}, NotImplementedError, "task 'object-detection': not supported"),
         ({"task": None, "model": None, "tokenizer": None}, RuntimeError, "neither a task nor a model is given"),
         ({"model": None}, RuntimeError, "a tokenizer is given without a model"),
         ({"trust_remote_code": True}, NotImplementedError, "never runs code from a checkpoint"),

@@ -99,3 +99,74 @@ fn push_bytes(text: &mut String, bytes: &mut Vec<u8>) {
     }
     bytes.clear();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sentence_piece::{NORMAL, USER_DEFINED};
+
+    fn field(number: u8, content: &[u8]) -> Vec<u8> {
+        [&[number << 3 | 2, content.len() as u8][..], content].concat()
+    }
+
+    /// A model of these pieces; `algorithm` is 1 or 2, the third field of the trainer's part.
+    fn processor(algorithm: u8, pieces: &[(&str, f32, i32)]) -> SentencePieceProcessor {
+        let piece = |&(text, score, kind): &(&str, f32, i32)| {
+            let score = [&[2 << 3 | 5][..], &score.to_le_bytes()].concat();
+            field(1, &[field(1, text.as_bytes()), score, vec![3 << 3, kind as u8]].concat())
+        };
+        let model = [pieces.iter().flat_map(piece).collect(), field(2, &[3 << 3, algorithm])].concat();
+        SentencePieceProcessor::new(&model).unwrap()
+    }
+
+    const PIECES: [(&str, f32, i32); 7] = [
+        ("<unk>", 0.0, UNKNOWN),
+        ("</s>", 0.0, CONTROL),
+        ("[X]", 0.0, USER_DEFINED),
+        ("▁", -3.0, NORMAL),
+        ("a", -2.0, NORMAL),
+        ("▁a", -1.0, NORMAL),
+        ("aa", -1.5, NORMAL),
+    ];
+
+    #[test]
+    fn texts_are_cut_and_joined() {
+        for algorithm in [1, 2] {
+            let processor = processor(algorithm, &PIECES);
+            for (text, pieces) in [
+                ("", &[][..]),
+                ("  ", &[]),
+                (" a  a ", &["▁a", "▁a"]),
+                ("b日a", &["▁", "b日", "a"]),
+                ("a[X]aa", &["▁a", "[X]", "aa"]),
+                ("</s>", &["▁", "</s>"]),
+            ] {
+                assert_eq!(processor.encode(text), pieces, "{text:?} by algorithm {algorithm}");
+            }
+        }
+        let processor = processor(1, &PIECES);
+        for (pieces, text) in
+            [(&["▁a", "▁a"][..], "a a"), (&["</s>", "▁a", "<unk>", "▁b", "aa"], "a \u{2047} ▁baa"), (&[], "")]
+        {
+            assert_eq!(processor.decode(pieces.iter().copied()), text);
+        }
+        assert_eq!((processor.id_to_piece(2), processor.id_to_piece(7)), (Some("[X]"), None));
+    }
+
+    #[test]
+    fn of_equal_sums_the_first_counts() {
+        let pieces = [("<unk>", 0.0, UNKNOWN), ("▁", 0.0, NORMAL), ("a", -1.0, NORMAL), ("aa", -2.5, NORMAL)];
+        assert_eq!(processor(1, &pieces).encode("aaa"), ["▁", "a", "a", "a"]);
+        let pieces = [("<unk>", 0.0, UNKNOWN), ("▁", 0.0, NORMAL), ("a", -1.0, NORMAL), ("aa", -1.5, NORMAL)];
+        assert_eq!(processor(1, &pieces).encode("aaa"), ["▁", "a", "aa"]);
+    }
+
+    #[test]
+    fn damage_is_an_error() {
+        assert!(SentencePieceProcessor::new(b"").is_err());
+        let empty = field(1, &field(1, b""));
+        assert!(SentencePieceProcessor::new(&empty).is_err());
+        let words = [field(1, &field(1, b"a")), field(2, &[3 << 3, 3])].concat();
+        assert!(SentencePieceProcessor::new(&words).is_err());
+    }
+}
