@@ -99,18 +99,21 @@ class Encoder:
         output_attentions: bool,
         cache: Cache | None,
         source: tuple[NDArray[np.float32], NDArray[np.int64] | None] | None,
+        encode: bool,
     ) -> tuple[
         NDArray[np.float32] | None,
         NDArray[np.float32] | None,
         NDArray[np.float32] | None,
         list[NDArray[np.float32]] | None,
         list[NDArray[np.float32]] | None,
+        list[NDArray[np.float32]] | None,
     ]:
         """(B, T) ids or (B, T, H) embeddings -> last hidden state (B, T, H) and pooled (B, H) of a model without a head, logits
-        (B, N) or (B, T, N) of one with a head, hidden states, attentions. `compute_padding`: what is masked is computed too, as
+        (B, N) or (B, T, N) of one with a head, hidden states, attentions, those to a source. `compute_padding`: what is masked is computed too, as
         tokens that attend and that none attends to. `selected` (B, T): 1 for the tokens that a head on tokens reads, whose logits
         then come as (M, N). `cache`: the tokens follow those that it holds, and are added to them. `source`: states (B, Ts, S) and
-        mask (B, Ts) of what the model attends to; with a cache that holds it, None."""
+        mask (B, Ts) of what the model attends to; with a cache that holds it, None. `encode`: through the model that this one
+        attends to."""
 
     def record(
         self,
@@ -123,8 +126,16 @@ class Encoder:
         selected: NDArray[np.int64] | None,
         dropout: tuple[int, float, float, float, float, float] | None,
         gradient_checkpointing: bool,
-    ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None, NDArray[np.float32] | None, Recording]:
-        """A forward pass of a training step: last hidden state, pooled vectors, logits, and what `backward` needs.
+        source: tuple[NDArray[np.int64], NDArray[np.int64] | None] | None,
+    ) -> tuple[
+        NDArray[np.float32] | None,
+        NDArray[np.float32] | None,
+        NDArray[np.float32] | None,
+        NDArray[np.float32] | None,
+        Recording,
+    ]:
+        """A forward pass of a training step: last hidden state, pooled vectors, logits, the last hidden states of a source, whose ids
+        (B, Ts) and mask are `source`, and what `backward` needs.
 
         `selected` (B, T): 1 for the tokens that a head on tokens reads; logits are then (M, N).
         `dropout`: seed, and rates of embeddings, of hidden states, of attention's probabilities, of what the head reads, of what the pooler reads."""

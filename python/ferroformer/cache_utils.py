@@ -75,6 +75,7 @@ class DynamicCache:
             output_hidden_states=False,
             output_attentions=False,
             cache=self.core,
+            encode=False,
             **given,
         )
         logits = outputs[2]

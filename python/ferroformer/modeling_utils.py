@@ -286,8 +286,9 @@ class PreTrainedModel(TokenEmbeddings):
             selected=None if selected is None else integer_array("selected", selected),
             dropout=dropout,
             gradient_checkpointing=gradient_checkpointing,
+            source=None,
         )
-        return self.outputs(given, *outputs), recording
+        return self.outputs(given, *outputs[:3]), recording
 
     def freeze(self, *patterns: str) -> None:
         """Parameters whose names match (as file names do: "bert.embeddings.*") are no longer trained.
@@ -350,7 +351,7 @@ class PreTrainedModel(TokenEmbeddings):
     ) -> Any:
         """Last hidden state, pooled vectors, logits, hidden states, attentions; None for what there is not."""
         config, selected, cache = self.config, self.read_tokens(inputs), inputs.get("past_key_values")
-        *arrays, hidden, attentions = self.core.forward(
+        *arrays, hidden, attentions, _ = self.core.forward(
             **encoder_inputs(inputs, self.embedding_size),
             compute_padding=compute_padding,
             selected=None if selected is None else integer_array("selected", selected),
@@ -358,6 +359,7 @@ class PreTrainedModel(TokenEmbeddings):
             output_attentions=bool(_first(output_attentions, config.output_attentions)),
             cache=None if cache is None else cache.core,
             source=None,
+            encode=False,
         )
         return *arrays, _tuple(hidden), _tuple(attentions)
 

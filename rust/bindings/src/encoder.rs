@@ -61,6 +61,8 @@ impl Encoder {
 type Ids<'py> = Option<PyReadonlyArray<'py, i64, numpy::Ix2>>;
 /// The last hidden states of a source (B, Ts, size) and its mask (B, Ts).
 type SourceArrays<'py> = Option<(PyReadonlyArray<'py, f32, numpy::Ix3>, Ids<'py>)>;
+/// The ids of a source (B, Ts) and its mask.
+type SourceIds<'py> = Option<(PyReadonlyArray<'py, i64, numpy::Ix2>, Ids<'py>)>;
 type List<'py, T> = Option<Vec<Bound<'py, T>>>;
 type Outputs<'py> = (
     Option<Bound<'py, PyArray3<f32>>>,
@@ -68,12 +70,14 @@ type Outputs<'py> = (
     Option<Bound<'py, PyArrayDyn<f32>>>,
     List<'py, PyArray3<f32>>,
     List<'py, PyArray<f32, numpy::Ix4>>,
+    List<'py, PyArray<f32, numpy::Ix4>>,
 );
 
 type Recorded<'py> = (
     Option<Bound<'py, PyArray3<f32>>>,
     Option<Bound<'py, PyArray2<f32>>>,
     Option<Bound<'py, PyArrayDyn<f32>>>,
+    Option<Bound<'py, PyArray3<f32>>>,
     Recording,
 );
 
@@ -126,6 +130,7 @@ impl Encoder {
         output_attentions: bool,
         cache: Option<&Cache>,
         source: SourceArrays<'py>,
+        encode: bool,
     ) -> PyResult<Outputs<'py>> {
         let shape = input_ids.as_ref().map(shape).or(inputs_embeds.as_ref().map(shape)).unwrap_or_default();
         let (rows, width) = (shape.first().copied().unwrap_or(0), shape.get(1).copied().unwrap_or(0));
@@ -147,7 +152,9 @@ impl Encoder {
             selected: selected.as_deref(),
         };
         let want = Want { hidden_states: output_hidden_states, attentions: output_attentions };
-        let (threads, blueprint) = (threads()?, &self.blueprint);
+        let blueprint = if encode { self.blueprint.source.as_deref() } else { Some(&self.blueprint) };
+        let nothing = || named("InputError", "the model attends to no source".to_owned());
+        let (threads, blueprint) = (threads()?, blueprint.ok_or_else(nothing)?);
         let source_shape = source.as_ref().map(|(states, _)| shape_of(states));
         let (source_states, source_mask) = source.unzip();
         let (source_states, source_mask) = (copy(source_states)?, copy(source_mask.flatten())?);
@@ -160,6 +167,7 @@ impl Encoder {
             let padded = Padded { first_positions: first.as_deref(), ..padded };
             let batch = Batch::from_padded(padded, blueprint)?;
             let out = self.read(|encoder| match (&mut cache, &source) {
+                _ if encode => encoder.forward_source(threads, &batch, want, cancel),
                 (Some(cache), _) => encoder.forward_cached(threads, &batch, want, cache, source.as_ref(), cancel),
                 (None, Some(source)) => encoder.forward_with_source(threads, &batch, want, source, cancel),
                 (None, None) => encoder.forward(threads, &batch, want, cancel),
@@ -168,15 +176,18 @@ impl Encoder {
         })?;
         let (hidden, heads) = (blueprint.hidden_size, blueprint.attention.heads);
         let states = |states: Vec<Vec<f32>>| states.into_iter().map(|x| array(py, x, (rows, width, hidden))).collect();
-        let attentions =
-            |all: Vec<Vec<f32>>| all.into_iter().map(|x| array(py, x, (rows, heads, width, width))).collect();
+        let attentions = |all: Vec<Vec<f32>>, keys: usize| {
+            all.into_iter().map(|x| array(py, x, (rows, heads, width, keys))).collect()
+        };
+        let source_width = source_shape.map_or(0, |shape| shape[1]);
         let logits = self.logits_shape(rows, width, selected);
         Ok((
             out.last_hidden_state.map(|x| array(py, x, (rows, width, hidden))).transpose()?,
-            out.pooled.map(|x| array(py, x, (rows, self.blueprint.pooled_size()))).transpose()?,
+            out.pooled.map(|x| array(py, x, (rows, blueprint.pooled_size()))).transpose()?,
             out.logits.map(|x| array(py, x, logits)).transpose()?,
             output_hidden_states.then(|| states(out.hidden_states)).transpose()?,
-            output_attentions.then(|| attentions(out.attentions)).transpose()?,
+            output_attentions.then(|| attentions(out.attentions, width)).transpose()?,
+            (output_attentions && source_width > 0).then(|| attentions(out.cross_attentions, source_width)).transpose()?,
         ))
     }
 
@@ -196,6 +207,7 @@ impl Encoder {
         selected: Ids<'py>,
         dropout: Option<(u64, f32, f32, f32, f32, f32)>,
         gradient_checkpointing: bool,
+        source: SourceIds<'py>,
     ) -> PyResult<Recorded<'py>> {
         let shape = shape(&input_ids);
         let (rows, width) = (shape[0], shape[1]);
@@ -225,17 +237,28 @@ impl Encoder {
         });
         let recipe = Recipe { dropout, checkpointing: gradient_checkpointing };
         let threads = threads()?;
+        let source_shape = source.as_ref().map(|(ids, _)| self::shape(ids));
+        let (source_ids, source_mask) = source.unzip();
+        let (source_ids, source_mask) = (copy(source_ids)?, copy(source_mask.flatten())?);
+        let source_width = source_shape.as_ref().map_or(0, |shape| shape[1]);
         let (out, recording, selected) = enter_long(py, |cancel| {
             let batch = Batch::from_ids(padded, &self.blueprint)?;
-            let selected = batch.selected();
-            let (out, recording) = self.read(|encoder| encoder.record(threads, batch, recipe, cancel))?;
+            let source = source_shape.zip(self.blueprint.source.as_deref()).map(|(shape, blueprint)| {
+                let (rows, width) = (shape[0], shape[1]);
+                let (ids, mask) = (source_ids.as_deref(), source_mask.as_deref());
+                Batch::from_ids(Padded { rows, width, ids, mask, ..Padded::default() }, blueprint)
+            });
+            let (source, selected) = (source.transpose()?, batch.selected());
+            let (out, recording) = self.read(|encoder| encoder.record(threads, batch, source, recipe, cancel))?;
             Ok((out, recording, selected))
         })?;
         let hidden = self.blueprint.hidden_size;
+        let source_size = self.blueprint.source.as_ref().map_or(0, |source| source.hidden_size);
         Ok((
             out.last_hidden_state.map(|x| array(py, x, (rows, width, hidden))).transpose()?,
             out.pooled.map(|x| array(py, x, (rows, self.blueprint.pooled_size()))).transpose()?,
             out.logits.map(|x| array(py, x, self.logits_shape(rows, width, selected))).transpose()?,
+            out.source_hidden_state.map(|x| array(py, x, (rows, source_width, source_size))).transpose()?,
             Recording(Mutex::new(Some(recording))),
         ))
     }

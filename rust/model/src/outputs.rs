@@ -22,21 +22,29 @@ pub struct Outputs {
     pub last_hidden_state: Option<Vec<f32>>,
     /// (B, H), where the model has a pooler and no head; (B, outputs) of its second head, where it has one.
     pub pooled: Option<Vec<f32>>,
+    /// (B, Ws, its size), the last hidden states of the model that this one attends to, of a training step.
+    pub source_hidden_state: Option<Vec<f32>>,
     /// (B, outputs) or (B, W, outputs), where the model has a head; (M, outputs) where it reads M selected tokens alone.
     pub logits: Option<Vec<f32>>,
     /// The embeddings' and each block's output, (B, W, H) each, where wanted; the last is `last_hidden_state`.
     pub hidden_states: Vec<Vec<f32>>,
     /// Each block's probabilities, (B, heads, W, W), where wanted.
     pub attentions: Vec<Vec<f32>>,
+    /// Each block's probabilities of its source's tokens, (B, heads, W, Ws), where wanted.
+    pub cross_attentions: Vec<Vec<f32>>,
 }
 
 impl Outputs {
-    pub(crate) fn new(batch: &Batch, blueprint: &Blueprint, want: Want) -> Result<Self> {
+    /// `source_width`: that of a source that is attended to.
+    pub(crate) fn new(batch: &Batch, blueprint: &Blueprint, want: Want, source_width: usize) -> Result<Self> {
         const WHAT: &str = "the output";
         let (sequences, width) = (batch.sequences(), batch.width());
         let hidden = sequences.checked_mul(width).and_then(|n| n.checked_mul(blueprint.hidden_size));
-        let square = width.checked_mul(width).and_then(|n| n.checked_mul(blueprint.attention.heads));
-        let attention = square.and_then(|n| n.checked_mul(sequences));
+        let squares = |keys: usize| {
+            let square = width.checked_mul(keys).and_then(|n| n.checked_mul(blueprint.attention.heads));
+            square.and_then(|n| n.checked_mul(sequences))
+        };
+        let (attention, cross) = (squares(width), squares(source_width));
         let copies = |wanted: bool, count| if wanted { count as u64 } else { 0 };
         let floats = |len: Option<usize>, copies: u64| len.map_or(u64::MAX, |len| len as u64).saturating_mul(copies);
         let logits = blueprint.head.map(|head| {
@@ -47,7 +55,8 @@ impl Outputs {
         });
         let states = floats(hidden, 1 + copies(want.hidden_states, blueprint.num_layers + 1));
         let states = states.saturating_add(logits.map_or(0, |len| floats(len, 1)));
-        let all = states.saturating_add(floats(attention, copies(want.attentions, blueprint.num_layers)));
+        let attentions = copies(want.attentions, blueprint.num_layers);
+        let all = states.saturating_add(floats(attention, attentions)).saturating_add(floats(cross, attentions));
         require(WHAT, all.saturating_mul(4))?;
         let layers = |wanted: bool, count, len| {
             (0..if wanted { count } else { 0 }).map(|_| zeroed_vec(WHAT, len)).collect::<Result<Vec<_>>>()
@@ -61,6 +70,8 @@ impl Outputs {
             logits: logits.map(|len| zeroed_vec(WHAT, len)).transpose()?,
             hidden_states: layers(want.hidden_states, blueprint.num_layers + 1, hidden)?,
             attentions: layers(want.attentions, blueprint.num_layers, attention)?,
+            cross_attentions: layers(want.attentions && source_width > 0, blueprint.num_layers, cross)?,
+            source_hidden_state: None,
         })
     }
 
@@ -75,12 +86,14 @@ impl Outputs {
         });
         let mut hidden: Vec<_> = self.hidden_states.iter_mut().map(|xs| cut(xs).into_iter()).collect();
         let mut attentions: Vec<_> = self.attentions.iter_mut().map(|xs| cut(xs).into_iter()).collect();
+        let mut cross: Vec<_> = self.cross_attentions.iter_mut().map(|xs| cut(xs).into_iter()).collect();
         let part = |_: &Range<usize>| PartOutputs {
             last_hidden_state: last.as_mut().and_then(Iterator::next),
             pooled: pooled.as_mut().and_then(Iterator::next),
             logits: logits.as_mut().and_then(Iterator::next),
             hidden_states: hidden.iter_mut().filter_map(Iterator::next).collect(),
             attentions: attentions.iter_mut().filter_map(Iterator::next).collect(),
+            cross_attentions: cross.iter_mut().filter_map(Iterator::next).collect(),
         };
         parts.iter().map(part).collect()
     }
@@ -93,6 +106,7 @@ pub(crate) struct PartOutputs<'a> {
     pub(crate) logits: Option<&'a mut [f32]>,
     pub(crate) hidden_states: Vec<&'a mut [f32]>,
     pub(crate) attentions: Vec<&'a mut [f32]>,
+    pub(crate) cross_attentions: Vec<&'a mut [f32]>,
 }
 
 /// Cuts `xs`, which holds the same number of elements for each sequence, into the parts' shares.

@@ -43,7 +43,7 @@ impl<'m> Stack<'m> {
         beside: Beside,
         cancel: &Cancel,
     ) -> Result<Outputs> {
-        let mut outputs = Outputs::new(batch, self.blueprint, want)?;
+        let mut outputs = Outputs::new(batch, self.blueprint, want, beside.source.map_or(0, SourceStates::width))?;
         let parts = batch.parts(threads);
         let shares = outputs.split(&parts, batch);
         beside.check(self.blueprint, batch)?;
@@ -348,6 +348,9 @@ impl Shares for PartOutputs<'_> {
     }
     fn attention(&mut self, layer: usize) -> Option<&mut [f32]> {
         self.attentions.get_mut(layer).map(|out| &mut **out)
+    }
+    fn cross_attention(&mut self, layer: usize) -> Option<&mut [f32]> {
+        self.cross_attentions.get_mut(layer).map(|out| &mut **out)
     }
 }
 

@@ -157,6 +157,19 @@ impl Weights {
         self.embeddings.exports().chain(relative).chain(blocks).chain(above).collect()
     }
 
+    /// The lowest layer that these gradients have to reach, of layers that have these blocks; past the last where none has.
+    pub(crate) fn lowest_layer(&self, of_layer: &[usize]) -> usize {
+        let Weights { embeddings, relative, distances, blocks, source, .. } = self;
+        let all = !embeddings.is_empty()
+            || relative.as_ref().is_some_and(|relative| !relative.is_empty())
+            || distances.as_ref().is_some_and(|distances| !distances.is_empty())
+            || source.is_some();
+        match all {
+            true => 0,
+            false => of_layer.iter().position(|block| !blocks[*block].is_empty()).unwrap_or(of_layer.len()),
+        }
+    }
+
     /// The values of a slot, row-major, with its shape.
     pub(crate) fn tensor(&self, slot: &str) -> Result<(Vec<usize>, Vec<f32>)> {
         let export = self.exports().into_iter().find(|export| export.slot == slot).ok_or_else(|| unknown(slot))?;

@@ -110,18 +110,6 @@ impl Gradients {
         self.layout.check_fits(encoder)
     }
 
-    /// The lowest layer that a gradient has to reach, of layers that have these blocks; past the last where none has.
-    pub(crate) fn lowest_layer(&self, of_layer: &[usize]) -> usize {
-        let Weights { embeddings, relative, distances, blocks, .. } = &self.weights;
-        let all = !embeddings.is_empty()
-            || relative.as_ref().is_some_and(|relative| !relative.is_empty())
-            || distances.as_ref().is_some_and(|distances| !distances.is_empty());
-        match all {
-            true => 0,
-            false => of_layer.iter().position(|block| !blocks[*block].is_empty()).unwrap_or(of_layer.len()),
-        }
-    }
-
     /// The slots that have a gradient.
     pub fn slots(&self) -> &[String] {
         &self.layout.slots

@@ -13,6 +13,7 @@ mod loss;
 mod optimizer;
 mod pass;
 mod record;
+mod stack;
 mod tape;
 
 pub use gradients::Gradients;

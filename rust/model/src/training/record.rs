@@ -5,18 +5,17 @@ use std::sync::PoisonError;
 use ferroformer_kernels::{Level, Mat, MatMut, PackedLinear, Precision, Threads, add};
 
 use super::gradients::Gradients;
-use super::pass::{Dropout, Pass, Site, Step};
-use super::tape::{Flow, Layers, Parts, Plan, Tape, Top};
+use super::pass::{Dropout, Pass, Site};
+use super::stack::plan;
+use super::tape::{Flow, Parts, Tape, Top};
 use crate::batch::{Batch, Part};
-use crate::block::{At, Block};
 use crate::blueprint::HeadInput;
 use crate::cancel::Cancel;
 use crate::encoder::Encoder;
 use crate::error::{ModelError, Result};
-use crate::ingredients::{Around, Linear};
+use crate::ingredients::Linear;
 use crate::outputs::{Outputs, Want, dense, means, means_backward, of_sequences, pad, unpad};
 use crate::weights::Weights;
-use crate::workspace::Rows;
 
 /// How a batch is learned from.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,6 +28,7 @@ pub struct Recipe {
 /// A batch and what its forward pass left.
 pub struct Recording {
     batch: Batch<'static>,
+    source: Option<Batch<'static>>,
     recipe: Recipe,
     tape: Tape,
 }
@@ -53,53 +53,58 @@ impl Encoder {
         Err(ModelError::Input(format!("{problem} cannot be trained: load the checkpoint with dtype=\"float32\"")))
     }
 
-    fn plan(&self, part: &Part, recipe: Recipe) -> Plan {
-        let Recipe { dropout, checkpointing } = recipe;
-        let (tokens, longest, dropping) = (part.tokens(), part.longest(), dropout.is_some());
-        Plan { tokens, longest, source: 0, checkpointing, dropping }
-    }
-
-    /// A padded batch to padded outputs, and what the way back needs.
+    /// A padded batch to padded outputs, and what the way back needs; with a source, where the model attends to one.
     pub fn record(
         &self,
         threads: usize,
         batch: Batch<'static>,
+        source: Option<Batch<'static>>,
         recipe: Recipe,
         cancel: &Cancel,
     ) -> Result<(Outputs, Recording)> {
         self.check_trainable()?;
         recipe.dropout.map_or(Ok(()), Dropout::check)?;
-        let threads = &Threads::new(threads);
-        let mut outputs = Outputs::new(&batch, &self.blueprint, Want::default())?;
-        let mut tape = self.tape();
-        let part = &batch.part(0..batch.sequences());
-        let plan = self.plan(part, recipe);
-        tape.resize(self, threads, plan)?;
-        tape.look_around(self, threads, part)?;
-        let Parts { mut layers, mut flow, scratch, rooms, angles, distances, top, .. } =
-            tape.parts(&self.blueprint, plan);
-        let step = Step { level: self.level, part, dropout: recipe.dropout };
-        let (pass, blocks) = (&Pass { threads, step, rooms, cancel }, &self.stack().layers()[..]);
-        for (layer, block) in blocks.iter().enumerate() {
-            cancel.check(0)?;
-            self.input(pass, blocks, layer, &layers, flow.hidden.reborrow())?;
-            let (saved, sum) = layers.saved(layer);
-            if let Some(positions) = &mut flow.positions {
-                positions.project(pass, layer, block)?;
-            }
-            let positions = flow.positions.as_deref().map(|room| (room.projected.mat(), &room.places[..]));
-            let at =
-                At { layer, around: Around { bias: distances, positions, ..self.stack().around(layer, angles) }, source: None };
-            block.record(pass, at, flow.hidden.view(), saved, sum.reborrow(), scratch)?;
+        if source.is_some() != self.blueprint.source.is_some() {
+            return Err(ModelError::Input("a source to attend to belongs to a model that does so".to_owned()));
         }
-        self.last(pass, blocks, &layers, flow.hidden.reborrow())?;
+        if let Some(source) = source.as_ref().filter(|source| source.sequences() != batch.sequences()) {
+            let (given, expected) = (source.sequences(), batch.sequences());
+            return Err(ModelError::Input(format!("input_ids have {given} rows, decoder_input_ids {expected}")));
+        }
+        let threads = &Threads::new(threads);
+        let mut outputs = Outputs::new(&batch, &self.blueprint, Want::default(), 0)?;
+        let mut tape = self.tape();
+        let mut source_tape = tape.source.take().unwrap_or_default();
+        if let (Some(stack), Some(source)) = (self.source_stack(), &source) {
+            let part = stack.whole(source);
+            let plan = plan(&part, 0, recipe);
+            source_tape.resize(stack, threads, plan)?;
+            source_tape.look_around(stack, threads, &part)?;
+            let mut parts = source_tape.parts(stack.blueprint, plan);
+            let pass = Pass { threads, step: stack.step(&part, recipe), rooms: parts.rooms, cancel };
+            stack.record(&pass, &mut parts, None)?;
+            outputs.source_hidden_state =
+                crate::memory::zeroed_vec("the output", Some(source.sequences() * source.width() * stack.blueprint.hidden_size)).map(Some)?;
+            outputs.source_hidden_state.iter_mut().for_each(|out| unpad(&part, parts.flow.hidden.view(), out));
+        }
+        let (stack, part) = (self.stack(), &batch.part(0..batch.sequences()));
+        let source_part = source.as_ref().map(|source| source.part(0..source.sequences()));
+        let plan = plan(part, source_part.as_ref().map_or(0, Part::tokens), recipe);
+        tape.resize(stack, threads, plan)?;
+        tape.look_around(stack, threads, part)?;
+        let source_parts = self.source_parts(&mut source_tape, source_part.as_ref(), recipe);
+        let read = source_part.as_ref().zip(source_parts.as_ref().map(|parts| parts.flow.hidden.view()));
+        let mut parts = tape.parts(&self.blueprint, plan);
+        let pass = &Pass { threads, step: stack.step(part, recipe), rooms: parts.rooms, cancel };
+        stack.record(pass, &mut parts, read)?;
+        let Parts { flow, top, .. } = &mut parts;
         cancel.check(0)?;
         if let Some(last) = &mut outputs.last_hidden_state {
             unpad(part, flow.hidden.view(), last);
         }
         self.top(pass, flow.hidden.view(), batch.selected.as_deref(), top)?;
         if let Some(out) = &mut outputs.pooled {
-            let Top { pooler, room, logits, .. } = &mut *top;
+            let Top { pooler, room, logits, .. } = &mut **top;
             let mut made = pooler.pooled.mat();
             if let Some(head) = &self.weights.second_head {
                 logits.resize(made.rows(), head.outputs())?;
@@ -109,7 +114,7 @@ impl Encoder {
             of_sequences(part, made, out);
         }
         if let (Some(out), Some(head)) = (&mut outputs.logits, &self.weights.head) {
-            let Top { head: x, room, logits, .. } = top;
+            let Top { head: x, room, logits, .. } = &mut **top;
             logits.resize(x.mat().rows(), head.outputs())?;
             head.forward(threads, self.weights.embeddings.tied(), x.mat(), room, logits.mat_mut())?;
             match (head.reads(), &batch.selected) {
@@ -119,7 +124,13 @@ impl Encoder {
                 (HeadInput::Tokens, Some(_)) => dense(logits.mat(), out),
             }
         }
-        Ok((outputs, Recording { batch, recipe, tape }))
+        tape.source = Some(source_tape);
+        Ok((outputs, Recording { batch, source, recipe, tape }))
+    }
+
+    /// What a recording has kept of its source, with the last hidden states in `flow.hidden`.
+    fn source_parts<'a>(&self, tape: &'a mut Tape, part: Option<&Part>, recipe: Recipe) -> Option<Parts<'a>> {
+        Some(tape.parts(self.blueprint.source.as_deref()?, plan(part?, 0, recipe)))
     }
 
     /// Adds the gradients of all weights to `gradients`.
@@ -133,97 +144,41 @@ impl Encoder {
     ) -> Result<()> {
         self.check_trainable()?;
         gradients.check_fits(self)?;
-        let Recording { batch, recipe, mut tape } = recording;
+        let Recording { batch, source, recipe, mut tape } = recording;
         let threads = &Threads::new(threads);
-        let part = &batch.part(0..batch.sequences());
+        let (stack, part) = (self.stack(), &batch.part(0..batch.sequences()));
         self.check_cotangents(part, batch.selected.as_ref().map(Vec::len), d)?;
-        let Parts { mut layers, mut flow, scratch, rooms, top, transposed, embedding_transposed, angles, distances } =
-            tape.parts(&self.blueprint, self.plan(part, recipe));
-        let step = Step { level: self.level, part, dropout: recipe.dropout };
-        let (pass, blocks) = (&Pass { threads, step, rooms, cancel }, &self.stack().layers()[..]);
-        let of_layer = self.blueprint.blocks();
-        let lowest = gradients.lowest_layer(&of_layer);
-        self.last(pass, blocks, &layers, flow.hidden.reborrow())?;
-        self.top(pass, flow.hidden.view(), batch.selected.as_deref(), top)?;
-        self.top_backward(pass, d, batch.selected.as_deref(), &mut flow, top, gradients)?;
-        let Some(transposed) = transposed else { return Ok(()) };
-        self.last_backward(pass, layers.sums[blocks.len() - 1].view(), &mut flow, gradients)?;
-        for layer in (lowest..blocks.len()).rev() {
-            cancel.check(0)?;
-            self.input(pass, blocks, layer, &layers, flow.hidden.reborrow())?;
-            let (saved, sum) = layers.saved(layer);
-            let mut made = (Rows::default(), vec![]);
-            if let Some(positions) = &mut flow.positions {
-                positions.project(pass, layer, blocks[layer])?;
-                made = positions.take_made();
-            }
-            let positions = flow.positions.is_some().then(|| (made.0.mat(), &made.1[..]));
-            let at =
-                At { layer, around: Around { bias: distances, positions, ..self.stack().around(layer, angles) }, source: None };
-            if recipe.checkpointing {
-                let unwanted = MatMut::dense(&mut [], 0, sum.cols());
-                blocks[layer].record(pass, at, flow.hidden.view(), saved, unwanted, scratch)?;
-            }
-            let gradient = &mut gradients.weights.blocks[of_layer[layer]];
-            blocks[layer].backward(pass, at, &mut flow, saved, sum.view(), transposed, scratch, gradient)?;
-            if let Some(positions) = &mut flow.positions {
-                positions.give_back(made);
-                positions.add(pass, layer);
-            }
-        }
-        if let (Some(distances), Some(gradient), Some(positions)) =
-            (&self.weights.distances, &mut gradients.weights.distances, &mut flow.positions)
+        let mut source_tape = tape.source.take().unwrap_or_default();
+        let source_stack = self.source_stack();
+        let source_part = source.as_ref().zip(source_stack).map(|(source, stack)| stack.whole(source));
+        let mut source_parts = self.source_parts(&mut source_tape, source_part.as_ref(), recipe);
+        let plan = plan(part, source_part.as_ref().map_or(0, Part::tokens), recipe);
+        let mut parts = tape.parts(&self.blueprint, plan);
+        let pass = &Pass { threads, step: stack.step(part, recipe), rooms: parts.rooms, cancel };
+        stack.last(pass, &parts.layers, parts.flow.hidden.reborrow())?;
+        self.top(pass, parts.flow.hidden.view(), batch.selected.as_deref(), parts.top)?;
+        self.top_backward(pass, d, batch.selected.as_deref(), &mut parts.flow, parts.top, gradients)?;
+        if let (Some((d_source, _)), Some(stack), Some(part), Some(source)) =
+            (&mut parts.flow.source, source_stack, &source_part, &mut source_parts)
         {
-            distances.backward(&mut positions.d_all, gradient);
+            // What the source's last layer made lies in its flow no more where one has been computed again since.
+            d_source.fill(0.0);
+            let pass = Pass { threads, step: stack.step(part, recipe), rooms: source.rooms, cancel };
+            stack.last(&pass, &source.layers, source.flow.hidden.reborrow())?;
         }
-        if let (Some(gradient), Some(d)) = (&mut gradients.weights.relative, &flow.d_bias) {
-            gradient.add_gradient(d, part.longest().max(1));
-        }
-        if lowest == 0 {
-            let gradient = &mut gradients.weights.embeddings;
-            self.weights.embeddings.backward(pass, &mut flow, embedding_transposed, gradient, None)?;
+        let read = source_part.as_ref().zip(source_parts.as_ref().map(|parts| parts.flow.hidden.view()));
+        stack.backward(pass, &mut parts, read, &mut gradients.weights, None, recipe.checkpointing)?;
+        if let (Some((d_source, _)), Some(stack), Some(part), Some(source), Some(gradient)) =
+            (&parts.flow.source, source_stack, &source_part, &mut source_parts, &mut gradients.weights.source)
+        {
+            source.flow.d_hidden.copy(d_source.view());
+            let pass = &Pass { threads, step: stack.step(part, recipe), rooms: source.rooms, cancel };
+            let shared = stack.blueprint.embeddings.shared.then_some(&mut gradients.weights.embeddings);
+            stack.backward(pass, source, None, gradient, shared, recipe.checkpointing)?;
         }
         cancel.check(0)?;
+        tape.source = Some(source_tape);
         self.keep_tape(tape);
-        Ok(())
-    }
-
-    /// What a layer reads, (T, H): the embeddings or what the layer below makes.
-    fn input(&self, pass: &Pass, blocks: &[&Block], layer: usize, layers: &Layers, hidden: MatMut) -> Result<()> {
-        match layer.checked_sub(1) {
-            None => self.weights.embeddings.record(pass, hidden),
-            Some(below) => blocks[below].output(pass, layers.sums[below].view(), hidden),
-        }
-    }
-
-    /// The last hidden states (T, H).
-    fn last(&self, pass: &Pass, blocks: &[&Block], layers: &Layers, hidden: MatMut) -> Result<()> {
-        let Some(norm) = &self.weights.final_norm else {
-            return self.input(pass, blocks, blocks.len(), layers, hidden);
-        };
-        let sum = layers.sums[blocks.len() - 1].view();
-        pass.for_each_chunk([hidden], [], |mut chunk, [hidden], []| {
-            norm.forward(&chunk.threads, sum.rows_of(chunk.tokens.clone()), hidden, &mut chunk.room.none);
-            Ok(())
-        })
-    }
-
-    /// The gradient of the last hidden states, `flow.d_hidden` -> that of what the last block makes, `sum`, in its place.
-    fn last_backward(&self, pass: &Pass, sum: Mat, flow: &mut Flow, gradients: &mut Gradients) -> Result<()> {
-        let Some(norm) = &self.weights.final_norm else { return Ok(()) };
-        let (size, Flow { d_hidden, sums, .. }) = (sum.cols(), flow);
-        pass.for_each_chunk([d_hidden.reborrow()], [sums.reborrow()], |mut chunk, [d], [mut sums]| {
-            let (sum, count) = (sum.rows_of(chunk.tokens.clone()), chunk.tokens.len());
-            let sums = &mut sums.row_mut(0)[..2 * size];
-            sums.fill(0.0);
-            let room = &mut chunk.room.hidden;
-            room.first_mut(count).copy(d.view());
-            norm.backward(sum, room.first(count), d, sums);
-            Ok(())
-        })?;
-        let all = sums.view();
-        let gradient = gradients.weights.final_norm.as_mut();
-        gradient.into_iter().for_each(|norm| norm.add_gradient(all.block(0..all.rows(), 0..2 * size)));
         Ok(())
     }
 

@@ -13,11 +13,11 @@ use super::pass::{ChunkRoom, Pass, Site, chunks, longest_chunk};
 use crate::batch::Part;
 use crate::block::Block;
 use crate::blueprint::{Blueprint, NormPlacement};
-use crate::encoder::Encoder;
 use crate::error::Result;
 use crate::ingredients::{Distances, HeadRoom, PoolerRoom};
 use crate::memory;
 use crate::rotation;
+use crate::stack::Stack;
 use crate::workspace::Rows;
 
 #[derive(Default)]
@@ -34,6 +34,8 @@ pub(crate) struct Tape {
     d_bias: Option<Vec<f32>>,
     positions: Option<PositionRoom>,
     top: Top,
+    /// Of the model inside.
+    pub(crate) source: Option<Box<Tape>>,
 }
 
 /// Where positions have keys and queries: what layers read of them, what a layer makes, and the way back.
@@ -272,9 +274,9 @@ fn flow<'a>(blueprint: &Blueprint, plan: Plan, from: &mut Cutter<'a>) -> Flow<'a
 
 impl Tape {
     /// Room for a batch.
-    pub(crate) fn resize(&mut self, encoder: &Encoder, threads: &Threads, plan: Plan) -> Result<()> {
+    pub(crate) fn resize(&mut self, stack: Stack, threads: &Threads, plan: Plan) -> Result<()> {
         const WHAT: &str = "the activations of a training step";
-        let (blueprint, level, Plan { tokens, longest, .. }) = (&encoder.blueprint, encoder.level, plan);
+        let (blueprint, level, Plan { tokens, longest, .. }) = (stack.blueprint, stack.level, plan);
         let (mut kept, mut flowing) = (Cutter::measure(), Cutter::measure());
         layers(blueprint, plan, &mut kept);
         flow(blueprint, plan, &mut flowing);
@@ -295,7 +297,7 @@ impl Tape {
             room.feed_forward.resize(longest_chunk(tokens), blueprint.feed_forward.up_size())?;
         }
         if self.transposed.is_none() {
-            self.transposed = encoder.weights.blocks.first().map(|block| block.transposed(level)).transpose()?;
+            self.transposed = stack.weights.blocks.first().map(|block| block.transposed(level)).transpose()?;
         }
         Ok(())
     }
@@ -317,11 +319,11 @@ impl Tape {
     }
 
     /// What attention goes by, from the positions of all tokens.
-    pub(crate) fn look_around(&mut self, encoder: &Encoder, threads: &Threads, part: &Part) -> Result<()> {
-        rotation::fill(&encoder.weights.rotations, part.positions, &mut self.angles)?;
-        self.distances = encoder.weights.relative.as_ref().map(|relative| relative.distances(part.longest()));
+    pub(crate) fn look_around(&mut self, stack: Stack, threads: &Threads, part: &Part) -> Result<()> {
+        rotation::fill(&stack.weights.rotations, part.positions, &mut self.angles)?;
+        self.distances = stack.weights.relative.as_ref().map(|relative| relative.distances(part.longest()));
         self.d_bias = self.distances.as_ref().map(|distances| vec![0.0; distances.len()]);
-        if let Some(distances) = &encoder.weights.distances {
+        if let Some(distances) = &stack.weights.distances {
             let room = self.positions.get_or_insert_default();
             room.places = distances.places(part.longest().max(1));
             distances.forward(threads, &mut room.all)?;
