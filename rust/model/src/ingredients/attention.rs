@@ -235,11 +235,11 @@ impl Attention {
         mut context: MatMut,
     ) {
         let operands = self.operands(qkv, around);
-        let values = (!self.in_bf16()).then_some(operands[2]);
+        let values = (!self.in_bf16()).then(|| cut(operands[2].clone()));
         let qkv = if self.in_bf16() {
-            Qkv::Bf16(operands.map(|x| x.words().block(0..x.rows(), 0..x.cols() / 2)))
+            Qkv::Bf16(operands.map(|(x, cols)| x.words().block(0..x.rows(), cols.start / 2..cols.end / 2)))
         } else {
-            Qkv::Floats(operands)
+            Qkv::Floats(operands.map(cut))
         };
         let source = around.source.map(|(source, _)| (source.width, source.columns));
         let probabilities =
@@ -312,15 +312,14 @@ impl Attention {
         Ok(())
     }
 
-    /// Queries, keys and values, of which words in bf16 fill the first half.
-    fn operands<'a>(&self, qkv: Mat<'a>, around: Around<'a>) -> [Mat<'a>; 3] {
+    /// Where queries, keys and values are, and their columns there; in bf16 they fill as many halves of words.
+    fn operands<'a>(&self, qkv: Mat<'a>, around: Around<'a>) -> [(Mat<'a>, Range<usize>); 3] {
         let [queries, keys, values] = self.columns();
         let (source, offset) = around.source.map_or((qkv, 0), |(_, source)| (source, keys.start));
-        let here = |x: Mat<'a>, cols: Range<usize>| x.block(0..x.rows(), cols);
         [
-            here(qkv, queries),
-            here(source, keys.start - offset..keys.end - offset),
-            here(source, values.start - offset..values.end - offset),
+            (qkv, queries),
+            (source, keys.start - offset..keys.end - offset),
+            (source, values.start - offset..values.end - offset),
         ]
     }
 
@@ -368,7 +367,7 @@ impl Attention {
         d_positions: Option<MatMut>,
     ) {
         let (places, tokens) = (self.columns(), pass.tokens());
-        let qkv = self.operands(qkv, around);
+        let qkv = self.operands(qkv, around).map(cut);
         if let Some(d_source) = d_source {
             let (dk, dv) = d_source.split_cols(places[1].len());
             let dq = d_qkv.into_block(0..tokens, places[0].clone());
@@ -486,4 +485,9 @@ impl Attention {
     pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {
         self.linears().map(Linear::piece).chain(self.norms().flat_map(LayerNorm::pieces)).collect()
     }
+}
+
+/// Some columns.
+fn cut((x, cols): (Mat<'_>, Range<usize>)) -> Mat<'_> {
+    x.block(0..x.rows(), cols)
 }
