@@ -187,7 +187,9 @@ impl Encoder {
             out.logits.map(|x| array(py, x, logits)).transpose()?,
             output_hidden_states.then(|| states(out.hidden_states)).transpose()?,
             output_attentions.then(|| attentions(out.attentions, width)).transpose()?,
-            (output_attentions && source_width > 0).then(|| attentions(out.cross_attentions, source_width)).transpose()?,
+            (output_attentions && source_width > 0)
+                .then(|| attentions(out.cross_attentions, source_width))
+                .transpose()?,
         ))
     }
 

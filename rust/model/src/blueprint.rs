@@ -448,10 +448,13 @@ impl Blueprint {
         if let Some(source) = &self.source {
             let plain = source.source.is_none() && source.pooler.is_none() && source.head.is_none();
             if !plain || source.attention.causal || source.attention.disentangled.is_some() {
-                return Err(refused("a source is an encoder without pooler and head, without vectors of distances".to_owned()));
+                return Err(refused(
+                    "a source is an encoder without pooler and head, without vectors of distances".to_owned(),
+                ));
             }
             if source.embeddings.shared
-                && [source.embeddings.vocab_size, source.embedding_size()] != [self.embeddings.vocab_size, self.embedding_size()]
+                && [source.embeddings.vocab_size, source.embedding_size()]
+                    != [self.embeddings.vocab_size, self.embedding_size()]
             {
                 return Err(refused("a source that shares words has others".to_owned()));
             }

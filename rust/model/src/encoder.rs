@@ -171,7 +171,8 @@ impl Encoder {
 
     /// A padded batch through the model that this one attends to, to padded last hidden states (B, W, its size).
     pub fn forward_source(&self, threads: usize, batch: &Batch, want: Want, cancel: &Cancel) -> Result<Outputs> {
-        let stack = self.source_stack().ok_or_else(|| ModelError::Input("the model attends to no source".to_owned()))?;
+        let stack =
+            self.source_stack().ok_or_else(|| ModelError::Input("the model attends to no source".to_owned()))?;
         stack.forward(threads, batch, want, Beside::default(), cancel)
     }
 

@@ -71,7 +71,13 @@ impl<'m> Stack<'m> {
     }
 
     /// Sentences to vectors, (S, modes x H).
-    pub(crate) fn embed(&self, threads: usize, batch: &Batch, pooling: &SentencePooling, cancel: &Cancel) -> Result<Vec<f32>> {
+    pub(crate) fn embed(
+        &self,
+        threads: usize,
+        batch: &Batch,
+        pooling: &SentencePooling,
+        cancel: &Cancel,
+    ) -> Result<Vec<f32>> {
         let width = pooling.modes.len() * self.blueprint.hidden_size;
         let mut vectors = memory::zeroed_vec("the output", batch.sequences().checked_mul(width))?;
         let parts = batch.parts(threads);
@@ -118,7 +124,8 @@ impl<'m> Stack<'m> {
     ) -> Result<()> {
         self.encoder.file.as_ref().map_or(Ok(()), PackedFile::check)?;
         let shares: Vec<_> = shares.into_iter().map(|share| Mutex::new(Some(share))).collect();
-        let positions = if self.weights.distances.is_some() { self.encoder.positions(&Threads::new(threads))? } else { None };
+        let positions =
+            if self.weights.distances.is_some() { self.encoder.positions(&Threads::new(threads))? } else { None };
         let beside = Beside { positions: positions.as_ref().map(|x| &x[..]), ..beside };
         let failure = Mutex::new(None);
         let run_part = |team: &Threads, rank, i: usize| {

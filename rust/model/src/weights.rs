@@ -181,7 +181,8 @@ impl Weights {
         if let (Some(source), Some(inner)) = (&mut self.source, slot.strip_prefix(SOURCE)) {
             return source.slot_mut(inner);
         }
-        let Self { embeddings, rotations, relative, distances, blocks, final_norm, pooler, head, second_head, .. } = self;
+        let Self { embeddings, rotations, relative, distances, blocks, final_norm, pooler, head, second_head, .. } =
+            self;
         let found = embeddings.slot_mut(slot).or_else(|| rotations.iter_mut().find_map(|r| r.slot_mut(slot)));
         let found = found.or_else(|| relative.as_mut()?.slot_mut(slot));
         let found = found.or_else(|| distances.as_mut()?.slot_mut(slot));

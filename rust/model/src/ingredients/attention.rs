@@ -407,7 +407,7 @@ impl Attention {
         d_positions: Option<MatMut>,
     ) {
         let (places, tokens) = (self.columns(), pass.tokens());
-        let qkv = self.operands(qkv, around).map(cut);
+        let qkv = self.operands(qkv, around);
         if let Some(d_source) = d_source {
             let (dk, dv) = d_source.split_cols(places[1].len());
             let dq = d_qkv.into_block(0..tokens, places[0].clone());
@@ -525,9 +525,4 @@ impl Attention {
     pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {
         self.linears().map(Linear::piece).chain(self.norms().flat_map(LayerNorm::pieces)).collect()
     }
-}
-
-/// Some columns.
-fn cut((x, cols): (Mat<'_>, Range<usize>)) -> Mat<'_> {
-    x.block(0..x.rows(), cols)
 }

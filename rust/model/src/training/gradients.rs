@@ -68,7 +68,10 @@ impl Layout {
         let floats: usize = trained.map(|slot| slot.shape.iter().product::<usize>()).sum();
         memory::require("the gradients and the optimiser", floats as u64 * 4)?;
         let from = &From::Zeros(Arena::expecting(4 * floats + 128 * slots.len()), &self.frozen);
-        Weights::load(&Loader { level: self.level, precision: Precision::Float32, threads, from, prefix: "" }, blueprint)
+        Weights::load(
+            &Loader { level: self.level, precision: Precision::Float32, threads, from, prefix: "" },
+            blueprint,
+        )
     }
 
     pub(crate) fn check_fits(&self, encoder: &Encoder) -> Result<()> {

@@ -83,8 +83,11 @@ impl Encoder {
             let mut parts = source_tape.parts(stack.blueprint, plan);
             let pass = Pass { threads, step: stack.step(&part, recipe), rooms: parts.rooms, cancel };
             stack.record(&pass, &mut parts, None)?;
-            outputs.source_hidden_state =
-                crate::memory::zeroed_vec("the output", Some(source.sequences() * source.width() * stack.blueprint.hidden_size)).map(Some)?;
+            outputs.source_hidden_state = crate::memory::zeroed_vec(
+                "the output",
+                Some(source.sequences() * source.width() * stack.blueprint.hidden_size),
+            )
+            .map(Some)?;
             outputs.source_hidden_state.iter_mut().for_each(|out| unpad(&part, parts.flow.hidden.view(), out));
         }
         let (stack, part) = (self.stack(), &batch.part(0..batch.sequences()));

@@ -34,7 +34,8 @@ impl Stack<'_> {
 
     /// What is dropped in a source is not what is dropped in the model that reads it.
     pub(super) fn step<'a>(&self, part: &'a Part<'a>, recipe: Recipe) -> Step<'a> {
-        let inside = self.encoder.blueprint.source.as_deref().is_some_and(|source| std::ptr::eq(source, self.blueprint));
+        let inside =
+            self.encoder.blueprint.source.as_deref().is_some_and(|source| std::ptr::eq(source, self.blueprint));
         let own = if inside { crate::init::scatter(1) } else { 0 };
         let dropout = recipe.dropout.map(|dropout| super::Dropout { seed: dropout.seed ^ own, ..dropout });
         Step { level: self.level, part, dropout }
