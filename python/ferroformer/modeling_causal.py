@@ -76,10 +76,9 @@ class Decoder(PreTrainedModel):
         )
 
 
-    def inputs(self, *arrays: Any) -> dict[str, Any]:
-        *arrays, others = arrays  # type: ignore[assignment]
+    def inputs(self, *arrays: Any, others: dict[str, Any]) -> dict[str, Any]:
         cache = others.pop("past_key_values", None)
-        return super().inputs(*arrays, others) | {"past_key_values": cache}
+        return super().inputs(*arrays, others=others) | {"past_key_values": cache}
 
 
 class DecoderModel(modeling_heads.WithoutPooler, Decoder):
