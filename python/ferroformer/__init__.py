@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .added_token import AddedToken as AddedToken
     from .batch_encoding import BatchEncoding as BatchEncoding
     from .cross_encoder import CrossEncoder as CrossEncoder
+    from .cache_utils import DynamicCache as DynamicCache
     from .data_collator import DataCollatorForLanguageModeling as DataCollatorForLanguageModeling
     from .data_collator import DataCollatorForSeq2Seq as DataCollatorForSeq2Seq
     from .data_collator import DataCollatorForTokenClassification as DataCollatorForTokenClassification
@@ -555,6 +556,7 @@ _MODULES = {
     "ConvBertTokenizer": "models.bert_tokenizer",
     "CosineSimilarityLoss": "sentence_losses",
     "CrossEncoder": "cross_encoder",
+    "DynamicCache": "cache_utils",
     "DataCollatorForLanguageModeling": "data_collator",
     "DataCollatorForTokenClassification": "data_collator",
     "DataCollatorWithPadding": "data_collator",
@@ -681,6 +683,7 @@ __all__ = [
     "DataCollatorForSeq2Seq",
     "DataCollatorForTokenClassification",
     "DataCollatorWithPadding",
+    "DynamicCache",
     "DataLoader",
     "DebertaConfig",
     "DebertaForMaskedLM",

@@ -26,7 +26,12 @@ __all__ = [
     "num_threads_reason",
     "sentence_piece_outline",
     "set_num_threads",
+    "top_k",
 ]
+
+def top_k(scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float64]]:
+    """The k largest of each row of scores (N, V), largest first, of equal ones the first first, where they are, (N, k) each, and the
+    logarithm of each row's sum of exponentials (N,). NaN counts as -inf, and makes that NaN."""
 
 # --- runtime ---------------------------------------------------------------------------------
 def isa() -> str:
