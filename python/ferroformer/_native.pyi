@@ -199,7 +199,7 @@ class Recording:
 class Cache:
     """What a model remembers of the tokens of its sequences."""
 
-    def __new__(cls, encoder: Encoder) -> Self: ...
+    def __new__(cls, encoder: Encoder) -> Cache: ...
     def lengths(self) -> list[int]:
         """The tokens of each sequence."""
 

@@ -148,10 +148,12 @@ def _last_tokens(mask: NDArray[np.int64]) -> NDArray[np.int64]:
     import numpy as np
 
     places = mask.shape[1] - 1 - mask[:, ::-1].argmax(1)
-    return (np.arange(mask.shape[1]) == places[:, None]).astype(np.int64)
+    last: NDArray[np.int64] = (np.arange(mask.shape[1]) == places[:, None]).astype(np.int64)
+    return last
 
 
 def _contiguous(array: Any) -> NDArray[np.int64]:
     import numpy as np
 
-    return np.ascontiguousarray(array, np.int64)
+    contiguous: NDArray[np.int64] = np.ascontiguousarray(array, np.int64)
+    return contiguous
