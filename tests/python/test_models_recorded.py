@@ -23,7 +23,7 @@ def flat(output):
     spread = {}
     for name, value in output.items():
         spread |= {f"{name}.{i}": array for i, array in enumerate(value)} if isinstance(value, tuple) else {name: value}
-    return {name: value for name, value in spread.items() if value is not None}
+    return {name: value for name, value in spread.items() if value is not None and name != "past_key_values"}
 
 
 def tokens_of(inputs):
