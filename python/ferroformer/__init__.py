@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from .models.auto import AutoModelForMultipleChoice as AutoModelForMultipleChoice
     from .models.auto import AutoModelForNextSentencePrediction as AutoModelForNextSentencePrediction
     from .models.auto import AutoModelForQuestionAnswering as AutoModelForQuestionAnswering
+    from .models.auto import AutoModelForSeq2SeqLM as AutoModelForSeq2SeqLM
     from .models.auto import AutoModelForSequenceClassification as AutoModelForSequenceClassification
     from .models.auto import AutoModelForTokenClassification as AutoModelForTokenClassification
     from .models.auto_tokenizer import AutoTokenizer as AutoTokenizer
@@ -332,6 +333,7 @@ _MODULES = {
     "AutoModelForMultipleChoice": "models.auto",
     "AutoModelForNextSentencePrediction": "models.auto",
     "AutoModelForQuestionAnswering": "models.auto",
+    "AutoModelForSeq2SeqLM": "models.auto",
     "AutoModelForSequenceClassification": "models.auto",
     "AutoModelForTokenClassification": "models.auto",
     "AutoTokenizer": "models.auto_tokenizer",
@@ -645,6 +647,7 @@ __all__ = [
     "AutoModelForNextSentencePrediction",
     "AutoModelForPreTraining",
     "AutoModelForQuestionAnswering",
+    "AutoModelForSeq2SeqLM",
     "AutoModelForSequenceClassification",
     "AutoModelForTokenClassification",
     "AutoTokenizer",

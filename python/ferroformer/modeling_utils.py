@@ -245,6 +245,10 @@ class PreTrainedModel(TokenEmbeddings):
 
         return BaseModelOutputWithPooling(last, pooled, hidden, attentions)
 
+    def complete(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """A batch to learn from, with what of its inputs is made of its labels."""
+        return batch
+
     def loss(self, outputs: Any, labels: dict[str, Any], inputs: dict[str, Any], options: LossOptions) -> Loss:
         """Of what `outputs` returned."""
         raise NotImplementedError(f"{type(self).__name__} has no loss")

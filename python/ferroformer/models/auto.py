@@ -22,6 +22,7 @@ __all__ = [
     "AutoModelForNextSentencePrediction",
     "AutoModelForPreTraining",
     "AutoModelForQuestionAnswering",
+    "AutoModelForSeq2SeqLM",
     "AutoModelForSequenceClassification",
     "AutoModelForTokenClassification",
 ]
@@ -242,6 +243,12 @@ class AutoModelForQuestionAnswering(AutoModel):
     """`AutoModel` for models that mark answers."""
 
     _task = "QuestionAnswering"
+
+
+class AutoModelForSeq2SeqLM(AutoModel):
+    """`AutoModel` for models that write an answer to a text."""
+
+    _task = "Seq2SeqLM"
 
 
 class AutoModelForSequenceClassification(AutoModel):
