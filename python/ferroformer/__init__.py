@@ -239,6 +239,26 @@ if TYPE_CHECKING:
     from .models.xlm_roberta import XLMRobertaForTokenClassification as XLMRobertaForTokenClassification
     from .models.xlm_roberta import XLMRobertaModel as XLMRobertaModel
     from .models.auto import AutoModelForPreTraining as AutoModelForPreTraining
+    from .models.bart import BartConfig as BartConfig
+    from .models.bart import BartForConditionalGeneration as BartForConditionalGeneration
+    from .models.bart import BartForSequenceClassification as BartForSequenceClassification
+    from .models.bart import BartModel as BartModel
+    from .models.marian import MarianConfig as MarianConfig
+    from .models.marian import MarianMTModel as MarianMTModel
+    from .models.marian import MarianModel as MarianModel
+    from .models.mbart import MBartConfig as MBartConfig
+    from .models.mbart import MBartForConditionalGeneration as MBartForConditionalGeneration
+    from .models.mbart import MBartForSequenceClassification as MBartForSequenceClassification
+    from .models.mbart import MBartModel as MBartModel
+    from .models.pegasus import PegasusConfig as PegasusConfig
+    from .models.pegasus import PegasusForConditionalGeneration as PegasusForConditionalGeneration
+    from .models.pegasus import PegasusModel as PegasusModel
+    from .models.m2m_100 import M2M100Config as M2M100Config
+    from .models.m2m_100 import M2M100ForConditionalGeneration as M2M100ForConditionalGeneration
+    from .models.m2m_100 import M2M100Model as M2M100Model
+    from .models.blenderbot import BlenderbotConfig as BlenderbotConfig
+    from .models.blenderbot import BlenderbotForConditionalGeneration as BlenderbotForConditionalGeneration
+    from .models.blenderbot import BlenderbotModel as BlenderbotModel
     from .models.bert import BertConfig as BertConfig
     from .models.bert import BertForMaskedLM as BertForMaskedLM
     from .models.bert import BertForMultipleChoice as BertForMultipleChoice
@@ -541,6 +561,26 @@ _MODULES = {
     "XLMRobertaForTokenClassification": "models.xlm_roberta",
     "XLMRobertaModel": "models.xlm_roberta",
     "AutoModelForPreTraining": "models.auto",
+    "BartConfig": "models.bart",
+    "BartForConditionalGeneration": "models.bart",
+    "BartForSequenceClassification": "models.bart",
+    "BartModel": "models.bart",
+    "MarianConfig": "models.marian",
+    "MarianMTModel": "models.marian",
+    "MarianModel": "models.marian",
+    "MBartConfig": "models.mbart",
+    "MBartForConditionalGeneration": "models.mbart",
+    "MBartForSequenceClassification": "models.mbart",
+    "MBartModel": "models.mbart",
+    "PegasusConfig": "models.pegasus",
+    "PegasusForConditionalGeneration": "models.pegasus",
+    "PegasusModel": "models.pegasus",
+    "M2M100Config": "models.m2m_100",
+    "M2M100ForConditionalGeneration": "models.m2m_100",
+    "M2M100Model": "models.m2m_100",
+    "BlenderbotConfig": "models.blenderbot",
+    "BlenderbotForConditionalGeneration": "models.blenderbot",
+    "BlenderbotModel": "models.blenderbot",
     "BertConfig": "models.bert",
     "BertForMaskedLM": "models.bert",
     "BertForMultipleChoice": "models.bert",
@@ -651,6 +691,10 @@ __all__ = [
     "AutoModelForSequenceClassification",
     "AutoModelForTokenClassification",
     "AutoTokenizer",
+    "BartConfig",
+    "BartForConditionalGeneration",
+    "BartForSequenceClassification",
+    "BartModel",
     "BartTokenizer",
     "BartTokenizerFast",
     "BatchEncoding",
@@ -665,6 +709,9 @@ __all__ = [
     "BertModel",
     "BertTokenizer",
     "BertTokenizerFast",
+    "BlenderbotConfig",
+    "BlenderbotForConditionalGeneration",
+    "BlenderbotModel",
     "BlenderbotTokenizer",
     "BlenderbotTokenizerFast",
     "CamembertConfig",
@@ -787,6 +834,16 @@ __all__ = [
     "LlamaModel",
     "LlamaTokenizer",
     "LlamaTokenizerFast",
+    "M2M100Config",
+    "M2M100ForConditionalGeneration",
+    "M2M100Model",
+    "MBartConfig",
+    "MBartForConditionalGeneration",
+    "MBartForSequenceClassification",
+    "MBartModel",
+    "MarianConfig",
+    "MarianMTModel",
+    "MarianModel",
     "MistralConfig",
     "MistralForCausalLM",
     "MistralForQuestionAnswering",
@@ -837,6 +894,9 @@ __all__ = [
     "OPTForCausalLM",
     "OPTForSequenceClassification",
     "OPTModel",
+    "PegasusConfig",
+    "PegasusForConditionalGeneration",
+    "PegasusModel",
     "PhiConfig",
     "PhiForCausalLM",
     "PhiForSequenceClassification",

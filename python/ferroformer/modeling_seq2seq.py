@@ -77,6 +77,7 @@ class Seq2Seq(PreTrainedModel):
         attentions = bool(config.output_attentions if output_attentions is None else output_attentions)
         hidden = bool(config.output_hidden_states if output_hidden_states is None else output_hidden_states)
         given = {"input_ids": input_ids, "decoder_input_ids": decoder_input_ids, "labels": labels}
+        given["decoder_attention_mask"] = decoder_attention_mask
         if decoder_inputs_embeds is None:
             decoder_input_ids = self.complete(given)["decoder_input_ids"]
         held = past_key_values is not None and past_key_values.get_seq_length() > 0
@@ -92,7 +93,7 @@ class Seq2Seq(PreTrainedModel):
         last, _, logits, states, own, cross = self.core.forward(
             **encoder_inputs(inputs, self.embedding_size),
             compute_padding=False,
-            selected=self.read_decoder_tokens(decoder_input_ids),
+            selected=self.read_tokens(given | {"decoder_input_ids": decoder_input_ids}),
             output_hidden_states=hidden,
             output_attentions=attentions,
             cache=None if past_key_values is None else past_key_values.core,
@@ -153,10 +154,6 @@ class Seq2Seq(PreTrainedModel):
             raise InputError("config.decoder_start_token_id is None: it is what the decoder's input begins with")
         return int(config.decoder_start_token_id)
 
-    def read_decoder_tokens(self, decoder_input_ids: Any) -> Any:
-        """(B, T) of 1 and 0: the tokens whose logits are wanted; None: all."""
-        return None
-
     def answer(self, last: Any, logits: Any, made: dict[str, Any]) -> Any:
         """What the core returned, as one of `modeling_outputs`."""
         raise NotImplementedError(f"{type(self).__name__} is a base class")
@@ -180,7 +177,7 @@ class Seq2Seq(PreTrainedModel):
         dropout = None
         if dropout_seed is not None:
             dropout = (dropout_seed % 2**64, self.embedding_dropout(), *self.dropout_rates())
-        selected = self.read_decoder_tokens(token_ids) if selected is None else selected
+        selected = self.read_tokens(inputs) if selected is None else selected
         last, _, logits, encoded, recording = self.core.record(
             token_ids,
             **arrays,

@@ -66,6 +66,10 @@ class PreTrainedModel(TokenEmbeddings):
     optional_slots: ClassVar[tuple[str, ...]] = ()
     # and those of the model inside, under any head
     base_optional_slots: ClassVar[tuple[str, ...]] = ()
+    # slots that are no parameters: a checkpoint may lack them, and then they have the values that they always have
+    fixed_slots: tuple[str, ...] = ()
+    # those of them that files do not hold
+    unsaved_slots: ClassVar[tuple[str, ...]] = ()
     # slot -> another, whose tensor fills it where a checkpoint lacks its own
     stand_ins: ClassVar[dict[str, str]] = {}
     # names of tensors that checkpoints may hold and that are others of the model once more
@@ -111,6 +115,7 @@ class PreTrainedModel(TokenEmbeddings):
                 self.tied_tensors,
                 self.names_in_files,
                 self.stand_ins,
+                self.fixed_slots,
             )
         # the compiled model
         self.core: Encoder
@@ -378,7 +383,8 @@ class PreTrainedModel(TokenEmbeddings):
 
     def _file_names(self) -> dict[str, str]:
         """Of each slot, as `save_pretrained` writes it."""
-        return {slot: self.names_in_files.get(name, name) for slot, name in self.tensor_names.items()}
+        names = {slot: self.names_in_files.get(name, name) for slot, name in self.tensor_names.items()}
+        return {slot: name for slot, name in names.items() if slot not in self.unsaved_slots}
 
     # --- load ---------------------------------------------------------------------------------
     @classmethod

@@ -312,8 +312,10 @@ struct Limits {
     types: usize,
     tasks: usize,
     positions: usize,
-    /// The rows before position 0's; where there are any, positions count tokens.
+    /// The rows before position 0's.
     offset: usize,
+    /// Whether positions count tokens, not columns.
+    tokens: bool,
     /// The position from which those are counted that are not this word's, which has it.
     padding: Option<i64>,
 }
@@ -327,6 +329,7 @@ impl Limits {
             tasks: e.task_types.unwrap_or(0),
             positions: e.positions.or(blueprint.attention.rotary_positions()).unwrap_or(u32::MAX as usize),
             offset: e.position_offset,
+            tokens: e.position_offset > 0 && !e.position_columns,
             padding: e.padding_position.map(i64::from),
         }
     }
@@ -335,7 +338,7 @@ impl Limits {
     fn count(&self, ids: Option<&[i64]>, mask: Option<&[i64]>, width: usize) -> Vec<i64> {
         let (columns, offset) = (0..width as i64, self.offset as i64);
         match (self.padding, ids) {
-            (None, _) if offset > 0 => {
+            (None, _) if self.tokens => {
                 // What is masked has the row before the first one.
                 let next = |counted: &mut i64, column: i64| {
                     let token = mask.is_none_or(|mask| mask[column as usize] != 0);
@@ -344,7 +347,7 @@ impl Limits {
                 };
                 columns.scan(0, next).collect()
             }
-            (None, _) => columns.collect(),
+            (None, _) => columns.map(|column| column + offset).collect(),
             (Some(padding), None) => columns.map(|column| column + padding + 1).collect(),
             (Some(padding), Some(ids)) => {
                 let next = |counted: &mut i64, id: &i64| {

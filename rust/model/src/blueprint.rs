@@ -63,6 +63,12 @@ pub struct EmbeddingsSpec {
     /// left moves nothing.
     #[serde(default)]
     pub position_offset: usize,
+    /// Whether they count columns all the same.
+    #[serde(default)]
+    pub position_columns: bool,
+    /// Positions' vectors where no training changes them.
+    #[serde(default)]
+    pub sines: Option<PositionSines>,
     pub norm: Option<EmbeddingNormSpec>,
     /// Whether a linear layer follows, from `size` to the model's.
     #[serde(default)]
@@ -74,6 +80,18 @@ pub struct EmbeddingsSpec {
     /// Whether what stands in padding becomes zeros, where it is computed, and attends to nothing in any layer.
     #[serde(default)]
     pub masked: bool,
+}
+
+/// The sines of angles that grow with the position, their cosines, and zeros where there are more channels: unless a checkpoint has
+/// others. Zeros for the position that is a padding's.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PositionSines {
+    /// The angles at position 1.
+    pub frequencies: Vec<f64>,
+    /// Whether an angle is rounded to f32, as torch does it.
+    #[serde(default)]
+    pub rounded: bool,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -306,6 +324,9 @@ pub struct HeadSpec {
     pub tied: bool,
     #[serde(default = "yes")]
     pub bias: bool,
+    /// Whether no training changes that; a checkpoint has it as (1, outputs).
+    #[serde(default)]
+    pub fixed_bias: bool,
     /// What comes out becomes cap tanh(x / cap).
     #[serde(default)]
     pub soft_cap: Option<f32>,
@@ -546,6 +567,14 @@ impl Blueprint {
         }
         if e.position_offset > 0 && (e.padding_position.is_some() || !self.attention.rotary.is_empty()) {
             return Err(refused("embeddings.position_offset is for tables of positions alone".to_owned()));
+        }
+        if e.position_columns && e.position_offset == 0 {
+            return Err(refused("embeddings.position_columns is for positions with an offset".to_owned()));
+        }
+        if let Some(sines) = &e.sines
+            && (e.positions.is_none() || sines.frequencies.iter().any(|x| !x.is_finite()))
+        {
+            return Err(refused("embeddings.sines are of a table of positions and of finite numbers".to_owned()));
         }
         if e.words_projected && (!e.projection || e.norm.is_some()) {
             return Err(refused("embeddings.words_projected goes with a projection and without a norm".to_owned()));

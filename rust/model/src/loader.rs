@@ -11,7 +11,7 @@ use ferroformer_kernels::{Arena, Element, Level, PackedLinear, Precision, Stored
 
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
-use crate::init::{Generator, Init, sines};
+use crate::init::{Generator, Init};
 use crate::memory;
 use crate::order::Order;
 use crate::packed_file::PackedFile;
@@ -32,6 +32,11 @@ pub struct Slot {
 impl Slot {
     pub(crate) fn new(name: String, shape: &[usize], init: Init) -> Self {
         Slot { name, shape: shape.to_vec(), order: Order::default(), init, trained: true }
+    }
+
+    /// Whether files can do without it: it is what it always is.
+    pub(crate) fn is_computed(&self) -> bool {
+        !self.trained && matches!(self.init, Init::Sines(_))
     }
 }
 
@@ -182,10 +187,10 @@ fn fill(source: &Source, slot: &Slot, first: usize, out: &mut [f32]) -> Result<(
     if let (Some(checkpoint), Some(name)) = (source.checkpoint, source.tensor_names.get(&slot.name)) {
         return checkpoint.tensor(name)?.read_as(&slot.order, first, out);
     }
-    match slot.init {
+    match &slot.init {
         Init::Zeros => out.fill(0.0),
         Init::Ones => out.fill(1.0),
-        Init::Sines { base, width } => sines(base, width, first, out),
+        Init::Sines(sines) => sines.fill(first, out),
         Init::Normal => Generator::new(source.seed, &slot.name).normal(first, source.initializer_range, out),
     }
     Ok(())

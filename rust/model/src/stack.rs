@@ -223,7 +223,7 @@ impl<'m> Stack<'m> {
         let Workspace { angles, distances, places, qkv, context, scratch, source, source_narrow, .. } = ws;
         let (attention, qkv, context) = (&block.attentions[stage].0, qkv.mat(), context.mat_mut());
         if stage > 0 {
-            if let Some(recall) = beside.recall {
+            if let Some(recall) = beside.recall.filter(|_| beside.source.is_none()) {
                 let (cache, queries) = (recall.cache.layer(layer, stage), beside.source_queries(part));
                 attention.attend_cached(threads, &cache, &queries, Around::default(), qkv, scratch, context);
                 return Ok(());

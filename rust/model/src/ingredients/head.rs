@@ -41,7 +41,7 @@ pub(crate) struct HeadRoom {
 pub(crate) const SCOPES: [&str; 2] = ["head", "second_head"];
 
 fn parts(scope: &str, spec: HeadSpec) -> Vec<Layer> {
-    vec![Layer::new(scope, spec.outputs, spec.bias)]
+    vec![Layer::new(scope, spec.outputs, spec.bias).fixed_bias(spec.fixed_bias)]
 }
 
 /// The width of what the last layer reads.

@@ -34,13 +34,15 @@ pub(crate) struct Layer {
     by_head: Option<[usize; 3]>,
     /// Whether a checkpoint holds the weights as (inputs, outputs).
     transposed: bool,
+    /// Whether biases are not trained; a checkpoint has them as (1, outputs).
+    fixed_bias: bool,
 }
 
 impl Layer {
     pub(crate) fn new(scope: impl Into<String>, outputs: usize, bias: bool) -> Self {
         let scope = scope.into();
         let biases = bias.then(|| (scope.clone(), 0..outputs)).into_iter().collect();
-        Layer { scope, outputs, biases, by_head: None, transposed: false }
+        Layer { scope, outputs, biases, by_head: None, transposed: false, fixed_bias: false }
     }
 
     /// With these biases, that a checkpoint holds apart.
@@ -58,6 +60,11 @@ impl Layer {
         Layer { transposed, ..self }
     }
 
+    /// With biases that no training changes.
+    pub(crate) fn fixed_bias(self, fixed_bias: bool) -> Self {
+        Layer { fixed_bias, ..self }
+    }
+
     fn weight(&self, inputs: usize) -> Share {
         if self.transposed {
             let slot = Slot::new(format!("{}.weight", self.scope), &[inputs, self.outputs], Init::Normal);
@@ -69,8 +76,10 @@ impl Layer {
 
     fn biases(&self) -> impl Iterator<Item = Share> {
         self.biases.iter().map(|(scope, outputs)| {
-            let slot = Slot::new(format!("{scope}.bias"), &[outputs.len()], Init::Zeros);
-            (Slot { order: self.order(outputs.len(), 1), ..slot }, outputs.clone())
+            let shape = [1, outputs.len()];
+            let shape = if self.fixed_bias { &shape[..] } else { &shape[1..] };
+            let slot = Slot::new(format!("{scope}.bias"), shape, Init::Zeros);
+            (Slot { order: self.order(outputs.len(), 1), trained: !self.fixed_bias, ..slot }, outputs.clone())
         })
     }
 
