@@ -13,11 +13,12 @@ use crate::stack::Stack;
 use crate::weights::Weights;
 use crate::workspace::Rows;
 
-/// What recording some sequences asks of a tape; `source`: the tokens that these attend to.
-pub(super) fn plan(part: &Part, source: usize, recipe: Recipe) -> Plan {
+/// What recording some sequences asks of a tape; `source`: what these attend to.
+pub(super) fn plan(part: &Part, source: Option<&Part>, recipe: Recipe) -> Plan {
     let Recipe { dropout, checkpointing } = recipe;
-    let (tokens, longest, dropping) = (part.tokens(), part.longest(), dropout.is_some());
-    Plan { tokens, longest, source, checkpointing, dropping }
+    let longest = part.longest().max(source.map_or(0, Part::longest));
+    let source = source.map_or(0, Part::tokens);
+    Plan { tokens: part.tokens(), longest, source, checkpointing, dropping: dropout.is_some() }
 }
 
 /// A source and its last hidden states.

@@ -184,6 +184,7 @@ pub(crate) struct TransposedAttention {
 #[derive(Clone, Copy)]
 pub(crate) struct Plan {
     pub(crate) tokens: usize,
+    /// The longest sequence, or the longest source.
     pub(crate) longest: usize,
     /// Tokens of the source.
     pub(crate) source: usize,
