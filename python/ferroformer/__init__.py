@@ -178,6 +178,10 @@ if TYPE_CHECKING:
     from .models.mpnet import MPNetForSequenceClassification as MPNetForSequenceClassification
     from .models.mpnet import MPNetForTokenClassification as MPNetForTokenClassification
     from .models.mpnet import MPNetModel as MPNetModel
+    from .models.mt5 import MT5Config as MT5Config
+    from .models.mt5 import MT5EncoderModel as MT5EncoderModel
+    from .models.mt5 import MT5ForConditionalGeneration as MT5ForConditionalGeneration
+    from .models.mt5 import MT5Model as MT5Model
     from .models.nomic_bert import NomicBertConfig as NomicBertConfig
     from .models.nomic_bert import NomicBertForMaskedLM as NomicBertForMaskedLM
     from .models.nomic_bert import NomicBertForSequenceClassification as NomicBertForSequenceClassification
@@ -231,6 +235,14 @@ if TYPE_CHECKING:
     from .models.translation_tokenizers import MBartTokenizerFast as MBartTokenizerFast
     from .models.translation_tokenizers import NllbTokenizer as NllbTokenizer
     from .models.translation_tokenizers import NllbTokenizerFast as NllbTokenizerFast
+    from .models.t5 import T5Config as T5Config
+    from .models.t5 import T5EncoderModel as T5EncoderModel
+    from .models.t5 import T5ForConditionalGeneration as T5ForConditionalGeneration
+    from .models.t5 import T5Model as T5Model
+    from .models.umt5 import UMT5Config as UMT5Config
+    from .models.umt5 import UMT5EncoderModel as UMT5EncoderModel
+    from .models.umt5 import UMT5ForConditionalGeneration as UMT5ForConditionalGeneration
+    from .models.umt5 import UMT5Model as UMT5Model
     from .models.xlm_roberta import XLMRobertaConfig as XLMRobertaConfig
     from .models.xlm_roberta import XLMRobertaForMaskedLM as XLMRobertaForMaskedLM
     from .models.xlm_roberta import XLMRobertaForMultipleChoice as XLMRobertaForMultipleChoice
@@ -506,6 +518,10 @@ _MODULES = {
     "MPNetModel": "models.mpnet",
     "NllbTokenizer": "models.translation_tokenizers",
     "NllbTokenizerFast": "models.translation_tokenizers",
+    "MT5Config": "models.mt5",
+    "MT5EncoderModel": "models.mt5",
+    "MT5ForConditionalGeneration": "models.mt5",
+    "MT5Model": "models.mt5",
     "NomicBertConfig": "models.nomic_bert",
     "NomicBertForMaskedLM": "models.nomic_bert",
     "NomicBertForSequenceClassification": "models.nomic_bert",
@@ -553,6 +569,14 @@ _MODULES = {
     "SmolLM3ForSequenceClassification": "models.smollm3",
     "SmolLM3ForTokenClassification": "models.smollm3",
     "SmolLM3Model": "models.smollm3",
+    "T5Config": "models.t5",
+    "T5EncoderModel": "models.t5",
+    "T5ForConditionalGeneration": "models.t5",
+    "T5Model": "models.t5",
+    "UMT5Config": "models.umt5",
+    "UMT5EncoderModel": "models.umt5",
+    "UMT5ForConditionalGeneration": "models.umt5",
+    "UMT5Model": "models.umt5",
     "XLMRobertaConfig": "models.xlm_roberta",
     "XLMRobertaForMaskedLM": "models.xlm_roberta",
     "XLMRobertaForMultipleChoice": "models.xlm_roberta",
@@ -866,6 +890,10 @@ __all__ = [
     "MPNetForTokenClassification",
     "MPNetModel",
     "MPNetTokenizer",
+    "MT5Config",
+    "MT5EncoderModel",
+    "MT5ForConditionalGeneration",
+    "MT5Model",
     "MaxLengthCriteria",
     "MaxTimeCriteria",
     "MinLengthLogitsProcessor",
@@ -958,6 +986,10 @@ __all__ = [
     "StoppingCriteriaList",
     "SuppressTokensAtBeginLogitsProcessor",
     "SuppressTokensLogitsProcessor",
+    "T5Config",
+    "T5EncoderModel",
+    "T5ForConditionalGeneration",
+    "T5Model",
     "T5Tokenizer",
     "T5TokenizerFast",
     "TemperatureLogitsWarper",
@@ -973,6 +1005,10 @@ __all__ = [
     "TrainerState",
     "TrainingArguments",
     "TypicalLogitsWarper",
+    "UMT5Config",
+    "UMT5EncoderModel",
+    "UMT5ForConditionalGeneration",
+    "UMT5Model",
     "XLMRobertaConfig",
     "XLMRobertaForMaskedLM",
     "XLMRobertaForMultipleChoice",

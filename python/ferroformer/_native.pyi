@@ -62,6 +62,8 @@ class Checkpoint:
         """The stored dtype in safetensors' spelling: "F32", "BF16", "I64", ..."""
     def read(self, name: str) -> NDArray[np.float32]:
         """A copy of one tensor, which must be of floats."""
+    def equal(self, name: str, other: str) -> bool:
+        """Whether two tensors of floats, of one shape, hold the same values."""
     def metadata(self) -> dict[str, str]: ...
 
 # --- models ----------------------------------------------------------------------------------

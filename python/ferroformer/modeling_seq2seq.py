@@ -13,7 +13,7 @@ from .errors import InputError
 from .losses import Loss, LossOptions
 from .model_inputs import encoder_inputs, integer_array
 from .modeling_generation import GenerativeModel
-from .modeling_utils import PreTrainedModel, with_loss
+from .modeling_utils import PreTrainedModel, Weights, with_loss
 
 if TYPE_CHECKING:
     import numpy as np
@@ -150,9 +150,10 @@ class Seq2Seq(PreTrainedModel):
 
     def start_token_id(self, config: Any) -> int:
         """What a decoder begins with."""
-        if config.decoder_start_token_id is None:
+        start = getattr(config, "decoder_start_token_id", None)
+        if start is None:
             raise InputError("config.decoder_start_token_id is None: it is what the decoder's input begins with")
-        return int(config.decoder_start_token_id)
+        return int(start)
 
     def answer(self, last: Any, logits: Any, made: dict[str, Any]) -> Any:
         """What the core returned, as one of `modeling_outputs`."""
@@ -266,6 +267,19 @@ class ConditionalGeneration(modeling_heads.HeadModel, Seq2Seq, GenerativeModel):
         held = past_key_values is not None and past_key_values.get_seq_length() > 0
         source = None if held else (_states(self.encode(input_ids, attention_mask)), _mask(attention_mask))
         return prefill(self, decoder_input_ids, decoder_attention_mask, copies, past_key_values, source=source)
+
+
+def has_own_head(weights: Weights, head: str, words: str) -> bool:
+    """Whether a checkpoint holds weights of a head that are not those of the word embeddings. Then transformers does not share them either,
+    whatever the configuration says."""
+    if weights.packed is not None:
+        from ._native import Checkpoint
+
+        return any(name.startswith("head") for name in Checkpoint([weights.packed]).names())
+    checkpoint = weights.checkpoint
+    if checkpoint is None or not {head, words} <= set(checkpoint.names()):
+        return False
+    return checkpoint.shape(head) != checkpoint.shape(words) or not checkpoint.equal(head, words)
 
 
 def shift_tokens_right(ids: Any, pad_token_id: Any, start_token_id: int) -> NDArray[np.int64]:

@@ -58,7 +58,7 @@ class PreTrainedModel(TokenEmbeddings):
     # other prefixes that checkpoints of this architecture have, under another head
     other_prefixes: ClassVar[tuple[str, ...]] = ()
     # where the tensors of the model inside belong, and those of a head, whose names in a checkpoint have no prefix
-    base_table: ClassVar[TensorTable] = {}
+    base_table: TensorTable = {}
     head_table: TensorTable = {}
     # the arrays that `forward` takes
     input_names: ClassVar[tuple[str, ...]] = INPUT_NAMES
@@ -72,7 +72,7 @@ class PreTrainedModel(TokenEmbeddings):
     unsaved_slots: ClassVar[tuple[str, ...]] = ()
     # slot -> another, whose tensor fills it where a checkpoint lacks its own
     stand_ins: ClassVar[dict[str, str]] = {}
-    # names of tensors that checkpoints may hold and that are others of the model once more
+    # names, or their beginnings, of tensors that checkpoints may hold and that the model does not need: others of it once more
     tied_tensors: tuple[str, ...] = ()
     # the configuration's key of the standard deviation of random weights
     initializer_key: ClassVar[str] = "initializer_range"

@@ -98,13 +98,17 @@ class TokenEmbeddings:
         """Write the number of words into a configuration."""
         config.vocab_size = size
 
+    def own_arguments(self) -> dict[str, Any]:
+        """Arguments of the class without which a model of this configuration would have other tensors."""
+        return {}
+
     def _resized(self, size: int, mean_resizing: bool, seed: int) -> Encoder:
         """The core of a model with so many words."""
         import numpy as np
 
         config = copy.deepcopy(self.config)
         self.set_vocab_size(config, size)
-        arguments: dict[str, Any] = {"seed": seed}
+        arguments: dict[str, Any] = {"seed": seed} | self.own_arguments()
         if "add_pooling_layer" in inspect.signature(type(self)).parameters:
             arguments["add_pooling_layer"] = "pooler.weight" in self.tensor_names
         core: Encoder = type(self)(config, **arguments).core  # type: ignore[call-arg]

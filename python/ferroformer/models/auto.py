@@ -85,6 +85,7 @@ MODELS: dict[str, ModelType] = {
     "mistral": _entry("mistral", "Mistral", *_DECODER_TASKS),
     "modernbert": _entry("modernbert", "ModernBert", *_TASKS),
     "mpnet": _entry("mpnet", "MPNet", *_TASKS),
+    "mt5": _writer("mt5", "MT5"),
     "nomic_bert": _entry("nomic_bert", "NomicBert", "MaskedLM", "SequenceClassification", "TokenClassification"),
     "opt": _entry("opt", "OPT", "CausalLM", "SequenceClassification"),
     "pegasus": _writer("pegasus", "Pegasus"),
@@ -94,6 +95,8 @@ MODELS: dict[str, ModelType] = {
     "roberta": _entry("roberta", "Roberta", *_TASKS),
     "roformer": _entry("roformer", "RoFormer", *_TASKS),
     "smollm3": _entry("smollm3", "SmolLM3", *_DECODER_TASKS),
+    "t5": _writer("t5", "T5"),
+    "umt5": _writer("umt5", "UMT5"),
     "xlm-roberta": _entry("xlm_roberta", "XLMRoberta", *_TASKS),
 }
 

@@ -104,7 +104,9 @@ fn tables(blueprint: &Blueprint) -> impl Iterator<Item = (By, Slot, Option<u32>)
     ];
     let size = if e.words_projected { blueprint.hidden_size } else { blueprint.embedding_size() };
     let slot = move |by, name, rows| match &e.sines {
-        Some(sines) if matches!(by, By::Position) => position_sines(slot(name, [rows, size]), sines, e.padding_position),
+        Some(sines) if matches!(by, By::Position) => {
+            position_sines(slot(name, [rows, size]), sines, e.padding_position)
+        }
         _ => slot(name, [rows, size]),
     };
     tables.into_iter().filter_map(move |(by, name, rows, padding)| Some((by, slot(by, name, rows?), padding)))

@@ -9,7 +9,7 @@ use super::pass::{Chunk, ChunkRoom, Pass, Site, Work};
 use super::tape::{Flow, PositionRoom, Saved, SavedAttention, Transposed};
 use crate::block::{At, Block};
 use crate::error::Result;
-use crate::ingredients::{Around, LayerNorm};
+use crate::ingredients::{Around, LayerNorm, table_of_layer};
 use crate::workspace::Rows;
 
 /// Where a chunk's sums for norms lie in its row: two vectors for each.
@@ -445,7 +445,8 @@ impl Block {
             positions.resize_gradient(around.positions.map_or(0, |(projected, _)| projected.cols()))?;
         }
         let d_positions = positions.as_deref_mut().map(|positions| positions.d_projected.mat_mut());
-        let d_bias = flow.d_bias.as_deref_mut();
+        let table = table_of_layer(at.layer, flow.d_bias.len());
+        let d_bias = flow.d_bias.get_mut(table).map(|d| &mut d[..]);
         let qkv = qkv.view();
         attention.attend_backward(pass, around, dropout, qkv, d_context, scratch, d_qkv, None, d_bias, d_positions);
         attention.normed_backward(pass, qkv, flow.d_qkv.reborrow(), flow.sums.reborrow(), own_gradient)?;
@@ -462,12 +463,13 @@ impl Block {
 impl<'a> At<'a> {
     /// What an attention goes by: the first by what stands around a token, the other by a source and what is made of it.
     fn of_stage(self, stage: usize, keys_values: Option<Mat<'a>>) -> Around<'a> {
+        let scale = self.around.scale;
         match (stage, self.source, keys_values) {
             (0, ..) => self.around,
             (_, Some((part, _)), Some(keys_values)) => {
-                Around { source: Some((part, keys_values)), ..Around::default() }
+                Around { source: Some((part, keys_values)), scale, ..Around::default() }
             }
-            _ => Around::default(),
+            _ => Around { scale, ..Around::default() },
         }
     }
 }

@@ -8,7 +8,7 @@ use super::tape::{Flow, Layers, Parts, Plan};
 use crate::batch::{Batch, Part};
 use crate::block::At;
 use crate::error::Result;
-use crate::ingredients::{Around, Embeddings};
+use crate::ingredients::{Around, Distances, Embeddings, table_of_layer};
 use crate::stack::Stack;
 use crate::weights::Weights;
 use crate::workspace::Rows;
@@ -19,6 +19,10 @@ pub(super) fn plan(part: &Part, source: Option<&Part>, recipe: Recipe) -> Plan {
     let longest = part.longest().max(source.map_or(0, Part::longest));
     let source = source.map_or(0, Part::tokens);
     Plan { tokens: part.tokens(), longest, source, checkpointing, dropping: dropout.is_some() }
+}
+
+fn bias_of(distances: &[Distances], layer: usize) -> Option<&Distances> {
+    distances.get(table_of_layer(layer, distances.len()))
 }
 
 /// A source and its last hidden states.
@@ -54,7 +58,7 @@ impl Stack<'_> {
                 positions.project(pass, layer, block)?;
             }
             let positions = flow.positions.as_deref().map(|room| (room.projected.mat(), &room.places[..]));
-            let around = Around { bias: *distances, positions, ..self.around(layer, angles) };
+            let around = Around { bias: bias_of(distances, layer), positions, ..self.around(layer, angles) };
             block.record(pass, At { layer, around, source }, flow.hidden.view(), saved, sum.reborrow(), scratch)?;
         }
         self.last(pass, layers, flow.hidden.reborrow())
@@ -85,7 +89,7 @@ impl Stack<'_> {
                 made = positions.take_made();
             }
             let positions = flow.positions.is_some().then(|| (made.0.mat(), &made.1[..]));
-            let around = Around { bias: *distances, positions, ..self.around(layer, angles) };
+            let around = Around { bias: bias_of(distances, layer), positions, ..self.around(layer, angles) };
             let at = At { layer, around, source };
             if checkpointing {
                 let unwanted = MatMut::dense(&mut [], 0, sum.cols());
@@ -103,7 +107,7 @@ impl Stack<'_> {
         {
             distances.backward(&mut positions.d_all, gradient);
         }
-        if let (Some(gradient), Some(d)) = (&mut gradients.relative, &flow.d_bias) {
+        for (gradient, d) in gradients.relative.iter_mut().zip(&*flow.d_bias) {
             gradient.add_gradient(d, pass.step.part.longest().max(1));
         }
         if lowest == 0 {
