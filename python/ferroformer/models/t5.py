@@ -12,7 +12,7 @@ from ..configuration_utils import PreTrainedConfig
 from ..errors import ConfigError
 from ..modeling_heads import WithoutPooler
 from ..modeling_utils import PreTrainedModel, Weights
-from ..tensor_match import TensorTable
+from ..tensor_match import TensorTable, checkpoint_name
 from .bert import ACTIVATIONS, MAX_LAYERS
 
 __all__ = ["T5Config", "T5EncoderModel", "T5ForConditionalGeneration", "T5Model"]
@@ -163,6 +163,9 @@ class T5PreTrainedModel(PreTrainedModel):
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
         self.base_table = _gated(type(self).base_table, config)
         super().__init__(config, *args, **kwargs)
+
+    def _saved_name(self, slot: str) -> str:
+        return checkpoint_name(slot, self.tensor_table)  # under a head too there is no prefix
 
     def stack(self, config: Any, layers: int, decodes: bool) -> dict[str, Any]:
         """The encoder or the decoder, without words."""
