@@ -68,7 +68,9 @@ class PreTrainedModel(TokenEmbeddings):
     base_optional_slots: ClassVar[tuple[str, ...]] = ()
     # slots that are no parameters: a checkpoint may lack them, and then they have the values that they always have
     fixed_slots: tuple[str, ...] = ()
-    # those of them that files do not hold
+    # those of them that transformers has as buffers, and does not count
+    buffer_slots: tuple[str, ...] = ()
+    # those that files do not hold
     unsaved_slots: ClassVar[tuple[str, ...]] = ()
     # slot -> another, whose tensor fills it where a checkpoint lacks its own
     stand_ins: ClassVar[dict[str, str]] = {}
@@ -530,7 +532,8 @@ class PreTrainedModel(TokenEmbeddings):
 
     def num_parameters(self) -> int:
         """The number of weights."""
-        return self.core.num_parameters()
+        buffers = [slot for slot in self.buffer_slots if slot in self.tensor_names]
+        return self.core.num_parameters() - sum(self.core.tensor(slot).size for slot in buffers)
 
     def memory_footprint(self) -> int:
         """Bytes of the weights; those in a mapped file count, though processes share them."""

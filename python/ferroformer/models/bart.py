@@ -87,6 +87,10 @@ class BartConfig(EncoderDecoderConfig):
     def _set_labels(self, num_labels: int | None) -> None:
         super()._set_labels(3 if self.id2label is None and num_labels is None else num_labels)
 
+    def to_diff_dict(self) -> dict[str, Any]:
+        """As PreTrainedConfig, with labels always: without them a file means three."""
+        return super().to_diff_dict() | {"id2label": self.id2label, "label2id": self.label2id}
+
 
 def _side(slots: str, names: str) -> TensorTable:
     """Where the encoder's tensors or the decoder's belong."""
@@ -113,6 +117,7 @@ OWN: TensorTable = {
     "embeddings.word": ("decoder.embed_tokens", _WORDS),
     "source.embeddings.word": ("encoder.embed_tokens", _WORDS),
 }
+# transformers' buffers
 BIASES = ("head.bias", "embeddings.word.bias")
 POSITIONS = ("embeddings.position.weight", "source.embeddings.position.weight")
 
@@ -122,6 +127,7 @@ class EncoderDecoder(seq2seq.Seq2Seq):
 
     base_model_prefix = "model"
     initializer_key = "init_std"
+    buffer_slots = BIASES
     placement: ClassVar[str] = "pre"
     embedding_norm: ClassVar[bool] = False
 

@@ -36,7 +36,7 @@ class M2M100PreTrainedModel(EncoderDecoder):
     """What all M2M100s share."""
 
     config_class = M2M100Config
-    unsaved_slots = POSITIONS
+    buffer_slots = unsaved_slots = POSITIONS
 
     def check(self, config: Any) -> None:
         super().check(config)
