@@ -79,6 +79,7 @@ class Encoder:
         checkpoint: Checkpoint | None,
         tensor_names: dict[str, str],
         initializer_range: float,
+        spreads: dict[str, float],
         seed: int,
         dtype: str,
     ) -> Encoder:
@@ -131,7 +132,7 @@ class Encoder:
         position_ids: NDArray[np.int64] | None,
         compute_padding: bool,
         selected: NDArray[np.int64] | None,
-        dropout: tuple[int, float, float, float, float, float] | None,
+        dropout: tuple[int, list[float]] | None,
         gradient_checkpointing: bool,
         source: tuple[NDArray[np.int64], NDArray[np.int64] | None] | None,
     ) -> tuple[
@@ -145,7 +146,8 @@ class Encoder:
         (B, Ts) and mask are `source`, and what `backward` needs.
 
         `selected` (B, T): 1 for the tokens that a head on tokens reads; logits are then (M, N).
-        `dropout`: seed, and rates of embeddings, of hidden states, of attention's probabilities, of what the head reads, of what the pooler reads."""
+        `dropout`: seed, and rates of embeddings, of hidden states, of attention's probabilities, of what the head reads, of what the
+        pooler reads, of what feed-forward's activation makes, of last hidden states."""
 
     def backward(
         self,

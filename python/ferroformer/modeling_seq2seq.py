@@ -175,16 +175,13 @@ class Seq2Seq(PreTrainedModel):
         source = encoder_inputs({key: inputs.get(key) for key in ("input_ids", "attention_mask")}, self.embedding_size)
         token_ids, source_ids = arrays.pop("input_ids"), source["input_ids"]
         assert token_ids is not None and source_ids is not None
-        dropout = None
-        if dropout_seed is not None:
-            dropout = (dropout_seed % 2**64, self.embedding_dropout(), *self.dropout_rates())
         selected = self.read_tokens(inputs) if selected is None else selected
         last, _, logits, encoded, recording = self.core.record(
             token_ids,
             **arrays,
             compute_padding=False,
             selected=None if selected is None else integer_array("selected", selected),
-            dropout=dropout,
+            dropout=self.dropout(dropout_seed),
             gradient_checkpointing=gradient_checkpointing,
             source=(source_ids, source["attention_mask"]),
         )

@@ -127,7 +127,7 @@ class PreTrainedModel(TokenEmbeddings):
             held = _computed_dtype(dtype, config)
             filled = self.match.filled
             spread = getattr(config, self.initializer_key)
-            self.core = Encoder(text, _weights.checkpoint, filled, spread, seed, held)
+            self.core = Encoder(text, _weights.checkpoint, filled, spread, self.spreads(config, dict(slots)), seed, held)
         self._reload: tuple[Any, ...] | None = None
 
     # --- what an architecture says ------------------------------------------------------------
@@ -139,6 +139,10 @@ class PreTrainedModel(TokenEmbeddings):
         """Raise ConfigError for settings that cannot be, or that ask for what is not computed."""
         config.validate()
         check_no_code(config)
+
+    def spreads(self, config: Any, slots: dict[str, tuple[int, ...]]) -> dict[str, float]:
+        """The standard deviations of random weights where they are not `initializer_key`'s, by their slots."""
+        return {}
 
     def pooler_spec(self, config: Any) -> dict[str, Any] | None:
         """What makes the pooled vector of a row: for a head that reads it, or of the model alone."""
@@ -158,6 +162,16 @@ class PreTrainedModel(TokenEmbeddings):
     def embedding_dropout(self) -> float:
         """Of the embeddings."""
         return self.dropout_rates()[0]
+
+    def inner_dropout_rates(self) -> tuple[float, float]:
+        """Of what feed-forward's activation makes, of last hidden states."""
+        return 0.0, 0.0
+
+    def dropout(self, seed: int | None) -> tuple[int, list[float]] | None:
+        """What the core is told: nothing is dropped without a seed."""
+        if seed is None:
+            return None
+        return seed % 2**64, [self.embedding_dropout(), *self.dropout_rates(), *self.inner_dropout_rates()]
 
     # --- call ---------------------------------------------------------------------------------
     def forward(
@@ -286,7 +300,6 @@ class PreTrainedModel(TokenEmbeddings):
         arrays = encoder_inputs(self.prepared(given), self.embedding_size)
         if arrays.pop("inputs_embeds") is not None:
             raise NotImplementedError("a model learns from input_ids, not from inputs_embeds")
-        dropout = None if dropout_seed is None else (dropout_seed % 2**64, self.embedding_dropout(), *self.dropout_rates())
         selected = self.read_tokens(given) if selected is None else selected
         token_ids = arrays.pop("input_ids")
         assert token_ids is not None  # one of the two is there
@@ -295,7 +308,7 @@ class PreTrainedModel(TokenEmbeddings):
             **arrays,
             compute_padding=self.loss_reads_padding,
             selected=None if selected is None else integer_array("selected", selected),
-            dropout=dropout,
+            dropout=self.dropout(dropout_seed),
             gradient_checkpointing=gradient_checkpointing,
             source=None,
         )

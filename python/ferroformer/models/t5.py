@@ -203,9 +203,22 @@ class T5PreTrainedModel(PreTrainedModel):
         decoder = self.stack(config, config.num_decoder_layers, True)
         return decoder | {"embeddings": words, "source": encoder, "head": head}
 
+    def spreads(self, config: Any, slots: dict[str, tuple[int, ...]]) -> dict[str, float]:
+        """Products of independent inputs with a variance of 1 have it too; scores, which are not scaled, by the queries' weights."""
+        spreads = {}
+        for slot, shape in slots.items():
+            inputs = config.d_model if "relative." in slot else shape[-1]
+            inputs *= config.d_kv if ".query." in slot else 1
+            if len(shape) == 2 and "embeddings." not in slot and slot != "head.weight":
+                spreads[slot] = config.initializer_factor * inputs**-0.5
+        return spreads
+
     def dropout_rates(self) -> tuple[float, float, float, float]:
         rate = self.config.dropout_rate
-        return rate, rate, rate, 0.0
+        return rate, rate, 0.0, 0.0
+
+    def inner_dropout_rates(self) -> tuple[float, float]:
+        return self.config.dropout_rate, self.config.dropout_rate
 
 
 class T5Model(seq2seq.Seq2SeqModel, T5PreTrainedModel):

@@ -7,7 +7,7 @@
 pub(crate) enum Init {
     Zeros,
     Ones,
-    /// N(0, initializer_range^2).
+    /// N(0, s^2), where s is the slot's own or `initializer_range`.
     Normal,
     Sines(Sines),
 }

@@ -50,6 +50,8 @@ pub struct Source<'a> {
     pub tensor_names: &'a HashMap<String, String>,
     /// The standard deviation of initial weights.
     pub initializer_range: f32,
+    /// The same of slots that have their own.
+    pub spreads: &'a HashMap<String, f32>,
     pub seed: u64,
 }
 
@@ -191,7 +193,10 @@ fn fill(source: &Source, slot: &Slot, first: usize, out: &mut [f32]) -> Result<(
         Init::Zeros => out.fill(0.0),
         Init::Ones => out.fill(1.0),
         Init::Sines(sines) => sines.fill(first, out),
-        Init::Normal => Generator::new(source.seed, &slot.name).normal(first, source.initializer_range, out),
+        Init::Normal => {
+            let spread = source.spreads.get(&slot.name).copied().unwrap_or(source.initializer_range);
+            Generator::new(source.seed, &slot.name).normal(first, spread, out);
+        }
     }
     Ok(())
 }

@@ -179,6 +179,9 @@ impl Block {
         self.feed_forward.record(threads, self.read(last, base, normed.first(count)), up, inner.first_mut(count));
         if sum.rows() > 0 {
             let [_, down] = self.feed_forward.layers();
+            let mut room = std::mem::take(&mut chunk.room.feed_forward);
+            chunk.drop(Site::Activation(layer), room.first_mut(count).into_block(0..count, 0..down.inputs()));
+            chunk.room.feed_forward = room;
             let inner = chunk.room.feed_forward.first(count).block(0..count, 0..down.inputs());
             let stream = self.stream(last, base, chunk.room.hidden.first(count));
             let stream = if self.parallel.is_some() { below } else { stream };
@@ -267,7 +270,8 @@ impl Block {
             let site = Site::FeedForward(at.layer);
             let d_down = chunk.work_back(site, branch, d_sum.view(), &mut d_down, &mut sums[place(BRANCH, size)]);
             let back = |chunk: &Chunk, residual: Option<Mat>, out: MatMut| {
-                self.feed_forward.backward(&chunk.threads, transposed, up, d_down, residual, d_up, out);
+                let drop = |rows: MatMut| chunk.drop(Site::Activation(at.layer), rows);
+                self.feed_forward.backward(&chunk.threads, transposed, up, d_down, residual, d_up, out, drop);
             };
             let s = base.rows_of(tokens.clone());
             let own = &mut sums[place(BETWEEN, size)];

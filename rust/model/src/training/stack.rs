@@ -2,7 +2,7 @@
 
 use ferroformer_kernels::{Mat, MatMut};
 
-use super::pass::{Pass, Step};
+use super::pass::{Pass, Site, Step};
 use super::record::Recipe;
 use super::tape::{Flow, Layers, Parts, Plan};
 use crate::batch::{Batch, Part};
@@ -130,8 +130,10 @@ impl Stack<'_> {
         let count = layers.sums.len();
         let Some(norm) = &self.weights.final_norm else { return self.input(pass, count, layers, hidden) };
         let sum = layers.sums[count - 1].view();
-        pass.for_each_chunk([hidden], [], |mut chunk, [hidden], []| {
-            norm.forward(&chunk.threads, sum.rows_of(chunk.tokens.clone()), hidden, &mut chunk.room.none);
+        pass.for_each_chunk([hidden], [], |mut chunk, [mut hidden], []| {
+            let sum = sum.rows_of(chunk.tokens.clone());
+            norm.forward(&chunk.threads, sum, hidden.reborrow(), &mut chunk.room.none);
+            chunk.drop(Site::Last, hidden);
             Ok(())
         })
     }
@@ -140,10 +142,11 @@ impl Stack<'_> {
     fn last_backward(&self, pass: &Pass, sum: Mat, flow: &mut Flow, gradients: &mut Weights) -> Result<()> {
         let Some(norm) = &self.weights.final_norm else { return Ok(()) };
         let (size, Flow { d_hidden, sums, .. }) = (sum.cols(), flow);
-        pass.for_each_chunk([d_hidden.reborrow()], [sums.reborrow()], |mut chunk, [d], [mut sums]| {
+        pass.for_each_chunk([d_hidden.reborrow()], [sums.reborrow()], |mut chunk, [mut d], [mut sums]| {
             let (sum, count) = (sum.rows_of(chunk.tokens.clone()), chunk.tokens.len());
             let sums = &mut sums.row_mut(0)[..2 * size];
             sums.fill(0.0);
+            chunk.drop(Site::Last, d.reborrow());
             let room = &mut chunk.room.hidden;
             room.first_mut(count).copy(d.view());
             norm.backward(sum, room.first(count), d, sums);
