@@ -101,6 +101,8 @@ def fresh(name, task, **settings):
     config = load_class(entry.config).from_pretrained(recorded.MODELS_DIR / name, **settings)
     if task == "SequenceClassification":
         config.num_labels = 3
+    if task == "Seq2SeqLM":
+        config.decoder_start_token_id = 5  # not padding, whose vector does not learn from where it stands
     model = load_class(entry.heads[task])(config, seed=1)
     dice = np.random.default_rng(0)
     model.load_state_dict({key: w + 0.1 * dice.normal(size=w.shape) for key, w in model.state_dict().items()})

@@ -64,10 +64,7 @@ class EncoderDecoderConfig(PreTrainedConfig):
         check_not_negative(self, "init_std")
         check_choice("activation_function", self.activation_function, ACTIVATIONS)
         for side in ("encoder", "decoder"):
-            count, layers = getattr(self, f"{side}_attention_heads"), getattr(self, f"{side}_layers")
-            if self.d_model % count:
-                raise ConfigError(f"d_model={self.d_model} is not a multiple of {side}_attention_heads={count}")
-            if layers > MAX_LAYERS:
+            if (layers := getattr(self, f"{side}_layers")) > MAX_LAYERS:
                 raise ConfigError(f"{side}_layers={layers}: at most {MAX_LAYERS} are supported")
 
 
@@ -135,11 +132,17 @@ class EncoderDecoder(seq2seq.Seq2Seq):
         shared = self.shares_words(config)
         words = SHARED if shared else OWN
         # of the one kind or the other, as the configuration says; transformers saves the other's too
-        self.base_table = _side("", "decoder") | _side("source.", "encoder") | words  # type: ignore[misc]
+        self.base_table = _side("", "decoder") | _side("source.", "encoder") | words
         other = [f"{name}.weight" for name, _ in (OWN if shared else SHARED).values()]
         self.tied_tensors = (*other, "lm_head.weight") if config.tie_word_embeddings else tuple(other)
         self.fixed_slots = BIASES + (POSITIONS if "sines" in self.positions(config) else ())
         super().__init__(config, *args, **kwargs)
+
+    def check(self, config: Any) -> None:
+        super().check(config)
+        for side in ("encoder", "decoder"):
+            if config.d_model % (count := getattr(config, f"{side}_attention_heads")):
+                raise ConfigError(f"d_model={config.d_model} is not a multiple of {side}_attention_heads={count}")
 
     def shares_words(self, config: Any) -> bool:
         """Whether encoder and decoder have one table of words."""
@@ -198,7 +201,7 @@ class Generation(seq2seq.ConditionalGeneration):
 class BartPreTrainedModel(EncoderDecoder):
     """What all BARTs share."""
 
-    config_class = BartConfig
+    config_class: ClassVar[type[PreTrainedConfig]] = BartConfig
     placement = "post"
     embedding_norm = True
 

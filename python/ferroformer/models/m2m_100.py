@@ -9,7 +9,8 @@ from typing import Any
 
 from .. import modeling_seq2seq as seq2seq
 from ..errors import ConfigError
-from .bart import OFFSET, POSITIONS, EncoderDecoder, EncoderDecoderConfig, Generation, padding_row
+from .bart import OFFSET, POSITIONS, EncoderDecoder, EncoderDecoderConfig, Generation
+from .bert import padding_row
 from .marian import BASE
 
 __all__ = ["M2M100Config", "M2M100ForConditionalGeneration", "M2M100Model"]
