@@ -90,6 +90,7 @@ DROPOUT = {
     "embed_dropout": 0.2,
     "resid_dropout": 0.2,
     "attention_dropout": 0.2,
+    "activation_dropout": 0.2,
 }
 # what training refuses
 UNDROPPED = [("modernbert", "attention_dropout")]

@@ -180,10 +180,13 @@ class EncoderDecoder(seq2seq.Seq2Seq):
         }
 
     def dropout_rates(self) -> tuple[float, float, float, float]:
-        for key in ("activation_dropout", "encoder_layerdrop", "decoder_layerdrop"):
+        for key in ("encoder_layerdrop", "decoder_layerdrop"):
             if rate := getattr(self.config, key):
                 raise NotImplementedError(f"{key}={rate}: training without it is what is supported: set config.{key} = 0.0")
         return self.config.dropout, self.config.attention_dropout, 0.0, 0.0
+
+    def inner_dropout_rates(self) -> tuple[float, float]:
+        return self.config.activation_dropout, 0.0
 
 
 class Generation(seq2seq.ConditionalGeneration):
