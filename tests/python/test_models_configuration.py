@@ -54,6 +54,10 @@ SETTINGS = [
     ("roberta", {"num_labels": 3, "position_embedding_type": "absolute"}),
     ("roformer", {"hidden_size": 24, "num_attention_heads": 2}),
     ("roformer", {"embedding_size": 8}),
+    ("t5", {"num_layers": 3, "hidden_size": 24, "head_dim": 5, "tie_word_embeddings": False}),
+    ("t5", {"feed_forward_proj": "gated-gelu", "num_decoder_layers": 2, "decoder_start_token_id": 0}),
+    ("mt5", {"feed_forward_proj": "silu", "tie_word_embeddings": False}),
+    ("umt5", {"feed_forward_proj": "gated-silu", "tie_word_embeddings": False, "num_layers": 2}),
     ("smollm3", {"no_rope_layer_interval": 3, "num_hidden_layers": 7}),
     ("smollm3", {"num_hidden_layers": 3, "no_rope_layers": [0, 1, 0], "use_sliding_window": True, "sliding_window": 9}),
 ]
@@ -142,8 +146,9 @@ def test_sizes_that_cannot_be(model_type):
         assert name in refusal(model_type, {key: "12"})
         assert name in refusal(model_type, {key: 1.5})
     assert "at most 1024" in refusal(model_type, {"num_hidden_layers": 10**9})
-    # heads of those that transformers lets have any number of heads are in groups
-    assert "multiple" in refusal(model_type, {"num_attention_heads": 5, "num_key_value_heads": 3})
+    # heads of those that transformers lets have any number of heads are in groups, or have a width of their own
+    if model_type not in ("t5", "mt5", "umt5"):
+        assert "multiple" in refusal(model_type, {"num_attention_heads": 5, "num_key_value_heads": 3})
     spread = load_class(MODELS[model_type].model).initializer_key
     assert f"{spread}=nan" in refusal(model_type, {spread: float("nan")})
 
@@ -192,6 +197,12 @@ REFUSED = [
     ("roberta", {"add_cross_attention": True}, "add_cross_attention=true"),
     ("roformer", {"rotary_value": True}, "rotary_value=true is not supported"),
     ("roformer", {"num_attention_heads": 8}, "3 channels of a head are no pairs"),
+    ("t5", {"feed_forward_proj": "glu-relu"}, "feed_forward_proj='glu-relu': an activation is needed, or 'gated-'"),
+    ("t5", {"feed_forward_proj": "gated-geluu"}, "feed_forward_proj='geluu' is not supported.*did you mean 'gelu'"),
+    ("mt5", {"relative_attention_num_buckets": 3}, "relative_attention_num_buckets=3: at least 4"),
+    ("umt5", {"relative_attention_max_distance": 16}, "relative_attention_max_distance=16: more than half of"),
+    ("t5", {"num_decoder_layers": 0}, "num_decoder_layers=0: at least 1"),
+    ("umt5", {"d_kv": 0}, "d_kv=0: at least 1"),
     ("smollm3", {"no_rope_layers": [1]}, "no_rope_layers has 1 entries, num_hidden_layers is 2"),
     ("smollm3", {"no_rope_layer_interval": 0}, "no_rope_layer_interval=0: at least 1"),
     ("xlm-roberta", {"pad_token_id": None}, "pad_token_id=None: positions are counted from it"),

@@ -77,6 +77,8 @@ LEARNERS = [(name, "SequenceClassification") for name in FROZEN] + [
     ("marian", "Seq2SeqLM"),
     ("mbart", "Seq2SeqLM"),
     ("m2m_100", "Seq2SeqLM"),
+    ("t5", "Seq2SeqLM"),
+    ("umt5", "Seq2SeqLM"),
 ]
 DROPOUT = {
     "hidden_dropout_prob": 0.2,
@@ -84,6 +86,7 @@ DROPOUT = {
     "classifier_dropout": 0.2,
     "classifier_dropout_prob": 0.2,
     "dropout": 0.2,
+    "dropout_rate": 0.2,
     "embd_pdrop": 0.2,
     "resid_pdrop": 0.2,
     "attn_pdrop": 0.2,
@@ -162,6 +165,7 @@ KINKED = [
     ("opt", "SequenceClassification"),
     ("opt", "CausalLM"),
     ("m2m_100", "Seq2SeqLM"),
+    ("t5", "Seq2SeqLM"),
 ]
 
 
