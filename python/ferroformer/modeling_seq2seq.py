@@ -80,6 +80,8 @@ class Seq2Seq(PreTrainedModel):
         given["decoder_attention_mask"] = decoder_attention_mask
         if decoder_inputs_embeds is None:
             decoder_input_ids = self.complete(given)["decoder_input_ids"]
+        if (decoder_input_ids is None) == (decoder_inputs_embeds is None):
+            raise InputError("You must specify exactly one of decoder_input_ids or decoder_inputs_embeds")
         held = past_key_values is not None and past_key_values.get_seq_length() > 0
         encoded, source = encoder_outputs, None
         if not held or encoder_outputs is not None:
