@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import losses, modeling_heads
-from .cache_utils import DynamicCache, prefill
+from .cache_utils import DynamicCache, checked_cache, prefill
 from .errors import InputError
 from .losses import Loss, LossOptions
 from .model_inputs import encoder_inputs, integer_array
@@ -73,6 +73,8 @@ class Seq2Seq(PreTrainedModel):
             raise TypeError(f"{type(self).__name__}.forward has no argument {', '.join(map(repr, others))}")
         if labels is not None and "labels" not in self.label_names:
             raise TypeError(f"{type(self).__name__}.forward has no argument 'labels'")
+        if past_key_values is not None:
+            checked_cache(past_key_values, self)
         config = self.config
         attentions = bool(config.output_attentions if output_attentions is None else output_attentions)
         hidden = bool(config.output_hidden_states if output_hidden_states is None else output_hidden_states)
@@ -80,6 +82,8 @@ class Seq2Seq(PreTrainedModel):
         given["decoder_attention_mask"] = decoder_attention_mask
         if decoder_inputs_embeds is None:
             decoder_input_ids = self.complete(given)["decoder_input_ids"]
+        if (decoder_input_ids is None) == (decoder_inputs_embeds is None):
+            raise InputError("You must specify exactly one of decoder_input_ids or decoder_inputs_embeds")
         held = past_key_values is not None and past_key_values.get_seq_length() > 0
         encoded, source = encoder_outputs, None
         if not held or encoder_outputs is not None:
