@@ -87,8 +87,7 @@ impl Block {
             }
             None => hidden,
         };
-        self.attention.project(threads, x, narrow, around, qkv);
-        Ok(())
+        self.attention.project(threads, x, narrow, around, qkv)
     }
 
     /// What all layers know of distances, x (P, H) -> what this one makes of it for attention.
@@ -102,19 +101,21 @@ impl Block {
         self.attention.project_positions(threads, x, narrow, out)
     }
 
-    /// qkv of all tokens of the part -> context (T, heads x head_dim).
+    /// hidden (T, H), which was projected, and qkv of all tokens of the part -> context (T, heads x head_dim).
     #[expect(clippy::too_many_arguments, reason = "what attention reads and writes, each by its own name")]
     pub(crate) fn attend(
         &self,
         threads: &Threads,
         part: &Part,
         around: Around,
+        hidden: Mat,
         qkv: Mat,
         scratch: &mut [f32],
         attentions: AttentionOutput,
-        context: MatMut,
-    ) {
-        self.attention.attend(threads, part, around, qkv, None, scratch, attentions, context);
+        mut context: MatMut,
+    ) -> Result<()> {
+        self.attention.attend(threads, part, around, qkv, None, scratch, attentions, context.reborrow());
+        self.attention.convolve(threads, around, hidden, qkv, context)
     }
 
     /// What follows attention, token by token: context (T, heads x head_dim), hidden (T, H) in and out, and out once more in
@@ -169,29 +170,29 @@ impl Block {
                 norm.forward(threads, x, normed.first_mut(tokens.len()), none);
                 x = normed.first(tokens.len());
             }
-            self.attention.project(threads, x, none, around.of(tokens.clone()), qkv);
-            Ok(())
+            self.attention.project(threads, x, none, around.of(tokens.clone()), qkv)
         })?;
         let dropout = pass.step.dropout(Site::Probabilities(layer));
         let part = pass.step.part;
         self.attention.attend(pass.threads, part, around, qkv.view(), dropout, scratch, None, context.reborrow());
+        self.attention.convolve(pass.threads, around, hidden, qkv.view(), context.reborrow())?;
         let context = context.view();
         let mats = [first_sum.reborrow(), up.reborrow(), sum];
         pass.for_each_chunk(mats, [], |mut chunk, [mut first_sum, up, sum], []| {
             let (tokens, count) = (chunk.tokens.clone(), chunk.tokens.len());
             let (hidden, context) = (hidden.rows_of(tokens.clone()), context.rows_of(tokens));
-            chunk.add_dropped(Site::Attention(layer), output, context, hidden, first_sum.reborrow());
+            chunk.add_dropped(Site::Attention(layer), output, context, hidden, first_sum.reborrow())?;
             let Chunk { threads, room, .. } = &mut chunk;
             let ChunkRoom { hidden: middle, feed_forward: inner, none, .. } = &mut **room;
             self.middle_norm().forward(threads, first_sum.view(), middle.first_mut(count), none);
-            self.feed_forward.record(threads, middle.first(count), up, inner.first_mut(count));
+            self.feed_forward.record(threads, middle.first(count), up, inner.first_mut(count))?;
             if sum.rows() > 0 {
                 let inner = chunk.room.feed_forward.first(count).block(0..count, 0..down.inputs());
                 let residual = match self.placement {
                     NormPlacement::Post => chunk.room.hidden.first(count),
                     NormPlacement::Pre => first_sum.view(),
                 };
-                chunk.add_dropped(Site::FeedForward(layer), down, inner, residual, sum);
+                chunk.add_dropped(Site::FeedForward(layer), down, inner, residual, sum)?;
             }
             Ok(())
         })
@@ -310,7 +311,7 @@ impl Block {
         output_gradient.add_gradient(level, threads, context.view(), d_output);
         let dropout = pass.step.dropout(Site::Probabilities(layer));
         let mut positions = positions.as_deref_mut();
-        let (qkv, d_context, d_bias) = (qkv.view(), d_context.reborrow(), d_bias.as_deref_mut());
+        let (qkv, d_bias) = (qkv.view(), d_bias.as_deref_mut());
         if let Some(positions) = positions.as_deref_mut() {
             positions.resize_gradient(at.around.positions.map_or(0, |(projected, _)| projected.cols()))?;
         }
@@ -321,12 +322,17 @@ impl Block {
             around,
             dropout,
             qkv,
-            d_context,
+            d_context.reborrow(),
             scratch,
             d_qkv_place,
             d_bias,
             d_positions,
         );
+        let (own, d_read) = (&mut gradient.attention, d_sum.reborrow());
+        let (attention, d_context) = (&self.attention, d_context.view());
+        let convolved =
+            attention.convolve_backward(pass, around, hidden.view(), qkv, d_context, own, d_read, d_qkv.reborrow())?;
+        let d_read = d_sum.view();
         if let Some(positions) = positions {
             let PositionRoom { read, d_read, d_projected, transposed: room, .. } = positions;
             let (d, dx) = (d_projected.mat(), d_read.mat_mut());
@@ -338,16 +344,20 @@ impl Block {
         pass.for_each_chunk(mats, [sums.reborrow()], |mut chunk, [d_hidden, normed], [mut sums]| {
             let Chunk { threads, tokens, room, .. } = &mut chunk;
             let (d_qkv, d_first_sum) = (d_qkv.rows_of(tokens.clone()), d_first_sum.rows_of(tokens.clone()));
+            let mut d_hidden = d_hidden;
             let Some(norm) = self.norm_before() else {
                 let residual = Epilogue { residual: Some(d_first_sum), ..Epilogue::default() };
-                linear(threads, d_qkv, &transposed.projection, residual, d_hidden);
+                linear(threads, d_qkv, &transposed.projection, residual, d_hidden.reborrow());
+                if convolved {
+                    add(level, d_read.rows_of(tokens.clone()), d_hidden);
+                }
                 return Ok(());
             };
             let (x, count) = (hidden.rows_of(tokens.clone()), tokens.len());
             let ChunkRoom { hidden: d_normed, none, .. } = &mut **room;
             linear(threads, d_qkv, &transposed.projection, Epilogue::default(), d_normed.first_mut(count));
             norm.forward(threads, x, normed, none);
-            let (mut d_hidden, sums) = (d_hidden, &mut sums.row_mut(0)[..2 * size]);
+            let sums = &mut sums.row_mut(0)[..2 * size];
             sums.fill(0.0);
             norm.backward(x, d_normed.first(count), d_hidden.reborrow(), sums);
             add(level, d_first_sum, d_hidden);

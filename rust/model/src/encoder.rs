@@ -225,7 +225,7 @@ impl Encoder {
         check: &dyn Fn() -> Result<()>,
     ) -> Result<()> {
         check()?;
-        ws.resize(self.level, threads, &self.blueprint, [part.tokens(), part.longest()])?;
+        ws.resize(self.level, threads, &self.blueprint, part)?;
         rotation::fill(&self.weights.rotations, part.positions, &mut ws.angles)?;
         ws.distances = self.weights.relative.as_ref().map(|relative| relative.distances(part.longest()));
         ws.places = self.weights.distances.as_ref().map_or(vec![], |x| x.places(part.longest().max(1)));
@@ -240,10 +240,12 @@ impl Encoder {
         share.hidden_state(0, part, ws);
         for (i, block) in layers.iter().enumerate() {
             check()?;
-            let Workspace { angles, distances, places, qkv, context, scratch, .. } = &mut *ws;
+            let Workspace { angles, distances, places, hidden, qkv, context, scratch, surroundings, .. } = &mut *ws;
             let positions = positions.map(|positions| (positions[of_layer[i]].mat(), &places[..]));
-            let around = Around { bias: distances.as_ref(), positions, ..self.around(i, angles) };
-            block.attend(threads, part, around, qkv.mat(), scratch, share.attention(i), context.mat_mut());
+            let (bias, surroundings) = (distances.as_ref(), surroundings.as_ref());
+            let around = Around { bias, positions, surroundings, ..self.around(i, angles) };
+            let (hidden, attentions) = (hidden.mat(), share.attention(i));
+            block.attend(threads, part, around, hidden, qkv.mat(), scratch, attentions, context.mat_mut())?;
             let next = layers.get(i + 1);
             self.each_chunk(threads, ws, |team, tokens, context, mut hidden, qkv, room, angles| {
                 block.finish(team, context, &mut hidden, next.map_or(Form::Floats, |next| next.form()), room)?;

@@ -100,13 +100,15 @@ impl Loader<'_> {
         Ok(table)
     }
 
-    /// Layers with the same inputs side by side in one, under one name: weights (N, K) of all outputs, biases (N,) of some.
+    /// Layers with the same inputs side by side in one, under one name: weights (N, K) of all outputs, biases (N,) of some; of a
+    /// single layer those from output `first` on.
     pub(crate) fn linear(
         &self,
         name: &str,
         inputs: usize,
         weights: &[Share],
         biases: &[Share],
+        first: usize,
     ) -> Result<PackedLinear> {
         let (level, precision) = (self.level, self.precision);
         if self.leaves_out(&weights.iter().chain(biases).map(|(slot, _)| slot).collect::<Vec<_>>()) {
@@ -117,11 +119,11 @@ impl Loader<'_> {
         let mut packed = PackedLinear::of(level, precision, [inputs, outputs], words);
         let From::Source(source, _) = &self.from else { return Ok(packed) };
         for (slot, outputs) in weights {
-            packed.fill(self.threads, outputs.clone(), |n, rows| fill(source, slot, n * inputs, rows))?;
+            packed.fill(self.threads, outputs.clone(), |n, rows| fill(source, slot, (first + n) * inputs, rows))?;
         }
         for (slot, outputs) in biases {
             let mut values = memory::zeroed("the model", outputs.len())?;
-            fill(source, slot, 0, &mut values)?;
+            fill(source, slot, first, &mut values)?;
             packed.set_bias(outputs.start, &values);
         }
         Ok(packed)
@@ -148,7 +150,7 @@ pub(crate) fn scales_of(table: &str) -> String {
     format!("{table}.scales")
 }
 
-/// Elements `first..` of a slot as the model reads it, from the checkpoint or as initial values. `first` is even.
+/// Elements `first..` of a slot as the model reads it, from the checkpoint or as initial values.
 fn fill(source: &Source, slot: &Slot, first: usize, out: &mut [f32]) -> Result<()> {
     if let (Some(checkpoint), Some(name)) = (source.checkpoint, source.tensor_names.get(&slot.name)) {
         return checkpoint.tensor(name)?.read_as(&slot.order, first, out);

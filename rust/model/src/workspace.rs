@@ -6,9 +6,10 @@ use ferroformer_kernels::{
     Buffer, Level, Mat, MatMut, Narrow, Threads, attention_scratch, padded_stride, positions_scratch,
 };
 
+use crate::batch::Part;
 use crate::blueprint::Blueprint;
 use crate::error::Result;
-use crate::ingredients::{Distances, EmbeddingRoom, HeadRoom, PoolerRoom};
+use crate::ingredients::{Distances, EmbeddingRoom, HeadRoom, PoolerRoom, Surroundings};
 use crate::memory;
 
 /// Rows of activations, apart by a stride that suits the cache.
@@ -62,6 +63,8 @@ pub(crate) struct Workspace {
     pub(crate) distances: Option<Distances>,
     /// The row of each distance, where positions have keys and queries.
     pub(crate) places: Vec<u32>,
+    /// Who stands beside whom, where a convolution asks.
+    pub(crate) surroundings: Option<Surroundings>,
     pub(crate) pooler: PoolerRoom,
     /// What the head makes of each token or sequence.
     pub(crate) logits: Rows,
@@ -95,15 +98,13 @@ impl Room {
 }
 
 impl Workspace {
-    /// Room for sequences with `tokens` in all, the longest of `longest`.
-    pub(crate) fn resize(
-        &mut self,
-        level: Level,
-        threads: &Threads,
-        blueprint: &Blueprint,
-        [tokens, longest]: [usize; 2],
-    ) -> Result<()> {
-        let (hidden, heads) = (blueprint.hidden_size, blueprint.attention_size());
+    /// Room for a part.
+    pub(crate) fn resize(&mut self, level: Level, threads: &Threads, blueprint: &Blueprint, part: &Part) -> Result<()> {
+        let (tokens, longest) = (part.tokens(), part.longest());
+        let (hidden, heads) = (blueprint.hidden_size, blueprint.context_size());
+        if let Some(spec) = blueprint.attention.convolution {
+            self.surroundings.get_or_insert_default().resize(spec, threads, part);
+        }
         self.hidden.resize(tokens, hidden)?;
         self.qkv.resize(tokens, blueprint.attention.qkv_size())?;
         self.context.resize(tokens, heads)?;

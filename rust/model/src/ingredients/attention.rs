@@ -4,13 +4,14 @@ use std::ops::Range;
 
 use ferroformer_kernels::{
     AttentionGradients, Dropout, Epilogue, Form, Heads, Level, Mat, MatMut, Narrow, Output, PackedLinear, Positions,
-    Precision, Probabilities, Qkv, Threads, Turn, add, attention, attention_backward, linear, narrow, rotary,
+    Probabilities, Qkv, Threads, Turn, add, attention, attention_backward, linear, narrow, rotary,
 };
 
+use super::convolution::{Convolution, Read, Surroundings};
 use super::linear::Layer;
 use super::{Distances, Linear, blind};
 use crate::batch::Part;
-use crate::blueprint::{Blueprint, DisentangledSpec};
+use crate::blueprint::{AttentionSpec, Blueprint, DisentangledSpec};
 use crate::error::Result;
 use crate::export::{Export, ValuesMut};
 use crate::loader::{Loader, Slot};
@@ -20,12 +21,14 @@ use crate::weights::Place;
 use crate::workspace::{Room, Rows};
 
 pub(crate) struct SelfAttention {
-    /// H to all heads x head_dim: queries, keys and values of a token side by side.
+    /// H to all heads x head_dim: queries, keys, values and a convolution's values of a token side by side.
     projection: Linear,
     output: Linear,
     /// H to the keys and queries of positions, where they have weights of their own.
     positions: Option<Linear>,
     disentangled: Option<DisentangledSpec>,
+    /// Beside attention: what it makes stands behind attention's in the context.
+    convolution: Option<Convolution>,
     /// Whether attention computes in f32 whatever the precision of the weights.
     in_floats: bool,
     /// Whether a token in padding attends to none.
@@ -49,6 +52,8 @@ pub(crate) struct Around<'a> {
     pub(crate) bias: Option<&'a Distances>,
     /// What [`project_positions`](SelfAttention::project_positions) made, and the row of each distance.
     pub(crate) positions: Option<(Mat<'a>, &'a [u32])>,
+    /// Who stands beside whom, for a convolution.
+    pub(crate) surroundings: Option<&'a Surroundings>,
 }
 
 impl<'a> Around<'a> {
@@ -60,6 +65,10 @@ impl<'a> Around<'a> {
 
 /// Where the attention probabilities of a part go, if anywhere: (S, heads, W, W) for padded rows of width W.
 pub(crate) type AttentionOutput<'a> = Option<&'a mut [f32]>;
+
+/// The layer that makes the values of the convolution, and where its others are.
+const CONVOLVED: &str = "convolution.value";
+const CONVOLUTION: &str = "convolution";
 
 fn projection_parts(blueprint: &Blueprint, scope: &str) -> Vec<Layer> {
     let spec = &blueprint.attention;
@@ -76,8 +85,15 @@ fn projection_parts(blueprint: &Blueprint, scope: &str) -> Vec<Layer> {
         }
         return vec![whole];
     }
-    let part = |(name, size, bias)| Layer::new(format!("{scope}.{name}"), size, bias);
-    [("query", queries, spec.bias), ("key", keys, biased), ("value", values, spec.bias)].map(part).into()
+    let AttentionSpec { groups, stored, .. } = spec;
+    let part = |(name, size, groups, bias)| Layer::new(format!("{scope}.{name}"), size, bias).grouped(groups, *stored);
+    let mut parts = vec![
+        part(("query", queries, groups.query, spec.bias)),
+        part(("key", keys, groups.key, biased)),
+        part(("value", values, groups.value, spec.bias)),
+    ];
+    parts.extend(spec.convolution.map(|_| part((CONVOLVED, spec.convolved_size(), 1, spec.bias))));
+    parts
 }
 
 fn position_parts(blueprint: &Blueprint, scope: &str) -> Option<Vec<Layer>> {
@@ -90,21 +106,26 @@ fn position_parts(blueprint: &Blueprint, scope: &str) -> Option<Vec<Layer>> {
 }
 
 fn output_parts(blueprint: &Blueprint, scope: &str) -> Vec<Layer> {
-    vec![Layer::new(format!("{scope}.output"), blueprint.hidden_size, blueprint.attention.output_bias)]
+    let AttentionSpec { output_bias, groups, stored, .. } = &blueprint.attention;
+    vec![Layer::new(format!("{scope}.output"), blueprint.hidden_size, *output_bias).grouped(groups.output, *stored)]
 }
 
 impl SelfAttention {
     pub(crate) fn slots(blueprint: &Blueprint, scope: &str) -> impl Iterator<Item = Slot> + use<> {
         let projection = Linear::slots(&projection_parts(blueprint, scope), blueprint.hidden_size);
         let positions = position_parts(blueprint, scope).unwrap_or_default();
+        let convolution = |spec| Convolution::slots(blueprint, spec, &format!("{scope}.{CONVOLUTION}"));
+        let convolution = blueprint.attention.convolution.map(convolution);
         projection
             .chain(Linear::slots(&positions, blueprint.hidden_size))
-            .chain(Linear::slots(&output_parts(blueprint, scope), blueprint.attention_size()))
+            .chain(convolution.into_iter().flatten())
+            .chain(Linear::slots(&output_parts(blueprint, scope), blueprint.context_size()))
     }
 
     pub(crate) fn load(loader: &Loader, blueprint: &Blueprint, scope: &str) -> Result<Self> {
         let projection = Linear::load(loader, projection_parts(blueprint, scope), blueprint.hidden_size)?;
-        let output = Linear::load(loader, output_parts(blueprint, scope), blueprint.attention_size())?;
+        let output = Linear::load(loader, output_parts(blueprint, scope), blueprint.context_size())?;
+        let convolution = |spec| Convolution::load(loader, blueprint, spec, &format!("{scope}.{CONVOLUTION}"));
         let positions = position_parts(blueprint, scope);
         let positions = positions.map(|parts| Linear::load(loader, parts, blueprint.hidden_size)).transpose()?;
         let spec = &blueprint.attention;
@@ -114,7 +135,8 @@ impl SelfAttention {
             positions,
             disentangled: spec.disentangled,
             masked: blueprint.embeddings.masked,
-            in_floats: !spec.rotary.is_empty() || spec.disentangled.is_some(),
+            convolution: spec.convolution.map(convolution).transpose()?,
+            in_floats: !spec.rotary.is_empty() || spec.disentangled.is_some() || spec.convolution.is_some(),
             scale: 1.0 / ((spec.head_dim * spec.scale_factor) as f32).sqrt(),
             heads: spec.heads,
             key_heads: spec.key_heads(),
@@ -130,14 +152,22 @@ impl SelfAttention {
 
     /// Some tokens: x (T, H) -> queries, keys and values (T, all heads x head_dim), in bf16 where attention computes in that: then
     /// they fill the first half of each row. The angles are these tokens'.
-    pub(crate) fn project(&self, threads: &Threads, x: Mat, narrow: &Narrow, around: Around, mut qkv: MatMut) {
+    pub(crate) fn project(
+        &self,
+        threads: &Threads,
+        x: Mat,
+        narrow: &mut Narrow,
+        around: Around,
+        mut qkv: MatMut,
+    ) -> Result<()> {
         let (rows, cols) = (qkv.rows(), qkv.cols());
         if self.in_bf16() {
             let words = qkv.into_words().into_block(0..rows, 0..cols / 2);
             return self.projection.forward(threads, x, narrow, Epilogue::default(), Output::Bf16(words));
         }
-        self.projection.forward(threads, x, narrow, Epilogue::default(), qkv.reborrow());
+        self.projection.forward(threads, x, narrow, Epilogue::default(), qkv.reborrow())?;
         self.turn(around, false, qkv);
+        Ok(())
     }
 
     /// Queries and keys, or on the way back their gradients, in qkv (T, all heads x head_dim), by the angles.
@@ -150,8 +180,7 @@ impl SelfAttention {
     }
 
     fn in_bf16(&self) -> bool {
-        let there = Form::of(self.level, Precision::BFloat16) == Form::Bf16;
-        there && self.form() != Form::Floats && self.head_dim.is_multiple_of(2) && !self.in_floats
+        self.projection.makes_bf16() && self.head_dim.is_multiple_of(2) && !self.in_floats
     }
 
     /// Each sequence of the part with itself: qkv (T, all heads x head_dim) -> context (T, heads x head_dim).
@@ -165,9 +194,10 @@ impl SelfAttention {
         dropout: Option<Dropout>,
         scratch: &mut [f32],
         attentions: AttentionOutput,
-        mut context: MatMut,
+        context: MatMut,
     ) {
         let (places, tokens) = (self.columns(), 0..part.tokens());
+        let mut context = self.attended(context);
         let values = (!self.in_bf16()).then(|| qkv.block(tokens.clone(), places[2].clone()));
         let qkv = if self.in_bf16() {
             Qkv::Bf16(places.map(|cols| qkv.words().block(tokens.clone(), cols.start / 2..cols.end / 2)))
@@ -179,6 +209,55 @@ impl SelfAttention {
         if let Some(values) = values {
             blind::fill(self.blind(part, around), values, self.head_dim, context);
         }
+    }
+
+    /// The columns of context, or of its gradient, that attention makes.
+    fn attended<'a>(&self, context: MatMut<'a>) -> MatMut<'a> {
+        let rows = context.rows();
+        context.into_block(0..rows, 0..self.heads * self.head_dim)
+    }
+
+    /// Beside [`attend`](Self::attend), where there is a convolution: x (T, H), what [`project`](Self::project) read, and qkv -> the rest
+    /// of context.
+    pub(crate) fn convolve(&self, threads: &Threads, around: Around, x: Mat, qkv: Mat, context: MatMut) -> Result<()> {
+        let (Some(convolution), Some(surroundings)) = (&self.convolution, around.surroundings) else { return Ok(()) };
+        let size = self.heads * self.head_dim;
+        let out = context.split_cols(size).1;
+        convolution.forward(threads, surroundings, self.convolved(x, qkv), out)
+    }
+
+    /// What a convolution reads.
+    fn convolved<'a>(&self, x: Mat<'a>, qkv: Mat<'a>) -> Read<'a> {
+        let ([queries, _, values], all) = (self.columns(), qkv.cols());
+        let block = |columns| qkv.block(0..qkv.rows(), columns);
+        Read { x, queries: block(queries), values: block(values.end..all) }
+    }
+
+    /// What [`convolve`](Self::convolve) read and the gradient of context -> that of x, to `d_x`; those of queries and values are added
+    /// and written to `d_qkv`, those of the weights are added to `gradient`. Whether there is a convolution.
+    #[expect(clippy::too_many_arguments, reason = "what flows back, each by its own name")]
+    pub(crate) fn convolve_backward(
+        &self,
+        pass: &Pass,
+        around: Around,
+        x: Mat,
+        qkv: Mat,
+        d_context: Mat,
+        gradient: &mut SelfAttention,
+        d_x: MatMut,
+        d_qkv: MatMut,
+    ) -> Result<bool> {
+        let (Some(convolution), Some(surroundings)) = (&self.convolution, around.surroundings) else {
+            return Ok(false);
+        };
+        let gradient = gradient.convolution.as_mut().expect("gradients lie as the weights do");
+        let [queries, _, values] = self.columns();
+        let d = d_context.block(0..d_context.rows(), queries.len()..d_context.cols());
+        let (d_queries, rest) = d_qkv.split_cols(queries.end);
+        let d_values = rest.split_cols(values.end - queries.end).1;
+        let read = self.convolved(x, qkv);
+        convolution.backward(pass, surroundings, read, d, gradient, d_x, d_queries, d_values)?;
+        Ok(true)
     }
 
     fn blind<'a>(&self, part: &'a Part, around: Around) -> impl Iterator<Item = (Range<usize>, Range<usize>)> + 'a {
@@ -196,8 +275,7 @@ impl SelfAttention {
         room.resize(layer.form(), x.rows(), x.cols())?;
         narrow(self.level, threads, x, room);
         out.resize(x.rows(), layer.outputs())?;
-        layer.forward(threads, x, room, Epilogue::default(), out.mat_mut());
-        Ok(())
+        layer.forward(threads, x, room, Epilogue::default(), out.mat_mut())
     }
 
     /// Where the keys and queries of positions lie in a row of what [`project_positions`](Self::project_positions) made.
@@ -284,17 +362,20 @@ impl SelfAttention {
     ) {
         let (places, tokens) = (self.columns(), pass.tokens());
         let (dq, rest) = d_qkv.reborrow().split_cols(places[0].len());
-        let (dk, dv) = rest.split_cols(places[1].len());
+        let (dk, rest) = rest.split_cols(places[1].len());
+        let dv = rest.split_cols(places[2].len()).0;
         let qkv = places.clone().map(|cols| qkv.block(0..tokens, cols));
         let positions = match d_positions {
             Some(d) => self.cut_positions(d),
             None => [None, None],
         };
         let part = pass.step.part;
-        let shares = blind::take(self.blind(part, around), places[2].len(), self.head_dim, &mut d_context);
+        let mut attended = self.attended(d_context.reborrow());
+        let shares = blind::take(self.blind(part, around), places[2].len(), self.head_dim, &mut attended);
         let heads = self.of(part, around, dropout);
         let gradients = AttentionGradients { qkv: [dq, dk, dv], bias: d_bias, positions };
-        attention_backward(self.level, pass.threads, qkv, heads, d_context.view(), scratch, gradients);
+        let d = d_context.view().block(0..tokens, 0..self.heads * self.head_dim);
+        attention_backward(self.level, pass.threads, qkv, heads, d, scratch, gradients);
         blind::give(shares, d_qkv.reborrow().into_block(0..tokens, places[2].clone()));
         self.turn(around, true, d_qkv);
     }
@@ -327,8 +408,7 @@ impl SelfAttention {
         room.narrow.resize(self.output.form(), context.rows(), context.cols())?;
         narrow(self.level, threads, context, &mut room.narrow);
         let residual = Epilogue { residual: Some(hidden), ..Epilogue::default() };
-        self.output.forward(threads, context, &room.narrow, residual, room.sum.mat_mut());
-        Ok(())
+        self.output.forward(threads, context, &mut room.narrow, residual, room.sum.mat_mut())
     }
 
     fn linears(&self) -> impl Iterator<Item = &Linear> {
@@ -336,28 +416,32 @@ impl SelfAttention {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.linears().all(Linear::is_empty)
+        self.linears().all(Linear::is_empty) && self.convolution.as_ref().is_none_or(Convolution::is_empty)
     }
 
     pub(crate) fn exports(&self) -> impl Iterator<Item = Export<'_>> {
-        self.linears().flat_map(Linear::exports)
+        self.linears().flat_map(Linear::exports).chain(self.convolution.iter().flat_map(Convolution::exports))
     }
 
     pub(crate) fn floats_mut(&mut self) -> Vec<&mut [f32]> {
-        let Self { projection, output, positions, .. } = self;
-        [projection, output].into_iter().chain(positions).map(Linear::floats_mut).collect()
+        let Self { projection, output, positions, convolution, .. } = self;
+        let linears = [projection, output].into_iter().chain(positions).flat_map(Linear::floats_mut);
+        linears.chain(convolution.iter_mut().flat_map(Convolution::floats_mut)).collect()
     }
 
     pub(crate) fn places(&self) -> Vec<Vec<Place>> {
-        self.linears().map(Linear::places).collect()
+        let convolution = self.convolution.iter().flat_map(Convolution::places);
+        self.linears().flat_map(Linear::places).chain(convolution).collect()
     }
 
     pub(crate) fn slot_mut(&mut self, slot: &str) -> Option<ValuesMut<'_>> {
-        let Self { projection, output, positions, .. } = self;
-        [projection, output].into_iter().chain(positions).find_map(|linear| linear.slot_mut(slot))
+        let Self { projection, output, positions, convolution, .. } = self;
+        let found = [projection, output].into_iter().chain(positions).find_map(|linear| linear.slot_mut(slot));
+        found.or_else(|| convolution.as_mut()?.slot_mut(slot))
     }
 
     pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {
-        self.linears().map(Linear::piece).collect()
+        let convolution = self.convolution.iter().flat_map(Convolution::pieces);
+        self.linears().flat_map(Linear::pieces).chain(convolution).collect()
     }
 }

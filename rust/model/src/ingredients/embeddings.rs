@@ -16,7 +16,7 @@ use crate::export::{Export, Values, ValuesMut};
 use crate::init::Init;
 use crate::loader::{Loader, Slot, scales_of};
 use crate::packed_file::Piece;
-use crate::training::{Chunk, Flow, Pass, Site};
+use crate::training::{Chunk, ChunkRoom, Flow, Pass, Site};
 use crate::weights::Place;
 use crate::workspace::Rows;
 
@@ -169,7 +169,7 @@ impl Embeddings {
             return Ok(());
         };
         self.before_projection(threads, part, tokens, room, None)?;
-        projection.forward(threads, room.normed.mat(), &room.narrow, Epilogue::default(), out.reborrow());
+        projection.forward(threads, room.normed.mat(), &mut room.narrow, Epilogue::default(), out.reborrow())?;
         narrow(self.level, threads, out.view(), narrow_out);
         Ok(())
     }
@@ -222,8 +222,8 @@ impl Embeddings {
             let (dropout, room) = (step.dropout(Site::Embeddings), &mut **room);
             if let Some(projection) = &self.projection {
                 self.before_projection(threads, step.part, tokens.clone(), &mut room.embeddings, dropout)?;
-                projection.forward(threads, room.embeddings.normed.mat(), &room.none, Epilogue::default(), out);
-                return Ok(());
+                let ChunkRoom { embeddings, none, .. } = room;
+                return projection.forward(threads, embeddings.normed.mat(), none, Epilogue::default(), out);
             }
             let (embeddings, none) = (&mut room.embeddings, &mut room.none);
             self.forward(threads, step.part, tokens.clone(), embeddings, out.reborrow(), none)?;
@@ -367,14 +367,14 @@ impl Embeddings {
             Words::Tied(linear, _) => (Some(linear), None),
         };
         let mut floats = norm.as_mut().map_or(vec![], LayerNorm::floats_mut);
-        floats.extend(linear.into_iter().chain(projection).map(Linear::floats_mut));
+        floats.extend(linear.into_iter().chain(projection).flat_map(Linear::floats_mut));
         floats.extend(look.into_iter().chain(tables).map(|look| floats_of_mut(look.table.words_mut())));
         floats
     }
 
     pub(crate) fn places(&self) -> Vec<Vec<Place>> {
         let mut places = self.norm.as_ref().map_or(vec![], LayerNorm::places);
-        places.extend(self.linears().map(Linear::places));
+        places.extend(self.linears().flat_map(Linear::places));
         let alone = |look: &Look| vec![Place::alone(look.slot.clone(), look.table.rows() * look.table.cols())];
         places.extend(self.looks().map(alone));
         places
@@ -394,7 +394,7 @@ impl Embeddings {
 
     pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {
         let mut pieces = self.norm.as_ref().map_or(vec![], LayerNorm::pieces);
-        pieces.extend(self.linears().map(Linear::piece));
+        pieces.extend(self.linears().flat_map(Linear::pieces));
         for Look { slot, table, .. } in self.looks() {
             let [words, scales] = table.words();
             pieces.push(Piece::new(slot, words));

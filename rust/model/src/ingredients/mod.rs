@@ -5,6 +5,7 @@
 
 mod attention;
 mod blind;
+mod convolution;
 mod disentangled;
 mod embeddings;
 mod feed_forward;
@@ -16,6 +17,7 @@ mod relative;
 mod transform;
 
 pub(crate) use attention::{Around, AttentionOutput, SelfAttention};
+pub(crate) use convolution::Surroundings;
 pub(crate) use disentangled::RelativeEmbeddings;
 pub(crate) use embeddings::{EmbeddingRoom, Embeddings};
 pub(crate) use feed_forward::FeedForward;

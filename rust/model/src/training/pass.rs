@@ -121,17 +121,19 @@ impl Step<'_> {
 
 impl Chunk<'_> {
     /// What a layer makes of x, dropped, added to `residual`.
-    pub(crate) fn add_dropped(&self, site: Site, layer: &Linear, x: Mat, residual: Mat, mut out: MatMut) {
-        let Chunk { step, tokens, threads, room } = self;
+    pub(crate) fn add_dropped(&self, site: Site, layer: &Linear, x: Mat, residual: Mat, mut out: MatMut) -> Result<()> {
+        let Chunk { step, tokens, threads, .. } = self;
+        let none = &mut Narrow::default();
         match step.dropout(site) {
             None => {
                 let residual = Epilogue { residual: Some(residual), ..Epilogue::default() };
-                layer.forward(threads, x, &room.none, residual, out);
+                layer.forward(threads, x, none, residual, out)
             }
             Some(dropout) => {
-                layer.forward(threads, x, &room.none, Epilogue::default(), out.reborrow());
+                layer.forward(threads, x, none, Epilogue::default(), out.reborrow())?;
                 dropout.apply(step.level, tokens.start, out.reborrow());
                 add(step.level, residual, out);
+                Ok(())
             }
         }
     }

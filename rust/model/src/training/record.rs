@@ -74,7 +74,7 @@ impl Encoder {
         tape.resize(self, threads, self.sizes(&batch), recipe.checkpointing, recipe.dropout.is_some())?;
         let part = &batch.part(0..batch.sequences());
         tape.look_around(self, threads, part)?;
-        let Parts { mut layers, mut flow, scratch, rooms, angles, distances, top, .. } =
+        let Parts { mut layers, mut flow, scratch, rooms, angles, distances, surroundings, top, .. } =
             self.parts(&mut tape, part, recipe);
         let step = Step { level: self.level, part, dropout: recipe.dropout };
         let (pass, blocks) = (&Pass { threads, step, rooms, cancel }, &self.layers()[..]);
@@ -86,7 +86,8 @@ impl Encoder {
                 positions.project(pass, layer, block)?;
             }
             let positions = flow.positions.as_deref().map(|room| (room.projected.mat(), &room.places[..]));
-            let at = At { layer, around: Around { bias: distances, positions, ..self.around(layer, angles) } };
+            let at =
+                At { layer, around: Around { bias: distances, positions, surroundings, ..self.around(layer, angles) } };
             block.record(pass, at, flow.hidden.view(), saved, sum.reborrow(), scratch)?;
         }
         self.last(pass, blocks, &layers, flow.hidden.reborrow())?;
@@ -134,8 +135,18 @@ impl Encoder {
         let threads = &Threads::new(threads);
         let part = &batch.part(0..batch.sequences());
         self.check_cotangents(part, batch.selected.as_ref().map(Vec::len), d)?;
-        let Parts { mut layers, mut flow, scratch, rooms, top, transposed, embedding_transposed, angles, distances } =
-            self.parts(&mut tape, part, recipe);
+        let Parts {
+            mut layers,
+            mut flow,
+            scratch,
+            rooms,
+            top,
+            transposed,
+            embedding_transposed,
+            angles,
+            distances,
+            surroundings,
+        } = self.parts(&mut tape, part, recipe);
         let step = Step { level: self.level, part, dropout: recipe.dropout };
         let (pass, blocks) = (&Pass { threads, step, rooms, cancel }, &self.layers()[..]);
         let of_layer = self.blueprint.blocks();
@@ -155,7 +166,8 @@ impl Encoder {
                 made = positions.take_made();
             }
             let positions = flow.positions.is_some().then(|| (made.0.mat(), &made.1[..]));
-            let at = At { layer, around: Around { bias: distances, positions, ..self.around(layer, angles) } };
+            let at =
+                At { layer, around: Around { bias: distances, positions, surroundings, ..self.around(layer, angles) } };
             if recipe.checkpointing {
                 let unwanted = MatMut::dense(&mut [], 0, sum.cols());
                 blocks[layer].record(pass, at, flow.hidden.view(), saved, unwanted, scratch)?;

@@ -14,7 +14,7 @@ use crate::block::Block;
 use crate::blueprint::Blueprint;
 use crate::encoder::Encoder;
 use crate::error::Result;
-use crate::ingredients::{Distances, HeadRoom, Linear, PoolerRoom};
+use crate::ingredients::{Distances, HeadRoom, Linear, PoolerRoom, Surroundings};
 use crate::memory;
 use crate::rotation;
 use crate::workspace::Rows;
@@ -39,6 +39,7 @@ pub(crate) struct Tape {
     distances: Option<Distances>,
     d_bias: Option<Vec<f32>>,
     positions: Option<PositionRoom>,
+    surroundings: Option<Surroundings>,
     top: Top,
 }
 
@@ -191,7 +192,7 @@ impl Tape {
     ) -> Result<()> {
         const WHAT: &str = "the activations of a training step";
         let (blueprint, level, Sizes { tokens, longest, .. }) = (&encoder.blueprint, encoder.level, sizes);
-        let (h, a, f) = (blueprint.hidden_size, blueprint.attention_size(), blueprint.feed_forward.up_size());
+        let (h, a, f) = (blueprint.hidden_size, blueprint.context_size(), blueprint.feed_forward.up_size());
         let qkv = blueprint.attention.qkv_size();
         let layer = [qkv, a, h, f].iter().map(|cols| floats(tokens, *cols)).sum::<usize>();
         let layers = if checkpointing { 1 } else { blueprint.num_layers };
@@ -230,7 +231,7 @@ impl Tape {
         checkpointing: bool,
         dropping: bool,
     ) -> Parts<'_> {
-        let (h, a, f) = (blueprint.hidden_size, blueprint.attention_size(), blueprint.feed_forward.up_size());
+        let (h, a, f) = (blueprint.hidden_size, blueprint.context_size(), blueprint.feed_forward.up_size());
         let qkv = blueprint.attention.qkv_size();
         let mut kept = Cutter(&mut self.floats);
         let sums = (0..blueprint.num_layers).map(|_| kept.cut(tokens, h)).collect();
@@ -267,6 +268,7 @@ impl Tape {
             embedding_transposed: &mut self.embedding_transposed,
             angles: &self.angles,
             distances: self.distances.as_ref(),
+            surroundings: self.surroundings.as_ref(),
             top: &mut self.top,
         }
     }
@@ -276,6 +278,9 @@ impl Tape {
         rotation::fill(&encoder.weights.rotations, part.positions, &mut self.angles)?;
         self.distances = encoder.weights.relative.as_ref().map(|relative| relative.distances(part.longest()));
         self.d_bias = self.distances.as_ref().map(|distances| vec![0.0; distances.len()]);
+        if let Some(spec) = encoder.blueprint.attention.convolution {
+            self.surroundings.get_or_insert_default().resize(spec, threads, part);
+        }
         if let Some(distances) = &encoder.weights.distances {
             let room = self.positions.get_or_insert_default();
             room.places = distances.places(part.longest().max(1));
@@ -317,6 +322,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) embedding_transposed: &'a mut Option<PackedLinear>,
     pub(crate) angles: &'a [Rows],
     pub(crate) distances: Option<&'a Distances>,
+    pub(crate) surroundings: Option<&'a Surroundings>,
     pub(crate) top: &'a mut Top,
 }
 
