@@ -50,6 +50,13 @@ if TYPE_CHECKING:
     from .models.camembert import CamembertForSequenceClassification as CamembertForSequenceClassification
     from .models.camembert import CamembertForTokenClassification as CamembertForTokenClassification
     from .models.camembert import CamembertModel as CamembertModel
+    from .models.convbert import ConvBertConfig as ConvBertConfig
+    from .models.convbert import ConvBertForMaskedLM as ConvBertForMaskedLM
+    from .models.convbert import ConvBertForMultipleChoice as ConvBertForMultipleChoice
+    from .models.convbert import ConvBertForQuestionAnswering as ConvBertForQuestionAnswering
+    from .models.convbert import ConvBertForSequenceClassification as ConvBertForSequenceClassification
+    from .models.convbert import ConvBertForTokenClassification as ConvBertForTokenClassification
+    from .models.convbert import ConvBertModel as ConvBertModel
     from .models.deberta import DebertaConfig as DebertaConfig
     from .models.deberta import DebertaForMaskedLM as DebertaForMaskedLM
     from .models.deberta import DebertaForQuestionAnswering as DebertaForQuestionAnswering
@@ -125,6 +132,13 @@ if TYPE_CHECKING:
     from .models.roformer import RoFormerForSequenceClassification as RoFormerForSequenceClassification
     from .models.roformer import RoFormerForTokenClassification as RoFormerForTokenClassification
     from .models.roformer import RoFormerModel as RoFormerModel
+    from .models.squeezebert import SqueezeBertConfig as SqueezeBertConfig
+    from .models.squeezebert import SqueezeBertForMaskedLM as SqueezeBertForMaskedLM
+    from .models.squeezebert import SqueezeBertForMultipleChoice as SqueezeBertForMultipleChoice
+    from .models.squeezebert import SqueezeBertForQuestionAnswering as SqueezeBertForQuestionAnswering
+    from .models.squeezebert import SqueezeBertForSequenceClassification as SqueezeBertForSequenceClassification
+    from .models.squeezebert import SqueezeBertForTokenClassification as SqueezeBertForTokenClassification
+    from .models.squeezebert import SqueezeBertModel as SqueezeBertModel
     from .models.xlm_roberta import XLMRobertaConfig as XLMRobertaConfig
     from .models.xlm_roberta import XLMRobertaForMaskedLM as XLMRobertaForMaskedLM
     from .models.xlm_roberta import XLMRobertaForMultipleChoice as XLMRobertaForMultipleChoice
@@ -247,6 +261,13 @@ _MODULES = {
     "CamembertForSequenceClassification": "models.camembert",
     "CamembertForTokenClassification": "models.camembert",
     "CamembertModel": "models.camembert",
+    "ConvBertConfig": "models.convbert",
+    "ConvBertForMaskedLM": "models.convbert",
+    "ConvBertForMultipleChoice": "models.convbert",
+    "ConvBertForQuestionAnswering": "models.convbert",
+    "ConvBertForSequenceClassification": "models.convbert",
+    "ConvBertForTokenClassification": "models.convbert",
+    "ConvBertModel": "models.convbert",
     "DebertaConfig": "models.deberta",
     "DebertaForMaskedLM": "models.deberta",
     "DebertaForQuestionAnswering": "models.deberta",
@@ -322,6 +343,13 @@ _MODULES = {
     "RoFormerForSequenceClassification": "models.roformer",
     "RoFormerForTokenClassification": "models.roformer",
     "RoFormerModel": "models.roformer",
+    "SqueezeBertConfig": "models.squeezebert",
+    "SqueezeBertForMaskedLM": "models.squeezebert",
+    "SqueezeBertForMultipleChoice": "models.squeezebert",
+    "SqueezeBertForQuestionAnswering": "models.squeezebert",
+    "SqueezeBertForSequenceClassification": "models.squeezebert",
+    "SqueezeBertForTokenClassification": "models.squeezebert",
+    "SqueezeBertModel": "models.squeezebert",
     "XLMRobertaConfig": "models.xlm_roberta",
     "XLMRobertaForMaskedLM": "models.xlm_roberta",
     "XLMRobertaForMultipleChoice": "models.xlm_roberta",
@@ -476,6 +504,13 @@ __all__ = [
     "DebertaModel",
     "DebertaTokenizer",
     "DebertaTokenizerFast",
+    "ConvBertConfig",
+    "ConvBertForMaskedLM",
+    "ConvBertForMultipleChoice",
+    "ConvBertForQuestionAnswering",
+    "ConvBertForSequenceClassification",
+    "ConvBertForTokenClassification",
+    "ConvBertModel",
     "DebertaV2Config",
     "DebertaV2ForMaskedLM",
     "DebertaV2ForMultipleChoice",
@@ -595,6 +630,13 @@ __all__ = [
     "TrainerControl",
     "TrainerState",
     "TrainingArguments",
+    "SqueezeBertConfig",
+    "SqueezeBertForMaskedLM",
+    "SqueezeBertForMultipleChoice",
+    "SqueezeBertForQuestionAnswering",
+    "SqueezeBertForSequenceClassification",
+    "SqueezeBertForTokenClassification",
+    "SqueezeBertModel",
     "XLMRobertaConfig",
     "XLMRobertaForMaskedLM",
     "XLMRobertaForMultipleChoice",

@@ -77,10 +77,10 @@ def without_gradient(task):
     whose softmax goes over tokens or over choices.
     """
     own = {
-        "QuestionAnswering": ("layer.1.output.LayerNorm.bias", "qa_outputs.bias"),
+        "QuestionAnswering": ("layer.1.output.LayerNorm.bias", "layers.1.output.layernorm.bias", "qa_outputs.bias"),
         "MultipleChoice": ("classifier.bias",),
     }
-    return ("attention.self.key.bias", "attention.k_lin.bias", "attention.attn.k.bias", *own.get(task, ()))
+    return ("attention.self.key.bias", "attention.k_lin.bias", "attention.attn.k.bias", "attention.key.bias", *own.get(task, ()))
 
 
 def learn(model, batch, **options):

@@ -49,6 +49,7 @@ MODELS: dict[str, ModelType] = {
     "albert": _entry("albert", "Albert", *_TASKS, "PreTraining"),
     "bert": _entry("bert", "Bert", *_TASKS, "NextSentencePrediction", "PreTraining"),
     "camembert": _entry("camembert", "Camembert", *_TASKS),
+    "convbert": _entry("convbert", "ConvBert", *_TASKS),
     "deberta": _entry(
         "deberta", "Deberta", "MaskedLM", "QuestionAnswering", "SequenceClassification", "TokenClassification"
     ),
@@ -62,6 +63,7 @@ MODELS: dict[str, ModelType] = {
     "nomic_bert": _entry("nomic_bert", "NomicBert", "MaskedLM", "SequenceClassification", "TokenClassification"),
     "roberta": _entry("roberta", "Roberta", *_TASKS),
     "roformer": _entry("roformer", "RoFormer", *_TASKS),
+    "squeezebert": _entry("squeezebert", "SqueezeBert", *_TASKS),
     "xlm-roberta": _entry("xlm_roberta", "XLMRoberta", *_TASKS),
 }
 
@@ -204,6 +206,7 @@ class AutoModelForPreTraining(AutoModel):
         "distilbert",
         "mpnet",
         "roberta",
+        "squeezebert",
         "xlm-roberta",
     )
 
