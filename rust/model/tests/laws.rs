@@ -128,14 +128,15 @@ fn relative_error(a: &[f32], b: &[f32]) -> f32 {
     norm(&mut a.iter().zip(b).map(|(a, b)| a - b)) / norm(&mut b.iter().copied())
 }
 
-/// bf16 rounds to one part in 256, int8 to one part in 254 of a row's largest: two layers make a few times that.
+/// bf16 rounds to one part in 256, int8 to one part in 254 of a row's largest: two layers make a few times that. What a convolution's
+/// kernel is made of has gone through twice as many roundings, and a product of two such numbers.
 #[test]
 fn lower_precision_is_close_to_float32() {
     let [grouped, convolved] = grouped_and_convolved();
     for level in Level::available() {
-        for blueprint in [&with_even_heads(), &grouped, &convolved] {
+        for (blueprint, more) in [(&with_even_heads(), 1.0), (&grouped, 1.0), (&convolved, 2.0)] {
             let exact = states_of(blueprint, level, Precision::Float32);
-            for (precision, allowed) in [(Precision::BFloat16, 0.02), (Precision::Int8, 0.04)] {
+            for (precision, allowed) in [(Precision::BFloat16, more * 0.02), (Precision::Int8, more * 0.04)] {
                 let error = relative_error(&states_of(blueprint, level, precision), &exact);
                 assert!(error > 0.0 && error < allowed, "{level:?}, {precision:?}: {error}");
             }
