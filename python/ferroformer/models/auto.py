@@ -53,6 +53,7 @@ MODELS: dict[str, ModelType] = {
     "albert": _entry("albert", "Albert", *_TASKS, "PreTraining"),
     "bert": _entry("bert", "Bert", *_TASKS, "NextSentencePrediction", "PreTraining"),
     "camembert": _entry("camembert", "Camembert", *_TASKS),
+    "convbert": _entry("convbert", "ConvBert", *_TASKS),
     "deberta": _entry(
         "deberta", "Deberta", "MaskedLM", "QuestionAnswering", "SequenceClassification", "TokenClassification"
     ),
@@ -81,6 +82,7 @@ MODELS: dict[str, ModelType] = {
     "roberta": _entry("roberta", "Roberta", *_TASKS),
     "roformer": _entry("roformer", "RoFormer", *_TASKS),
     "smollm3": _entry("smollm3", "SmolLM3", *_DECODER_TASKS),
+    "squeezebert": _entry("squeezebert", "SqueezeBert", *_TASKS),
     "xlm-roberta": _entry("xlm_roberta", "XLMRoberta", *_TASKS),
 }
 
@@ -229,6 +231,7 @@ class AutoModelForPreTraining(AutoModel):
         "distilbert",
         "mpnet",
         "roberta",
+        "squeezebert",
         "xlm-roberta",
     )
 
