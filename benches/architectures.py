@@ -7,6 +7,7 @@ multiplications beside BERT's: weights that each token meets, and attention.
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 import time
@@ -28,6 +29,7 @@ SIZES = {
 }
 MORE: dict[str, dict[str, Any]] = {
     "albert": {"embedding_size": 128},
+    "convbert": {"embedding_size": 128},
     "deberta": {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_biased_input": False},
     "deberta-v2": {
         "relative_attention": True,
@@ -41,6 +43,7 @@ MORE: dict[str, dict[str, Any]] = {
     "electra": {"embedding_size": 128},
     "eurobert": {"pad_token_id": 0},
     "modernbert": {"pad_token_id": 0},
+    "squeezebert": {"embedding_size": HIDDEN},
 }
 
 
@@ -58,6 +61,8 @@ def multiplications(model: Any) -> float:
     shared = LAYERS if model.config.model_type == "albert" else 1
     layers = sum(shape[0] * shape[1] for shape in weights if min(shape) >= HIDDEN)
     once = sum(shape[0] * shape[1] for shape in weights if min(shape) < HIDDEN and "relative" not in str(shape))
+    # convolutions, which see one token at a time or few neighbours
+    once += sum(math.prod(shape) for shape in shapes.values() if len(shape) == 3)
     return float(layers * shared + once) + 2 * LAYERS * LENGTH * HIDDEN
 
 

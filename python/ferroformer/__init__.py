@@ -91,6 +91,13 @@ if TYPE_CHECKING:
     from .models.camembert import CamembertForSequenceClassification as CamembertForSequenceClassification
     from .models.camembert import CamembertForTokenClassification as CamembertForTokenClassification
     from .models.camembert import CamembertModel as CamembertModel
+    from .models.convbert import ConvBertConfig as ConvBertConfig
+    from .models.convbert import ConvBertForMaskedLM as ConvBertForMaskedLM
+    from .models.convbert import ConvBertForMultipleChoice as ConvBertForMultipleChoice
+    from .models.convbert import ConvBertForQuestionAnswering as ConvBertForQuestionAnswering
+    from .models.convbert import ConvBertForSequenceClassification as ConvBertForSequenceClassification
+    from .models.convbert import ConvBertForTokenClassification as ConvBertForTokenClassification
+    from .models.convbert import ConvBertModel as ConvBertModel
     from .models.deberta import DebertaConfig as DebertaConfig
     from .models.deberta import DebertaForMaskedLM as DebertaForMaskedLM
     from .models.deberta import DebertaForQuestionAnswering as DebertaForQuestionAnswering
@@ -227,6 +234,13 @@ if TYPE_CHECKING:
     from .models.smollm3 import SmolLM3ForSequenceClassification as SmolLM3ForSequenceClassification
     from .models.smollm3 import SmolLM3ForTokenClassification as SmolLM3ForTokenClassification
     from .models.smollm3 import SmolLM3Model as SmolLM3Model
+    from .models.squeezebert import SqueezeBertConfig as SqueezeBertConfig
+    from .models.squeezebert import SqueezeBertForMaskedLM as SqueezeBertForMaskedLM
+    from .models.squeezebert import SqueezeBertForMultipleChoice as SqueezeBertForMultipleChoice
+    from .models.squeezebert import SqueezeBertForQuestionAnswering as SqueezeBertForQuestionAnswering
+    from .models.squeezebert import SqueezeBertForSequenceClassification as SqueezeBertForSequenceClassification
+    from .models.squeezebert import SqueezeBertForTokenClassification as SqueezeBertForTokenClassification
+    from .models.squeezebert import SqueezeBertModel as SqueezeBertModel
     from .models.sentence_piece_tokenizers import PegasusTokenizer as PegasusTokenizer
     from .models.sentence_piece_tokenizers import PegasusTokenizerFast as PegasusTokenizerFast
     from .models.translation_tokenizers import MBart50Tokenizer as MBart50Tokenizer
@@ -422,6 +436,13 @@ _MODULES = {
     "CamembertForSequenceClassification": "models.camembert",
     "CamembertForTokenClassification": "models.camembert",
     "CamembertModel": "models.camembert",
+    "ConvBertConfig": "models.convbert",
+    "ConvBertForMaskedLM": "models.convbert",
+    "ConvBertForMultipleChoice": "models.convbert",
+    "ConvBertForQuestionAnswering": "models.convbert",
+    "ConvBertForSequenceClassification": "models.convbert",
+    "ConvBertForTokenClassification": "models.convbert",
+    "ConvBertModel": "models.convbert",
     "DebertaConfig": "models.deberta",
     "DebertaForMaskedLM": "models.deberta",
     "DebertaForQuestionAnswering": "models.deberta",
@@ -577,6 +598,13 @@ _MODULES = {
     "UMT5EncoderModel": "models.umt5",
     "UMT5ForConditionalGeneration": "models.umt5",
     "UMT5Model": "models.umt5",
+    "SqueezeBertConfig": "models.squeezebert",
+    "SqueezeBertForMaskedLM": "models.squeezebert",
+    "SqueezeBertForMultipleChoice": "models.squeezebert",
+    "SqueezeBertForQuestionAnswering": "models.squeezebert",
+    "SqueezeBertForSequenceClassification": "models.squeezebert",
+    "SqueezeBertForTokenClassification": "models.squeezebert",
+    "SqueezeBertModel": "models.squeezebert",
     "XLMRobertaConfig": "models.xlm_roberta",
     "XLMRobertaForMaskedLM": "models.xlm_roberta",
     "XLMRobertaForMultipleChoice": "models.xlm_roberta",
@@ -767,6 +795,13 @@ __all__ = [
     "DebertaModel",
     "DebertaTokenizer",
     "DebertaTokenizerFast",
+    "ConvBertConfig",
+    "ConvBertForMaskedLM",
+    "ConvBertForMultipleChoice",
+    "ConvBertForQuestionAnswering",
+    "ConvBertForSequenceClassification",
+    "ConvBertForTokenClassification",
+    "ConvBertModel",
     "DebertaV2Config",
     "DebertaV2ForMaskedLM",
     "DebertaV2ForMultipleChoice",
@@ -1004,6 +1039,13 @@ __all__ = [
     "TrainerControl",
     "TrainerState",
     "TrainingArguments",
+    "SqueezeBertConfig",
+    "SqueezeBertForMaskedLM",
+    "SqueezeBertForMultipleChoice",
+    "SqueezeBertForQuestionAnswering",
+    "SqueezeBertForSequenceClassification",
+    "SqueezeBertForTokenClassification",
+    "SqueezeBertModel",
     "TypicalLogitsWarper",
     "UMT5Config",
     "UMT5EncoderModel",

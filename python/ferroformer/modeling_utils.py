@@ -191,7 +191,8 @@ class PreTrainedModel(TokenEmbeddings):
 
         input_ids (B, T): integers (lists, numpy arrays, anything with `__array__`); or else
         inputs_embeds (B, T, E): floats that stand in for the word embeddings.
-        attention_mask (B, T): 1 for tokens, 0 for padding, which is never computed; default: all ones.
+        attention_mask (B, T): 1 for tokens, 0 for padding, which is never computed (but for models with convolutions, which see it);
+        default: all ones.
         token_type_ids, position_ids (B, T) or (1, T): as far as `input_names` has them; default zeros, and 0..T-1 or what
         the architecture counts.
         labels: as the class says; they give a loss.
@@ -241,8 +242,8 @@ class PreTrainedModel(TokenEmbeddings):
         labelled = any(label is not None for label in labels.values())
         if labelled and any(label is None for label in labels.values()):
             raise InputError(f"{' and '.join(labels)} belong together: one of them is missing")
-        padding = self.reads_padding or (labelled and self.loss_reads_padding)
-        arrays = self._run(self.prepared(inputs), padding, output_hidden_states, output_attentions)
+        shown = self.loss_reads_padding and (labelled or self.reads_padding)
+        arrays = self._run(self.prepared(inputs), shown, output_hidden_states, output_attentions)
         output = self.outputs(inputs, *arrays)
         if labelled:
             output = with_loss(output, self.loss(output, labels, inputs, LossOptions()).value)
@@ -306,7 +307,7 @@ class PreTrainedModel(TokenEmbeddings):
         *outputs, recording = self.core.record(
             token_ids,
             **arrays,
-            compute_padding=self.loss_reads_padding,
+            compute_padding=self.reads_padding or self.loss_reads_padding,
             selected=None if selected is None else integer_array("selected", selected),
             dropout=self.dropout(dropout_seed),
             gradient_checkpointing=gradient_checkpointing,
@@ -373,11 +374,13 @@ class PreTrainedModel(TokenEmbeddings):
         output_hidden_states: bool | None,
         output_attentions: bool | None,
     ) -> Any:
-        """Last hidden state, pooled vectors, logits, hidden states, attentions; None for what there is not."""
+        """Last hidden state, pooled vectors, logits, hidden states, attentions; None for what there is not. What is masked is zero
+        unless `compute_padding`."""
         config, selected, cache = self.config, self.read_tokens(inputs), inputs.get("past_key_values")
-        *arrays, hidden, attentions, _ = self.core.forward(
-            **encoder_inputs(inputs, self.embedding_size),
-            compute_padding=compute_padding,
+        arrays = encoder_inputs(inputs, self.embedding_size)
+        last, pooled, logits, hidden, attentions, _ = self.core.forward(
+            **arrays,
+            compute_padding=self.reads_padding or compute_padding,
             selected=None if selected is None else integer_array("selected", selected),
             output_hidden_states=bool(_first(output_hidden_states, config.output_hidden_states)),
             output_attentions=bool(_first(output_attentions, config.output_attentions)),
@@ -385,7 +388,13 @@ class PreTrainedModel(TokenEmbeddings):
             source=None,
             encode=False,
         )
-        return *arrays, _tuple(hidden), _tuple(attentions)
+        if self.reads_padding and not compute_padding and arrays["attention_mask"] is not None:
+            padding = arrays["attention_mask"] == 0
+            of_tokens = [last, *(hidden or []), *(heads.swapaxes(1, 2) for heads in attentions or [])]
+            for array in of_tokens + [logits if logits is not None and logits.ndim == 3 else None]:
+                if array is not None:
+                    array[padding] = 0
+        return last, pooled, logits, _tuple(hidden), _tuple(attentions)
 
     def _answer(self, output: Any, return_dict: bool | None) -> Any:
         return output if _first(return_dict, self.config.return_dict) else output.to_tuple()

@@ -77,13 +77,13 @@ def without_gradient(task, model_type=None):
     whose softmax goes over tokens or over choices. Keys that are turned, each by its position, are not alike.
     """
     own = {
-        "QuestionAnswering": ("layer.1.output.LayerNorm.bias", "qa_outputs.bias"),
+        "QuestionAnswering": ("layer.1.output.LayerNorm.bias", "layers.1.output.layernorm.bias", "qa_outputs.bias"),
         "MultipleChoice": ("classifier.bias",),
     }
     unturned = {"opt": ("self_attn.k_proj.bias",), "smollm3": ("layers.1.self_attn.k_proj.bias",)}
     unturned |= dict.fromkeys(("bart", "mbart", "marian", "pegasus", "m2m_100", "blenderbot"), ("k_proj.bias",))
-    keys = ("attention.self.key.bias", "attention.k_lin.bias", "attention.attn.k.bias", *unturned.get(model_type, ()))
-    return (*keys, *own.get(task, ()))
+    keys = ("attention.self.key.bias", "attention.k_lin.bias", "attention.attn.k.bias", "attention.key.bias")
+    return (*keys, *unturned.get(model_type, ()), *own.get(task, ()))
 
 
 def learn(model, batch, **options):

@@ -23,6 +23,8 @@ SETTINGS = [
     ("marian", {"decoder_vocab_size": 70, "share_encoder_decoder_embeddings": False}),
     ("mbart", {"d_model": 24, "encoder_attention_heads": 3, "scale_embedding": True}),
     ("pegasus", {"encoder_ffn_dim": 24, "eos_token_id": [1, 2]}),
+    ("convbert", {"num_groups": 2, "conv_kernel_size": 3, "head_ratio": 5}),
+    ("convbert", {"hidden_size": 36, "num_attention_heads": 5, "summary_type": "first"}),
     ("deberta", {"pos_att_type": "c2p|P2C", "pooler_hidden_size": 24, "hidden_size": 24, "num_attention_heads": 2}),
     ("deberta-v2", {"pos_att_type": ["p2c"], "position_buckets": 8, "legacy": False}),
     ("distilbert", {"hidden_size": 24, "num_attention_heads": 2, "num_hidden_layers": 3}),
@@ -60,6 +62,7 @@ SETTINGS = [
     ("umt5", {"feed_forward_proj": "gated-silu", "tie_word_embeddings": False, "num_layers": 2}),
     ("smollm3", {"no_rope_layer_interval": 3, "num_hidden_layers": 7}),
     ("smollm3", {"num_hidden_layers": 3, "no_rope_layers": [0, 1, 0], "use_sliding_window": True, "sliding_window": 9}),
+    ("squeezebert", {"q_groups": 2, "output_groups": 8, "hidden_size": 48, "embedding_size": 48}),
 ]
 
 
@@ -146,9 +149,10 @@ def test_sizes_that_cannot_be(model_type):
         assert name in refusal(model_type, {key: "12"})
         assert name in refusal(model_type, {key: 1.5})
     assert "at most 1024" in refusal(model_type, {"num_hidden_layers": 10**9})
-    # heads of those that transformers lets have any number of heads are in groups, or have a width of their own
+    # heads of those that transformers lets have any number of heads are in groups, or have a width of their own; of ConvBERT's half are left
+    heads = 10 if model_type == "convbert" else 5
     if model_type not in ("t5", "mt5", "umt5"):
-        assert "multiple" in refusal(model_type, {"num_attention_heads": 5, "num_key_value_heads": 3})
+        assert "multiple" in refusal(model_type, {"num_attention_heads": heads, "num_key_value_heads": 3})
     spread = load_class(MODELS[model_type].model).initializer_key
     assert f"{spread}=nan" in refusal(model_type, {spread: float("nan")})
 
@@ -160,6 +164,13 @@ REFUSED = [
     ("albert", {"embedding_size": 0}, "embedding_size=0: at least 1"),
     ("albert", {"position_embedding_type": "relative_key"}, "position_embedding_type='relative_key'"),
     ("camembert", {"pad_token_id": None}, "pad_token_id=None: positions are counted from it"),
+    ("convbert", {"conv_kernel_size": 4}, "conv_kernel_size=4: an odd number"),
+    ("convbert", {"conv_kernel_size": 0}, "conv_kernel_size=0: at least 1"),
+    ("convbert", {"head_ratio": 0}, "head_ratio=0: at least 1"),
+    ("convbert", {"num_groups": 3}, "num_groups=3 is no divisor of intermediate_size=20"),
+    ("convbert", {"num_groups": -1}, "num_groups=-1: at least 1"),
+    ("convbert", {"hidden_size": 21, "num_attention_heads": 3}, "not a multiple of twice the number of attention heads"),
+    ("convbert", {"add_cross_attention": True}, "add_cross_attention=true"),
     ("deberta", {"talking_head": True, "embedding_size": 24}, "talking_head=true is not supported"),
     ("deberta", {"embedding_size": 8}, "embedding_size=8 is not supported: 24 is what hidden_size says"),
     ("deberta", {"pos_att_type": "c2p|p2p"}, "pos_att_type='p2p' is not supported"),
@@ -205,6 +216,10 @@ REFUSED = [
     ("umt5", {"d_kv": 0}, "d_kv=0: at least 1"),
     ("smollm3", {"no_rope_layers": [1]}, "no_rope_layers has 1 entries, num_hidden_layers is 2"),
     ("smollm3", {"no_rope_layer_interval": 0}, "no_rope_layer_interval=0: at least 1"),
+    ("squeezebert", {"embedding_size": 8, "q_groups": 1}, "embedding_size=8, hidden_size=24: they are the same"),
+    ("squeezebert", {"k_groups": 5}, "k_groups=5 is no divisor of hidden_size=24"),
+    ("squeezebert", {"output_groups": 3}, "output_groups=3 is no divisor of intermediate_size=20"),
+    ("squeezebert", {"intermediate_groups": 0}, "intermediate_groups=0: at least 1"),
     ("xlm-roberta", {"pad_token_id": None}, "pad_token_id=None: positions are counted from it"),
 ]
 
@@ -229,6 +244,20 @@ def test_other_summaries_are_refused(settings):
 def test_summaries_of_roformer_are_refused(settings):
     assert next(iter(settings)) in refusal("roformer", settings, "MultipleChoice")
     AutoModel.from_config(AutoConfig.for_model("roformer", **SMALL | settings))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"summary_type": "mean"},
+        {"summary_type": "cls_index"},
+        {"summary_activation": "gelu"},
+        {"summary_proj_to_labels": True, "summary_use_proj": True},
+    ],
+)
+def test_convberts_other_summaries_are_refused(settings):
+    assert next(iter(settings)) in refusal("convbert", settings, "MultipleChoice")
+    AutoModel.from_config(AutoConfig.for_model("convbert", **SMALL | settings))
 
 
 @pytest.mark.parametrize("model_type", ROTARY)

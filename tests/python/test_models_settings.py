@@ -38,13 +38,16 @@ OWN_SETTINGS = {
 )
 # without windows
 LLAMAS = ["llama", "qwen2", "qwen3", "smollm3"]
-WITH_EMBEDDING_SIZE = ["albert", "electra", "roformer"]
+WITH_EMBEDDING_SIZE = ["albert", "convbert", "electra", "roformer"]
+# what a model of these sizes has to say
+OWN = {"squeezebert": {"embedding_size": 24}}
 
 
 def build(model_type, task=None, spread=0.2, **settings):
     """A small model of random weights, biases and norms too; not what angles are computed from."""
     auto = getattr(ferroformer, f"AutoModelFor{task}") if task else AutoModel
-    model = auto.from_config(AutoConfig.for_model(model_type, **SMALL | settings), seed=1)
+    config = AutoConfig.for_model(model_type, **SMALL | OWN.get(model_type, {}) | settings)
+    model = auto.from_config(config, seed=1)
     dice = np.random.default_rng(3)
     noise = {name: spread * dice.normal(size=w.shape) for name, w in model.state_dict().items()}
     angles = {name for name in noise if "embed_positions" in name}
@@ -460,3 +463,111 @@ def test_rotations_that_are_slowed():
     expected = frequencies * [share + (1 - share) / 2, 0.5, 0.5]
     found = between.blueprint(between.config, None, None)["attention"]["rotary"][0]["frequencies"]
     assert np.abs(found / expected - 1).max() <= 2e-7
+
+
+def test_squeezebert_without_groups_is_bert():
+    """And one with groups is one whose weights are zero between them."""
+    names = {
+        "attention.query": "attention.self.query",
+        "attention.key": "attention.self.key",
+        "attention.value": "attention.self.value",
+        "post_attention.conv1d": "attention.output.dense",
+        "post_attention.layernorm": "attention.output.LayerNorm",
+        "intermediate.conv1d": "intermediate.dense",
+        "output.conv1d": "output.dense",
+        "output.layernorm": "output.LayerNorm",
+    }
+    groups = dict(q_groups=2, k_groups=3, v_groups=1, post_attention_groups=8, intermediate_groups=4, output_groups=2)
+    for settings in (dict.fromkeys(groups, 1), groups):
+        squeezed, bert = build("squeezebert", **settings), BertModel(BertConfig(**SMALL))
+        copied = {}
+        for name, w in squeezed.state_dict().items():
+            layer, _, rest = name.removeprefix("encoder.layers.").partition(".")
+            if name.startswith("encoder"):
+                own, _, kind = rest.rpartition(".")
+                name = f"encoder.layer.{layer}.{names[own]}.{kind}"
+            if w.ndim == 3:
+                count = bert.state_dict()[name].shape[1] // w.shape[1]
+                own = np.arange(count)[:, None, None, None] == np.arange(count)[:, None]
+                w = (w.reshape(count, -1, 1, w.shape[1]) * own).reshape(len(w), -1)
+            copied[name] = w
+        bert.load_state_dict(copied)
+        for ours, theirs in zip(squeezed(IDS, MASK).to_tuple(), bert(IDS, MASK).to_tuple(), strict=True):
+            close(ours, theirs, 1e-5)
+
+
+def test_squeezeberts_scores_are_not_probabilities():
+    model = build("squeezebert")
+    with pytest.raises(NotImplementedError, match="output_attentions=True: .* before their softmax"):
+        model(IDS, output_attentions=True)
+    model.config.output_attentions = True
+    with pytest.raises(NotImplementedError, match="output_attentions"):
+        model(IDS)
+
+
+def test_convberts_convolution_in_numpy():
+    """One layer whose attention sees nothing: what comes out of the convolution, and through groups, step by step."""
+    groups, kernel, size, heads = 2, 5, 24, 2
+    model = build("convbert", num_hidden_layers=1, conv_kernel_size=kernel, num_groups=groups, embedding_size=size)
+    state, inside = model.state_dict(), "encoder.layer.0.attention.self"
+    value = f"{inside}.value"
+    state |= {f"{value}.weight": 0 * state[f"{value}.weight"], f"{value}.bias": 0 * state[f"{value}.bias"]}
+    model.load_state_dict(state)
+    out = model(IDS, output_hidden_states=True)
+    x = out.hidden_states[0].astype(np.float64)
+    rows, length, half, reach = *x.shape[:2], size // 2, kernel // 2
+
+    def neighbours(x):
+        padded = np.pad(x, ((0, 0), (reach, reach), (0, 0)))
+        return np.stack([padded[:, j : j + length] for j in range(kernel)], -1)
+
+    layer = f"{inside}.key_conv_attn_layer"
+    keys = (neighbours(x) * state[f"{layer}.depthwise.weight"][:, 0]).sum(-1) @ state[f"{layer}.pointwise.weight"][:, :, 0].T
+    keys += state[f"{layer}.bias"][:, 0]
+    scores = dense(keys * dense(x, state, f"{inside}.query"), state, f"{inside}.conv_kernel_layer")
+    weights = np.exp(scores.reshape(rows, length, heads, 1, kernel))
+    weights /= weights.sum(-1, keepdims=True)
+    values = neighbours(dense(x, state, f"{inside}.conv_out_layer")).reshape(rows, length, heads, half // heads, kernel)
+    made = np.concatenate([np.zeros((rows, length, half)), (values * weights).sum(-1).reshape(rows, length, half)], -1)
+
+    def norm(x, name):
+        x = (x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True)
+        return x * state[f"{name}.weight"] + state[f"{name}.bias"]
+
+    def grouped(x, name):
+        weight = state[f"{name}.weight"]
+        parts = np.split(x, groups, -1)
+        return np.concatenate([part @ w for part, w in zip(parts, weight, strict=True)], -1) + state[f"{name}.bias"]
+
+    x = norm(x + dense(made, state, "encoder.layer.0.attention.output.dense"), "encoder.layer.0.attention.output.LayerNorm")
+    inner = gelu(grouped(x, "encoder.layer.0.intermediate.dense"))
+    x = norm(x + grouped(inner, "encoder.layer.0.output.dense"), "encoder.layer.0.output.LayerNorm")
+    close(out.last_hidden_state, x, 5e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+def test_convberts_padding_is_seen(dtype, tmp_path):
+    """As in transformers: by tokens that a convolution's kernel reaches from there, and by no others; wherever it stands."""
+    build("convbert", num_hidden_layers=1, conv_kernel_size=5).save_pretrained(tmp_path)
+    model = AutoModel.from_pretrained(tmp_path, dtype=dtype)
+    alone, padded = model(IDS[1:2, :4])[0][0], model(IDS, MASK)[0]
+    assert np.array_equal(alone[:2], padded[1, :2])
+    assert not np.allclose(alone[2:], padded[1, 2:4], atol=1e-3)
+    assert not padded[1, 4:].any()
+    other = IDS.copy()
+    other[1, 4:] = 7
+    assert not np.array_equal(model(other, MASK)[0][1, 2:4], padded[1, 2:4])
+    assert np.array_equal(model(other, MASK)[0][[0, 2]], padded[[0, 2]])
+    # positions are given, so that rows that are padded on the left differ by that alone
+    positions = np.arange(9)[None, ::-1]
+    left = model(IDS[:, ::-1], MASK[:, ::-1], position_ids=positions)[0]
+    mirrored = model.state_dict()
+    for name in [name for name in mirrored if "depthwise" in name]:
+        mirrored[name] = mirrored[name][..., ::-1]
+    if dtype == "float32":
+        kernel = "encoder.layer.0.attention.self.conv_kernel_layer"
+        for kind in ("weight", "bias"):
+            w = mirrored[f"{kernel}.{kind}"]
+            mirrored[f"{kernel}.{kind}"] = w.reshape(-1, 5, *w.shape[1:])[:, ::-1].reshape(w.shape)
+        model.load_state_dict(mirrored)
+        close(model(IDS, MASK)[0], left[:, ::-1], 1e-5)

@@ -20,6 +20,7 @@ FROZEN = {
     # its two layers share their weights
     "albert": [("*albert_layers.0.*",), ("*.attention.key.*", "*.ffn.*"), ("*embedding*",)],
     "bert": [("*layer.0.*", "*embeddings.*")],
+    "convbert": [("*layer.0.*", "*embeddings*"), ("*key_conv_attn_layer.depthwise*", "*conv_kernel_layer*", "*self.key.*")],
     "deberta": [("*rel_embeddings*", "*layer.1.*"), ("*in_proj*", "*q_bias", "*pos_q_proj*"), ("*v_bias",)],
     "deberta-v2": [("*rel_embeddings*", "*layer.1.*"), ("*layer.0.*", "*query_proj*")],
     "distilbert": [("*layer.0.*", "*embeddings.*")],
@@ -39,6 +40,7 @@ FROZEN = {
     "qwen3": [("*q_norm*",), ("*k_norm*", "*layers.1.*"), ("*proj*", "*layernorm*", "*embed*")],
     "roberta": [("*position_embeddings*", "classifier.dense.*")],
     "roformer": [("*layer.0.*",), ("*embed_positions*", "*self.query.*")],
+    "squeezebert": [("*layers.0.*", "*embeddings*"), ("*attention.query.*", "*intermediate*", "*layernorm*")],
 }
 # classes that learn, and settings under which something is dropped
 LEARNERS = [(name, "SequenceClassification") for name in FROZEN] + [
@@ -79,6 +81,11 @@ LEARNERS = [(name, "SequenceClassification") for name in FROZEN] + [
     ("m2m_100", "Seq2SeqLM"),
     ("t5", "Seq2SeqLM"),
     ("umt5", "Seq2SeqLM"),
+    ("convbert", "MaskedLM"),
+    ("convbert", "MultipleChoice"),
+    ("convbert", "QuestionAnswering"),
+    ("squeezebert", "QuestionAnswering"),
+    ("squeezebert", "TokenClassification"),
 ]
 DROPOUT = {
     "hidden_dropout_prob": 0.2,

@@ -71,6 +71,18 @@ def test_the_size_of_a_batch_changes_nothing(real, dtype):
     assert pipe(tuple(inputs), **arguments) == alone
 
 
+@pytest.mark.numbers
+def test_the_size_of_a_batch_changes_nothing_where_padding_is_seen():
+    """By the convolutions of ConvBERT: what a row gives is what it gives without padding."""
+    config = ferroformer.ConvBertConfig(**SIZES | {"hidden_size": 24}, embedding_size=8, initializer_range=0.3, num_labels=3)
+    model = ferroformer.ConvBertForSequenceClassification(config)
+    pipe = pipeline("text-classification", model, tokenizer=TOKENIZER)
+    logits = [model(**TOKENIZER(text, return_tensors="np")).logits[0] for text in TEXTS]
+    results = pipe(TEXTS, top_k=None, batch_size=4, function_to_apply="none")
+    found = [{label["label"]: label["score"] for label in result} for result in results]
+    assert found == [{f"LABEL_{i}": float(x) for i, x in enumerate(row)} for row in logits]
+
+
 def test_the_task_is_that_of_the_model(real):
     task, directory, inputs, arguments = real
     if task == "zero-shot-classification":  # the models are the same

@@ -62,6 +62,7 @@ MODELS: dict[str, ModelType] = {
     "bert": _entry("bert", "Bert", *_TASKS, "NextSentencePrediction", "PreTraining"),
     "blenderbot": _writer("blenderbot", "Blenderbot"),
     "camembert": _entry("camembert", "Camembert", *_TASKS),
+    "convbert": _entry("convbert", "ConvBert", *_TASKS),
     "deberta": _entry(
         "deberta", "Deberta", "MaskedLM", "QuestionAnswering", "SequenceClassification", "TokenClassification"
     ),
@@ -95,6 +96,7 @@ MODELS: dict[str, ModelType] = {
     "roberta": _entry("roberta", "Roberta", *_TASKS),
     "roformer": _entry("roformer", "RoFormer", *_TASKS),
     "smollm3": _entry("smollm3", "SmolLM3", *_DECODER_TASKS),
+    "squeezebert": _entry("squeezebert", "SqueezeBert", *_TASKS),
     "t5": _writer("t5", "T5"),
     "umt5": _writer("umt5", "UMT5"),
     "xlm-roberta": _entry("xlm_roberta", "XLMRoberta", *_TASKS),
@@ -245,6 +247,7 @@ class AutoModelForPreTraining(AutoModel):
         "distilbert",
         "mpnet",
         "roberta",
+        "squeezebert",
         "xlm-roberta",
     )
 

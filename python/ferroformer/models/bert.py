@@ -73,14 +73,18 @@ class EncoderConfig(PreTrainedConfig):
         check_positive(self, "intermediate_size", "max_position_embeddings")
         check_probability(self, "hidden_dropout_prob", "attention_probs_dropout_prob")
         check_choice("hidden_act", self.hidden_act, ACTIVATIONS)
+        self.check_heads()
+        if self.num_hidden_layers > MAX_LAYERS:
+            raise ConfigError(f"num_hidden_layers={self.num_hidden_layers}: at most {MAX_LAYERS} are supported")
+        check_not_negative(self, "layer_norm_eps", "initializer_range")
+
+    def check_heads(self) -> None:
+        """Raise ConfigError unless all heads together are the hidden size."""
         if self.hidden_size % self.num_attention_heads:
             raise ConfigError(
                 f"The hidden size ({self.hidden_size}) is not a multiple of the number of attention heads "
                 f"({self.num_attention_heads})"
             )
-        if self.num_hidden_layers > MAX_LAYERS:
-            raise ConfigError(f"num_hidden_layers={self.num_hidden_layers}: at most {MAX_LAYERS} are supported")
-        check_not_negative(self, "layer_norm_eps", "initializer_range")
 
 
 class BertConfig(EncoderConfig):

@@ -193,6 +193,8 @@ class Pipeline:
         """The results of inputs, which are read as far as a batch needs, but no further than the next result unless `ahead`."""
         waiting: deque[_Item] = deque()
         batch = _Batch()
+        if getattr(self.model, "reads_padding", False):
+            batch_size = 1  # a result does not depend on what else is in a batch
         how = compute or {}
         most = _NUMBERS // self.numbers_per_token()
         for value in inputs:

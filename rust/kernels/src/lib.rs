@@ -8,6 +8,7 @@ mod add;
 mod arena;
 mod attention;
 mod buffer;
+mod convolution;
 mod cross_entropy;
 mod dropout;
 mod gather;
@@ -44,6 +45,7 @@ pub use attention::{
     positions_backward_scratch, positions_scratch,
 };
 pub use buffer::{Buffer, Element, NoMemory, bytes_of, bytes_of_mut, floats_of, floats_of_mut, zeroed_vec};
+pub use convolution::{Neighbours, depthwise, depthwise_taps, dynamic, dynamic_taps};
 pub use cross_entropy::cross_entropy;
 pub use dropout::Dropout;
 pub use gather::{Lookup, Table, gather_add, scatter_add};

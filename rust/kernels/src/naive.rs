@@ -378,3 +378,26 @@ pub fn rotary(row: &[f32], turn: &[f32], head_dim: usize, interleaved: bool) -> 
     }
     out
 }
+
+/// Each channel of the rows' neighbours by its taps (K, cols); neighbours that are no rows are zeros.
+pub fn depthwise(x: &[f32], taps: &[f32], rows: &[u32], kernel: usize, cols: usize) -> Vec<f64> {
+    let dynamic: Vec<f32> = rows
+        .chunks_exact(kernel)
+        .flat_map(|_| (0..cols).flat_map(|c| (0..kernel).map(move |j| taps[j * cols + c])))
+        .collect();
+    self::dynamic(x, &dynamic, rows, kernel, cols, 1)
+}
+
+/// Each head of the rows' neighbours by its taps for a row (rows, heads, K); neighbours that are no rows are zeros.
+pub fn dynamic(x: &[f32], taps: &[f32], rows: &[u32], kernel: usize, heads: usize, dim: usize) -> Vec<f64> {
+    let width = heads * dim;
+    let mut out = vec![];
+    for (t, near) in rows.chunks_exact(kernel).enumerate() {
+        for c in 0..width {
+            let taps = &taps[(t * heads + c / dim) * kernel..][..kernel];
+            let term = |(row, w): (&u32, &f32)| Some(f64::from(*x.get(*row as usize * width + c)?) * f64::from(*w));
+            out.push(near.iter().zip(taps).filter_map(term).sum());
+        }
+    }
+    out
+}

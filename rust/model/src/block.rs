@@ -137,8 +137,7 @@ impl Block {
             }
             None => hidden,
         };
-        attention.project(threads, x, narrow, around, qkv);
-        Ok(())
+        attention.project(threads, x, narrow, around, qkv)
     }
 
     /// What all layers know of distances, x (P, H) -> what this one makes of it for attention.

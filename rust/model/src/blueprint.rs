@@ -14,9 +14,6 @@ pub struct Blueprint {
     pub attention: AttentionSpec,
     pub feed_forward: FeedForwardSpec,
     pub norm: NormSpec,
-    /// Whether a checkpoint holds the weights of the blocks' linear layers as (inputs, outputs).
-    #[serde(default)]
-    pub transposed: bool,
     /// Whether feed-forward reads what attention reads, not what that made of it.
     #[serde(default)]
     pub parallel: Option<Parallel>,
@@ -149,6 +146,66 @@ pub struct AttentionSpec {
     /// Scores are divided by the root of so many times head_dim.
     #[serde(default = "one")]
     pub scale_factor: usize,
+    #[serde(default)]
+    pub groups: AttentionGroups,
+    #[serde(default)]
+    pub stored: WeightShape,
+    pub convolution: Option<ConvolutionSpec>,
+}
+
+/// Into how many groups the inputs and outputs of each layer are cut, one of outputs reading one of inputs alone.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttentionGroups {
+    pub query: usize,
+    pub key: usize,
+    pub value: usize,
+    pub output: usize,
+}
+
+impl Default for AttentionGroups {
+    fn default() -> Self {
+        AttentionGroups { query: 1, key: 1, value: 1, output: 1 }
+    }
+}
+
+/// The shape of a linear layer's weights in a checkpoint, for N outputs, K inputs and G groups.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WeightShape {
+    /// (N, K / G)
+    #[default]
+    Rows,
+    /// (N, K / G, 1): a convolution that sees one token at a time.
+    Convolution,
+    /// Likewise, and biases (N, 1).
+    Pointwise,
+    /// (G, K / G, N / G)
+    Groups,
+    /// (K, N), without groups.
+    Transposed,
+}
+
+impl WeightShape {
+    /// Of the weights and of the biases.
+    pub(crate) fn of(self, [outputs, inputs]: [usize; 2], groups: usize) -> [Vec<usize>; 2] {
+        match self {
+            WeightShape::Rows => [vec![outputs, inputs / groups], vec![outputs]],
+            WeightShape::Convolution => [vec![outputs, inputs / groups, 1], vec![outputs]],
+            WeightShape::Pointwise => [vec![outputs, inputs / groups, 1], vec![outputs, 1]],
+            WeightShape::Transposed => [vec![inputs, outputs], vec![outputs]],
+            WeightShape::Groups => [vec![groups, inputs / groups, outputs / groups], vec![outputs]],
+        }
+    }
+}
+
+/// Beside each head of attention one of a convolution over the neighbours of a token, whose kernel is made for each token from its query
+/// and its neighbours (Jiang et al. 2020, arXiv 2008.02496).
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConvolutionSpec {
+    /// The tokens that one sees: itself and as many to either side.
+    pub kernel: usize,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -237,6 +294,24 @@ pub struct FeedForwardSpec {
     pub fused: bool,
     #[serde(default = "yes")]
     pub bias: bool,
+    #[serde(default)]
+    pub groups: FeedForwardGroups,
+    #[serde(default)]
+    pub stored: WeightShape,
+}
+
+/// As [`AttentionGroups`].
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeedForwardGroups {
+    pub up: usize,
+    pub down: usize,
+}
+
+impl Default for FeedForwardGroups {
+    fn default() -> Self {
+        FeedForwardGroups { up: 1, down: 1 }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -299,11 +374,13 @@ impl Default for LayerSpec {
     }
 }
 
-/// A vector for each sequence: one token's or a mean through a dense layer.
+/// A vector for each sequence: one token's or a mean, through a dense layer where there is one.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PoolerSpec {
-    pub activation: ActivationName,
+    #[serde(default = "yes")]
+    pub dense: bool,
+    pub activation: Option<ActivationName>,
     #[serde(default)]
     pub reads: PoolerInput,
     #[serde(default = "yes")]
@@ -321,6 +398,8 @@ pub struct PoolerSpec {
 pub enum PoolerInput {
     #[default]
     First,
+    /// The one that stands last in its row.
+    Last,
     Mean,
 }
 
@@ -455,8 +534,14 @@ impl AttentionSpec {
         [self.heads, self.key_heads(), self.key_heads()].map(|heads| heads * self.head_dim)
     }
 
+    /// The width of all that is made of a token for attention and, where there is one, for the convolution.
     pub(crate) fn qkv_size(&self) -> usize {
-        self.qkv_sizes().iter().sum()
+        self.qkv_sizes().iter().sum::<usize>() + self.convolved_size()
+    }
+
+    /// The width of what the convolution makes, 0 where there is none.
+    pub(crate) fn convolved_size(&self) -> usize {
+        if self.convolution.is_some() { self.heads * self.head_dim } else { 0 }
     }
 
     /// Likewise, and where these are normalised, of queries and keys as they were before: what the way back needs.
@@ -499,6 +584,8 @@ impl Blueprint {
         }
         self.check_sizes()?;
         self.check_layers()?;
+        self.check_groups()?;
+        self.check_convolution()?;
         self.check_head()?;
         let embedding_norm = self.embeddings.norm.map_or(0.0, |norm| norm.eps);
         let transform = self.head.and_then(|head| head.transform?.norm).map_or(0.0, |norm| norm.eps);
@@ -561,6 +648,7 @@ impl Blueprint {
             ("attention.scale_factor", Some(self.attention.scale_factor)),
             ("attention.relative.buckets", self.attention.relative.map(|relative| relative.buckets)),
             ("feed_forward.size", Some(self.feed_forward.size)),
+            ("attention.convolution.kernel", self.attention.convolution.map(|convolution| convolution.kernel)),
             ("head.outputs", self.head.map(|head| head.outputs)),
             ("head.transform.size", transform),
             ("second_head.outputs", self.second_head.map(|head| head.outputs)),
@@ -645,8 +733,8 @@ impl Blueprint {
         if self.attention.by_head && (!self.attention.fused || key_heads != heads) {
             return Err(refused("attention.by_head is for weights held as one, with as many heads of keys".to_owned()));
         }
-        if self.transposed && self.attention.by_head {
-            return Err(refused("attention.by_head is not for transposed weights".to_owned()));
+        if self.attention.stored != WeightShape::Rows && self.attention.by_head {
+            return Err(refused("attention.by_head is for weights held as rows".to_owned()));
         }
         if self.attention.rotary.iter().any(|rotary| 2 * rotary.pairs() > dim) {
             return Err(refused(format!("a rotation turns more than the {dim} channels of a head")));
@@ -654,7 +742,63 @@ impl Blueprint {
         Ok(())
     }
 
+    /// Groups divide what they cut.
+    fn check_groups(&self) -> Result<()> {
+        let (attention, feed_forward) = (&self.attention, &self.feed_forward);
+        let ([queries, keys, values], hidden) = (attention.qkv_sizes(), self.hidden_size);
+        let all = [
+            ("attention.groups.query", attention.groups.query, [hidden, queries]),
+            ("attention.groups.key", attention.groups.key, [hidden, keys]),
+            ("attention.groups.value", attention.groups.value, [hidden, values]),
+            ("attention.groups.output", attention.groups.output, [self.context_size(), hidden]),
+            ("feed_forward.groups.up", feed_forward.groups.up, [hidden, feed_forward.size]),
+            ("feed_forward.groups.down", feed_forward.groups.down, [feed_forward.size, hidden]),
+        ];
+        for (name, groups, sizes) in all {
+            if groups == 0 || sizes.iter().any(|size| !size.is_multiple_of(groups)) {
+                return Err(refused(format!("{name} is {groups}, no divisor of {sizes:?}")));
+            }
+        }
+        let whole = |sizes: &[usize]| sizes.iter().all(|groups| *groups == 1);
+        let AttentionGroups { query, key, value, output } = attention.groups;
+        let FeedForwardGroups { up, down } = feed_forward.groups;
+        let transposed = |stored| stored == WeightShape::Transposed;
+        if transposed(attention.stored) && !whole(&[query, key, value, output])
+            || transposed(feed_forward.stored) && !whole(&[up, down])
+        {
+            return Err(refused("weights held as (inputs, outputs) have no groups".to_owned()));
+        }
+        if attention.fused && !whole(&[query, key, value]) || feed_forward.gated && !whole(&[up]) {
+            return Err(refused("layers that are fused or gated have no groups".to_owned()));
+        }
+        if attention.disentangled.is_some() && !whole(&[query, key, value]) {
+            return Err(refused("disentangled attention has no groups".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn check_convolution(&self) -> Result<()> {
+        let attention = &self.attention;
+        let Some(convolution) = attention.convolution else { return Ok(()) };
+        if convolution.kernel.is_multiple_of(2) {
+            return Err(refused(format!("attention.convolution.kernel is {}; it is odd", convolution.kernel)));
+        }
+        if attention.key_heads() != attention.heads || attention.fused || self.pre_norm() {
+            let problem = "a convolution beside attention wants a head of keys for each of queries, unfused, and norms after sums";
+            return Err(refused(problem.to_owned()));
+        }
+        let alone = attention.rotary.is_empty() && attention.query_key_norm.is_none();
+        if attention.causal || self.source.is_some() || !alone {
+            let problem = "a convolution beside attention sees what follows a token, and reads queries as they were made: there is no causal attention, no source, no rotation and no norm of queries";
+            return Err(refused(problem.to_owned()));
+        }
+        Ok(())
+    }
+
     fn check_head(&self) -> Result<()> {
+        if self.pooler.is_some_and(|pooler| !pooler.dense && (pooler.activation.is_some() || pooler.norm.is_some())) {
+            return Err(refused("a pooler without a dense layer has no activation and no norm".to_owned()));
+        }
         let plain = |head: &HeadSpec| head.reads == HeadInput::Pooled && head.transform.is_none() && !head.tied;
         if self.second_head.is_some_and(|head| !plain(&head) || self.pooler.is_none() || self.head.is_none()) {
             return Err(refused("a second head is a linear layer on pooled vectors, beside a first".to_owned()));
@@ -729,6 +873,14 @@ impl Blueprint {
         if let Some(source) = &self.source {
             shapes += &format!(", source ({})", source.shapes());
         }
+        let AttentionGroups { query, key, value, output } = attention.groups;
+        let groups = [query, key, value, output, feed_forward.groups.up, feed_forward.groups.down];
+        if groups != [1; 6] {
+            shapes += &format!(", groups {groups:?}");
+        }
+        if let Some(convolution) = attention.convolution {
+            shapes += &format!(", convolution {}", convolution.kernel);
+        }
         if let Some(head) = self.head {
             let transform = head.transform.map(|t| (t.size, t.bias, t.norm.map(|norm| norm.bias)));
             shapes += &format!(", head {} bias {} transform {transform:?} tied {}", head.outputs, head.bias, head.tied);
@@ -783,6 +935,11 @@ impl Blueprint {
     /// The width of all heads together.
     pub(crate) fn attention_size(&self) -> usize {
         self.attention.heads * self.attention.head_dim
+    }
+
+    /// The width of what attention makes of a token, with the convolution's.
+    pub(crate) fn context_size(&self) -> usize {
+        self.attention_size() + self.attention.convolved_size()
     }
 
     /// The number of parameters, saturating.

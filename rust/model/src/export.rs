@@ -17,9 +17,13 @@ use crate::order::Order;
 pub(crate) enum Values<'a> {
     Vector(&'a [f32]),
     Table(&'a Table, Level),
-    Weights(&'a PackedLinear, Range<usize>, &'a Order),
-    Biases(&'a PackedLinear, Range<usize>, &'a Order),
+    Weights(Outputs<'a>, &'a Order),
+    Biases(Outputs<'a>, &'a Order),
 }
+
+/// Of one layer after the other.
+pub(crate) type Outputs<'a> = Vec<(&'a PackedLinear, Range<usize>)>;
+pub(crate) type OutputsMut<'a> = Vec<(&'a mut PackedLinear, Range<usize>)>;
 
 impl Values<'_> {
     /// Whether bf16 holds them exactly.
@@ -27,7 +31,7 @@ impl Values<'_> {
         match self {
             Values::Vector(_) | Values::Biases(..) => false,
             Values::Table(table, _) => table.precision() == Precision::BFloat16,
-            Values::Weights(packed, ..) => packed.precision() == Precision::BFloat16,
+            Values::Weights(layers, _) => layers.iter().all(|(packed, _)| packed.precision() == Precision::BFloat16),
         }
     }
 
@@ -36,12 +40,16 @@ impl Values<'_> {
         match self {
             Values::Vector(values) => values.to_vec(),
             Values::Table(table, level) => (0..table.rows()).flat_map(|r| table.row(*level, r)).collect(),
-            Values::Weights(packed, outputs, order) => {
-                order.lay(outputs.clone().flat_map(|n| packed.weights_of(n)).collect())
+            Values::Weights(layers, order) => {
+                order.lay(each(layers).flat_map(|(packed, n)| packed.weights_of(n)).collect())
             }
-            Values::Biases(packed, outputs, order) => order.lay(outputs.clone().map(|n| packed.bias_of(n)).collect()),
+            Values::Biases(layers, order) => order.lay(each(layers).map(|(packed, n)| packed.bias_of(n)).collect()),
         }
     }
+}
+
+fn each<'a>(layers: &Outputs<'a>) -> impl Iterator<Item = (&'a PackedLinear, usize)> {
+    layers.iter().flat_map(|(packed, outputs)| outputs.clone().map(|n| (*packed, n)))
 }
 
 /// A slot's place.
@@ -49,8 +57,8 @@ pub(crate) enum ValuesMut<'a> {
     Vector(&'a mut [f32]),
     /// In f32.
     Table(&'a mut Table),
-    Weights(&'a mut PackedLinear, Range<usize>, &'a Order),
-    Biases(&'a mut PackedLinear, Range<usize>, &'a Order),
+    Weights(OutputsMut<'a>, &'a Order),
+    Biases(OutputsMut<'a>, &'a Order),
 }
 
 impl ValuesMut<'_> {
@@ -59,8 +67,21 @@ impl ValuesMut<'_> {
         match self {
             ValuesMut::Vector(place) => place.copy_from_slice(values),
             ValuesMut::Table(table) => floats_of_mut(table.words_mut()).copy_from_slice(values),
-            ValuesMut::Weights(packed, outputs, order) => packed.set_weights(outputs.start, &order.read(values)),
-            ValuesMut::Biases(packed, outputs, order) => packed.set_bias(outputs.start, &order.read(values)),
+            ValuesMut::Weights(layers, order) => {
+                let (values, mut first) = (order.read(values), 0);
+                for (packed, outputs) in layers {
+                    let count = outputs.len() * packed.inputs();
+                    packed.set_weights(outputs.start, &values[first..first + count]);
+                    first += count;
+                }
+            }
+            ValuesMut::Biases(layers, order) => {
+                let (values, mut first) = (order.read(values), 0);
+                for (packed, outputs) in layers {
+                    packed.set_bias(outputs.start, &values[first..first + outputs.len()]);
+                    first += outputs.len();
+                }
+            }
         }
     }
 }

@@ -57,9 +57,16 @@ impl Generator {
         Self { key: scatter(seed ^ scatter(hash)) }
     }
 
-    /// Fills `out` with deviates `first..`; `first` is even.
+    /// Fills `out` with deviates `first..`.
     pub(crate) fn normal(&self, first: usize, std: f32, out: &mut [f32]) {
-        debug_assert!(first.is_multiple_of(2));
+        // Deviates come in pairs.
+        if !first.is_multiple_of(2) {
+            let Some((second, rest)) = out.split_first_mut() else { return };
+            let mut pair = [0.0; 2];
+            self.normal(first - 1, std, &mut pair);
+            *second = pair[1];
+            return self.normal(first + 1, std, rest);
+        }
         for (i, pair) in out.chunks_mut(2).enumerate() {
             let bits = scatter(self.key.wrapping_add((first / 2 + i) as u64));
             // In (0, 1] and [0, 1): the logarithm of zero does not come up.
@@ -102,6 +109,8 @@ mod tests {
         let mut part = vec![0.0; 10];
         Generator::new(7, "a").normal(50, 0.02, &mut part);
         assert_eq!(part, xs[50..60]);
+        Generator::new(7, "a").normal(51, 0.02, &mut part);
+        assert_eq!(part, xs[51..61]);
         Generator::new(7, "b").normal(50, 0.02, &mut part);
         assert_ne!(part, xs[50..60]);
     }

@@ -112,13 +112,15 @@ impl Loader<'_> {
         Ok(table)
     }
 
-    /// Layers with the same inputs side by side in one, under one name: weights (N, K) of all outputs, biases (N,) of some.
+    /// Layers with the same inputs side by side in one, under one name: weights (N, K) of all outputs, biases (N,) of some; of a
+    /// single layer those from output `first` on.
     pub(crate) fn linear(
         &self,
         name: &str,
         inputs: usize,
         weights: &[Share],
         biases: &[Share],
+        first: usize,
     ) -> Result<PackedLinear> {
         let (level, precision) = (self.level, self.precision);
         let named = |shares: &[Share]| -> Vec<Share> {
@@ -134,17 +136,20 @@ impl Loader<'_> {
         let From::Source(source, _) = self.from else { return Ok(packed) };
         for (slot, outputs) in weights {
             let whole = whole(source, slot)?;
-            packed.fill(self.threads, outputs.clone(), |n, rows| match &whole {
-                Some(laid) => {
-                    slot.order.read_from(laid, n * inputs, rows);
-                    Ok(())
+            packed.fill(self.threads, outputs.clone(), |n, rows| {
+                let n = (first + n) * inputs;
+                match &whole {
+                    Some(laid) => {
+                        slot.order.read_from(laid, n, rows);
+                        Ok(())
+                    }
+                    None => fill(source, slot, n, rows),
                 }
-                None => fill(source, slot, n * inputs, rows),
             })?;
         }
         for (slot, outputs) in biases {
             let mut values = memory::zeroed("the model", outputs.len())?;
-            fill(source, slot, 0, &mut values)?;
+            fill(source, slot, first, &mut values)?;
             packed.set_bias(outputs.start, &values);
         }
         Ok(packed)
@@ -184,7 +189,7 @@ fn whole(source: &Source, slot: &Slot) -> Result<Option<Vec<f32>>> {
     }
 }
 
-/// Elements `first..` of a slot as the model reads it, from the checkpoint or as initial values. `first` is even.
+/// Elements `first..` of a slot as the model reads it, from the checkpoint or as initial values.
 fn fill(source: &Source, slot: &Slot, first: usize, out: &mut [f32]) -> Result<()> {
     if let (Some(checkpoint), Some(name)) = (source.checkpoint, source.tensor_names.get(&slot.name)) {
         return checkpoint.tensor(name)?.read_as(&slot.order, first, out);

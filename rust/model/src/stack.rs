@@ -165,7 +165,7 @@ impl<'m> Stack<'m> {
     ) -> Result<()> {
         check()?;
         let [longest, longest_source] = beside.longest(part);
-        ws.resize(self.level, threads, self.blueprint, [part.tokens(), part.longest().max(beside.longest_read())])?;
+        ws.resize(self.level, threads, self.blueprint, part, part.longest().max(beside.longest_read()))?;
         ws.resize_cached(threads, self.blueprint, longest.max(longest_source))?;
         rotation::fill(&self.weights.rotations, part.positions, &mut ws.angles)?;
         ws.distances = self.weights.relative.iter().map(|relative| relative.distances(longest)).collect();
@@ -220,8 +220,8 @@ impl<'m> Stack<'m> {
         ws: &mut Workspace,
         share: &mut impl Shares,
     ) -> Result<()> {
-        let Workspace { angles, distances, places, qkv, context, scratch, source, source_narrow, .. } = ws;
-        let (attention, qkv, context) = (&block.attentions[stage].0, qkv.mat(), context.mat_mut());
+        let Workspace { angles, distances, places, surroundings, hidden, qkv, context, scratch, .. } = ws;
+        let (attention, qkv, mut context) = (&block.attentions[stage].0, qkv.mat(), context.mat_mut());
         if stage > 0 {
             let LayerSpec { scale, .. } = self.blueprint.layer(layer);
             if let Some(recall) = beside.recall.filter(|_| beside.source.is_none()) {
@@ -240,6 +240,7 @@ impl<'m> Stack<'m> {
             let Some((tokens, states)) = beside.source_of_part() else {
                 return Err(ModelError::Input("the model attends to a source, and there is none".to_owned()));
             };
+            let (source, source_narrow) = (&mut ws.source, &mut ws.source_narrow);
             source.resize(states.rows(), attention.source().map_or(0, Linear::outputs))?;
             attention.project_source(threads, states, source_narrow, source.mat_mut())?;
             let around = Around { source: Some((&tokens, source.mat())), scale, ..Around::default() };
@@ -248,7 +249,8 @@ impl<'m> Stack<'m> {
         }
         let positions = beside.positions.map(|positions| (positions[block_number].mat(), &places[..]));
         let bias = distances.get(table_of_layer(layer, distances.len()));
-        let around = Around { bias, positions, ..self.around(layer, angles) };
+        let surroundings = surroundings.as_ref();
+        let around = Around { bias, positions, surroundings, ..self.around(layer, angles) };
         if let Some(recall) = beside.recall {
             let slots = recall.cache.own_slots(beside.sequences.clone(), part);
             recall.cache.write(self.level, [layer, stage], &slots, attention.keys_values(qkv));
@@ -259,8 +261,8 @@ impl<'m> Stack<'m> {
                 return Ok(());
             }
         }
-        attention.attend(threads, part, around, qkv, None, scratch, share.attention(layer), context);
-        Ok(())
+        attention.attend(threads, part, around, qkv, None, scratch, share.attention(layer), context.reborrow());
+        attention.convolve(threads, around, hidden.mat(), qkv, context)
     }
 
     /// What the layers make of the sources of a cache's sequences.

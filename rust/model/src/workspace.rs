@@ -7,9 +7,10 @@ use ferroformer_kernels::{
     positions_scratch,
 };
 
+use crate::batch::Part;
 use crate::blueprint::Blueprint;
 use crate::error::Result;
-use crate::ingredients::{Distances, EmbeddingRoom, HeadRoom, PoolerRoom};
+use crate::ingredients::{Distances, EmbeddingRoom, HeadRoom, PoolerRoom, Surroundings};
 use crate::memory;
 
 /// Rows of activations, apart by a stride that suits the cache.
@@ -66,6 +67,8 @@ pub(crate) struct Workspace {
     pub(crate) distances: Vec<Distances>,
     /// The row of each distance, where positions have keys and queries.
     pub(crate) places: Vec<u32>,
+    /// Who stands beside whom, where a convolution asks.
+    pub(crate) surroundings: Option<Surroundings>,
     pub(crate) pooler: PoolerRoom,
     /// (M, H): what the head reads, where that is some tokens alone.
     pub(crate) selected: Rows,
@@ -101,15 +104,19 @@ impl Room {
 }
 
 impl Workspace {
-    /// Room for sequences with `tokens` in all, the longest of `longest`.
+    /// Room for a part, whose tokens attend to so many others at most.
     pub(crate) fn resize(
         &mut self,
         level: Level,
         threads: &Threads,
         blueprint: &Blueprint,
-        [tokens, longest]: [usize; 2],
+        part: &Part,
+        longest: usize,
     ) -> Result<()> {
-        let (hidden, heads) = (blueprint.hidden_size, blueprint.attention_size());
+        let (tokens, hidden, heads) = (part.tokens(), blueprint.hidden_size, blueprint.context_size());
+        if let Some(spec) = blueprint.attention.convolution {
+            self.surroundings.get_or_insert_default().resize(spec, threads, part);
+        }
         self.hidden.resize(tokens, hidden)?;
         self.qkv.resize(tokens, blueprint.attention.qkv_size())?;
         self.context.resize(tokens, heads)?;

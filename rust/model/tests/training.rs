@@ -7,7 +7,7 @@ mod common {
 
 use std::collections::HashSet;
 
-use common::model::{BLUEPRINT, PRECISIONS, initial};
+use common::model::{BLUEPRINT, PRECISIONS, grouped_and_convolved, initial};
 use ferroformer_kernels::{Level, Precision};
 use ferroformer_model::{AdamW, Batch, Cancel, Cotangents, Dropout, Encoder, Gradients, Optimizer, Recipe, Rule};
 
@@ -25,6 +25,16 @@ const DROPOUT: Option<Dropout> = Some(Dropout {
 
 fn encoder(level: Level) -> Encoder {
     initial(BLUEPRINT, level, Precision::Float32)
+}
+
+/// Of each kind of blueprint on each level.
+fn encoders() -> impl Iterator<Item = (String, Encoder)> {
+    let [grouped, convolved] = grouped_and_convolved();
+    let kinds = [("plain", BLUEPRINT.to_owned()), ("grouped", grouped), ("convolved", convolved)];
+    let of = |level, (kind, blueprint): &(_, String)| {
+        (format!("{level:?}, {kind}"), initial(blueprint, level, Precision::Float32))
+    };
+    Level::available().flat_map(move |level| kinds.clone().map(|kind| of(level, &kind)))
 }
 
 /// Some are longer than a chunk of tokens, one is empty.
@@ -82,8 +92,7 @@ fn bits(gradients: &Gradients) -> Vec<(String, Vec<u32>)> {
 
 #[test]
 fn the_same_bits_on_any_threads_and_with_layers_computed_twice() {
-    for level in Level::available() {
-        let encoder = encoder(level);
+    for (name, encoder) in encoders() {
         for dropout in [None, DROPOUT] {
             let results = [(1, false), (2, false), (3, false), (8, false), (1, true), (3, true)].map(
                 |(threads, checkpointing)| {
@@ -92,12 +101,12 @@ fn the_same_bits_on_any_threads_and_with_layers_computed_twice() {
                     add_gradients(&encoder, threads, &numbered(sequences()), recipe, &mut gradients);
                     let norm = gradients.norm(threads);
                     gradients.scale(threads, 0.3);
-                    assert!(norm.is_finite() && norm > 1.0, "{level:?}: {norm}");
+                    assert!(norm.is_finite() && norm > 1.0, "{name}: {norm}");
                     (norm.to_bits(), bits(&gradients))
                 },
             );
             for result in &results[1..] {
-                assert!(*result == results[0], "{level:?}, {dropout:?}");
+                assert!(*result == results[0], "{name}, {dropout:?}");
             }
         }
     }
@@ -131,8 +140,7 @@ fn the_same_weights_on_any_threads() {
 
 #[test]
 fn a_batch_is_the_sum_of_its_sequences() {
-    for level in Level::available() {
-        let encoder = encoder(level);
+    for (name, encoder) in encoders() {
         let (mut whole, mut sum) = (zeros(&encoder), zeros(&encoder));
         add_gradients(&encoder, 2, &numbered(sequences()), Recipe::default(), &mut whole);
         for one in numbered(sequences()).into_iter().filter(|(_, s)| !s.is_empty()) {
@@ -144,7 +152,7 @@ fn a_batch_is_the_sum_of_its_sequences() {
                 (largest(&mut whole.iter().copied()), largest(&mut whole.iter().zip(&sum).map(|(a, b)| a - b)));
             // a key's bias moves all scores of a softmax alike: its gradient is the rounding of numbers of about 1
             let allowed = 2e-6 * scale.max(1.0);
-            assert!(apart <= allowed, "{level:?}, {slot}: {apart} of {scale}");
+            assert!(apart <= allowed, "{name}, {slot}: {apart} of {scale}");
         }
     }
 }

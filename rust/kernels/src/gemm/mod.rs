@@ -75,6 +75,27 @@ impl<'a> From<MatMut<'a>> for Output<'a> {
 }
 
 impl<'a> Output<'a> {
+    /// Some of the columns; in bf16 they begin and end at even ones.
+    ///
+    /// # Panics
+    /// If they are not there.
+    pub fn columns(&mut self, columns: Range<usize>) -> Output<'_> {
+        match self {
+            Output::Floats(out) => {
+                let rows = out.rows();
+                Output::Floats(out.reborrow().into_block(0..rows, columns))
+            }
+            Output::Bf16(out) => {
+                assert!(
+                    columns.start.is_multiple_of(2) && columns.end.is_multiple_of(2),
+                    "columns of bf16: {columns:?}"
+                );
+                let rows = out.rows();
+                Output::Bf16(out.reborrow().into_block(0..rows, columns.start / 2..columns.end / 2))
+            }
+        }
+    }
+
     fn shape(&self) -> (usize, usize) {
         match self {
             Output::Floats(out) => (out.rows(), out.cols()),

@@ -217,26 +217,31 @@ impl PackedLinear {
         unsafe { self.panels_mut().set(first, rows) }
     }
 
-    /// Becomes the transpose of `other`, whose outputs are the inputs here, without its biases: what takes the gradient of a
-    /// layer's outputs to that of its inputs. Both in f32.
+    /// Takes the transpose of `other`, without its biases, for the inputs and outputs from `at` on: what takes the gradient of a
+    /// layer's outputs, the inputs here, to that of its inputs. Both in f32.
     ///
     /// # Panics
     /// If the shapes do not fit.
-    pub fn transpose(&mut self, threads: &Threads, other: &PackedLinear) {
-        let panel = self.level.panel();
-        let fit = (self.inputs, self.outputs, self.level) == (other.outputs, other.inputs, other.level);
+    pub fn transpose(&mut self, threads: &Threads, other: &PackedLinear, at: [usize; 2]) {
+        let (panel, [first_input, first_output]) = (self.level.panel(), at);
+        let (inputs, outputs) = (other.outputs, first_output..first_output + other.inputs);
+        let fit = first_input + inputs <= self.inputs && outputs.end <= self.outputs && self.level == other.level;
         let floats = self.precision == Precision::Float32 && other.precision == Precision::Float32;
         assert!(fit && floats, "transpose: shapes and precisions");
         let (rows, theirs) = (self.panel_words() / panel, other.panel_words());
         let panels = Disjoint::new(MatMut::dense(self.data.own_mut(), self.outputs.div_ceil(panel) * rows, panel));
-        threads.for_each_block(self.outputs.div_ceil(panel), self.inputs * panel, |range| {
-            for p in range {
-                let columns = p * panel..self.outputs.min((p + 1) * panel);
+        let (first, end) = (outputs.start / panel, outputs.end.div_ceil(panel));
+        threads.for_each_block(end - first, inputs * panel, |range| {
+            for p in first + range.start..first + range.end {
+                let columns = outputs.start.max(p * panel)..outputs.end.min((p + 1) * panel);
+                let place = p * rows + 1 + first_input;
                 // SAFETY: each panel is written once.
-                let mut body = unsafe { panels.block(p * rows + 1..(p + 1) * rows, 0..columns.len()) };
-                for n in (0..self.inputs).step_by(panel) {
-                    let square = other.data[n / panel * theirs + (1 + columns.start) * panel..].chunks_exact(panel);
-                    for i in 0..panel.min(self.inputs - n) {
+                let mut body =
+                    unsafe { panels.block(place..place + inputs, columns.start - p * panel..columns.end - p * panel) };
+                for n in (0..inputs).step_by(panel) {
+                    let row = 1 + columns.start - first_output;
+                    let square = other.data[n / panel * theirs + row * panel..].chunks_exact(panel);
+                    for i in 0..panel.min(inputs - n) {
                         let out = body.row_mut(n + i).iter_mut();
                         out.zip(square.clone()).for_each(|(out, row)| *out = row[i]);
                     }
@@ -384,7 +389,7 @@ mod tests {
                 let packed =
                     PackedLinear::new(level, Precision::Float32, &weight, Some(&vec![7.0; outputs]), inputs).unwrap();
                 let mut transposed = PackedLinear::zeroed(level, Precision::Float32, outputs, inputs).unwrap();
-                transposed.transpose(&Threads::new(2), &packed);
+                transposed.transpose(&Threads::new(2), &packed, [0, 0]);
                 for k in 0..inputs {
                     let column: Vec<f32> = weight.iter().skip(k).step_by(inputs).copied().collect();
                     assert_eq!(transposed.weights_of(k), column);
@@ -394,6 +399,29 @@ mod tests {
                     .unwrap();
                 assert_eq!(transposed.words(), other.words(), "padding included");
             }
+        }
+    }
+
+    #[test]
+    fn transposes_stand_side_by_side() {
+        for level in Level::available() {
+            let group = |seed: usize, inputs: usize, outputs: usize| -> Vec<f32> {
+                (0..inputs * outputs).map(|i| (i + 100 * seed) as f32).collect()
+            };
+            let (shapes, mut all) = ([(5, 33), (37, 3), (1, 70)], [0, 0]);
+            let total = shapes.iter().fold([0, 0], |[k, n], (inputs, outputs)| [k + inputs, n + outputs]);
+            let mut whole = PackedLinear::zeroed(level, Precision::Float32, total[1], total[0]).unwrap();
+            let mut expected = vec![vec![0.0; total[1]]; total[0]];
+            for (seed, (inputs, outputs)) in shapes.into_iter().enumerate() {
+                let weight = group(seed, inputs, outputs);
+                let packed = PackedLinear::new(level, Precision::Float32, &weight, None, inputs).unwrap();
+                whole.transpose(&Threads::new(2), &packed, [all[1], all[0]]);
+                for (i, w) in weight.iter().enumerate() {
+                    expected[all[0] + i % inputs][all[1] + i / inputs] = *w;
+                }
+                all = [all[0] + inputs, all[1] + outputs];
+            }
+            (0..total[0]).for_each(|k| assert_eq!(whole.weights_of(k), expected[k]));
         }
     }
 

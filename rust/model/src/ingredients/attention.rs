@@ -4,14 +4,15 @@ use std::ops::Range;
 
 use ferroformer_kernels::{
     AttentionGradients, Cached, CachedQuery, Dropout, Epilogue, Form, Heads, KeyValues, Level, Mat, MatMut, Narrow,
-    Output, PackedLinear, Positions, Precision, Probabilities, Qkv, Threads, Turn, add, attention, attention_backward,
+    Output, PackedLinear, Positions, Probabilities, Qkv, Threads, Turn, add, attention, attention_backward,
     attention_cached, linear, narrow, rotary,
 };
 
+use super::convolution::{Convolution, Read, Surroundings};
 use super::linear::Layer;
 use super::{Distances, LayerNorm, Linear, QueryKeyNorm, blind};
 use crate::batch::Part;
-use crate::blueprint::{Blueprint, DisentangledSpec};
+use crate::blueprint::{AttentionSpec, Blueprint, DisentangledSpec};
 use crate::error::Result;
 use crate::export::{Export, ValuesMut};
 use crate::loader::{Loader, Slot};
@@ -21,7 +22,8 @@ use crate::weights::Place;
 use crate::workspace::Rows;
 
 pub(crate) struct Attention {
-    /// H to all heads x head_dim: queries, keys and values of a token side by side; queries alone where there is a source.
+    /// H to all heads x head_dim: queries, keys, values and a convolution's values of a token side by side; queries alone where there is
+    /// a source.
     projection: Linear,
     output: Linear,
     query_key_norm: Option<QueryKeyNorm>,
@@ -30,6 +32,8 @@ pub(crate) struct Attention {
     /// H to the keys and queries of positions, where they have weights of their own.
     positions: Option<Linear>,
     disentangled: Option<DisentangledSpec>,
+    /// Beside attention: what it makes stands behind attention's in the context.
+    convolution: Option<Convolution>,
     /// Whether attention computes in f32 whatever the precision of the weights.
     in_floats: bool,
     /// Whether a token in padding attends to none.
@@ -59,6 +63,8 @@ pub(crate) struct Around<'a> {
     pub(crate) bias: Option<&'a Distances>,
     /// What [`project_positions`](Attention::project_positions) made, and the row of each distance.
     pub(crate) positions: Option<(Mat<'a>, &'a [u32])>,
+    /// Who stands beside whom, for a convolution.
+    pub(crate) surroundings: Option<&'a Surroundings>,
 }
 
 impl<'a> Around<'a> {
@@ -71,15 +77,19 @@ impl<'a> Around<'a> {
 /// Where the attention probabilities of a part go, if anywhere: (S, heads, W, W) for padded rows of width W.
 type AttentionOutput<'a> = Option<&'a mut [f32]>;
 
+/// The layer that makes the values of the convolution, and where its others are.
+const CONVOLVED: &str = "convolution.value";
+const CONVOLUTION: &str = "convolution";
+
 fn projection_parts(blueprint: &Blueprint, scope: &str, source: bool) -> Vec<Layer> {
     let spec = &blueprint.attention;
     let [queries, keys, values] = spec.qkv_sizes();
-    let biased = spec.bias && spec.key_bias;
+    let (biased, groups, stored) = (spec.bias && spec.key_bias, spec.groups, spec.stored);
     if source {
-        return vec![Layer::new(format!("{scope}.query"), queries, spec.bias).transposed(blueprint.transposed)];
+        return vec![Layer::new(format!("{scope}.query"), queries, spec.bias).grouped(groups.query, stored)];
     }
     if spec.fused {
-        let mut whole = Layer::new(format!("{scope}.qkv"), spec.qkv_size(), biased).transposed(blueprint.transposed);
+        let mut whole = Layer::new(format!("{scope}.qkv"), spec.qkv_size(), biased).grouped(1, stored);
         if spec.bias && !spec.key_bias {
             let apart = [("query", 0..queries), ("value", queries + keys..spec.qkv_size())];
             whole = whole.with_biases(apart.map(|(name, outputs)| (format!("{scope}.{name}"), outputs)).into());
@@ -89,16 +99,25 @@ fn projection_parts(blueprint: &Blueprint, scope: &str, source: bool) -> Vec<Lay
         }
         return vec![whole];
     }
-    let part = |(name, size, bias)| Layer::new(format!("{scope}.{name}"), size, bias).transposed(blueprint.transposed);
-    [("query", queries, spec.bias), ("key", keys, biased), ("value", values, spec.bias)].map(part).into()
+    let part = |(name, size, groups, bias)| Layer::new(format!("{scope}.{name}"), size, bias).grouped(groups, stored);
+    let mut parts = vec![
+        part(("query", queries, groups.query, spec.bias)),
+        part(("key", keys, groups.key, biased)),
+        part(("value", values, groups.value, spec.bias)),
+    ];
+    parts.extend(spec.convolution.map(|_| part((CONVOLVED, spec.convolved_size(), 1, spec.bias))));
+    parts
 }
 
 /// The layers that read a source, and its size.
 fn source_parts(blueprint: &Blueprint, scope: &str, source: bool) -> Option<(Vec<Layer>, usize)> {
     let size = blueprint.source.as_ref().filter(|_| source)?.hidden_size;
     let (spec, [_, keys, values]) = (&blueprint.attention, blueprint.attention.qkv_sizes());
-    let part = |(name, size, bias)| Layer::new(format!("{scope}.{name}"), size, bias).transposed(blueprint.transposed);
-    Some(([("key", keys, spec.bias && spec.key_bias), ("value", values, spec.bias)].map(part).into(), size))
+    let part =
+        |(name, size, groups, bias)| Layer::new(format!("{scope}.{name}"), size, bias).grouped(groups, spec.stored);
+    let (keys, values) =
+        (("key", keys, spec.groups.key, spec.bias && spec.key_bias), ("value", values, spec.groups.value, spec.bias));
+    Some(([keys, values].map(part).into(), size))
 }
 
 fn position_parts(blueprint: &Blueprint, scope: &str) -> Option<Vec<Layer>> {
@@ -111,8 +130,8 @@ fn position_parts(blueprint: &Blueprint, scope: &str) -> Option<Vec<Layer>> {
 }
 
 fn output_parts(blueprint: &Blueprint, scope: &str) -> Vec<Layer> {
-    let output = Layer::new(format!("{scope}.output"), blueprint.hidden_size, blueprint.attention.output_bias);
-    vec![output.transposed(blueprint.transposed)]
+    let AttentionSpec { output_bias, groups, stored, .. } = &blueprint.attention;
+    vec![Layer::new(format!("{scope}.output"), blueprint.hidden_size, *output_bias).grouped(groups.output, *stored)]
 }
 
 impl Attention {
@@ -122,10 +141,13 @@ impl Attention {
         let norm = blueprint.attention.query_key_norm.filter(|_| !source).into_iter();
         let norm: Vec<_> = norm.flat_map(|spec| QueryKeyNorm::slots(blueprint, spec, scope)).collect();
         let (parts, size) = source_parts(blueprint, scope, source).unwrap_or_default();
+        let convolution = |spec| Convolution::slots(blueprint, spec, &format!("{scope}.{CONVOLUTION}"));
+        let convolution = blueprint.attention.convolution.map(convolution);
         projection
             .chain(Linear::slots(&parts, size))
             .chain(Linear::slots(&positions, blueprint.hidden_size))
-            .chain(Linear::slots(&output_parts(blueprint, scope), blueprint.attention_size()))
+            .chain(convolution.into_iter().flatten())
+            .chain(Linear::slots(&output_parts(blueprint, scope), blueprint.context_size()))
             .chain(norm)
     }
 
@@ -134,7 +156,8 @@ impl Attention {
         let norm = blueprint.attention.query_key_norm.filter(|_| !source);
         let source = source_parts(blueprint, scope, source);
         let source = source.map(|(parts, size)| Linear::load(loader, parts, size)).transpose()?;
-        let output = Linear::load(loader, output_parts(blueprint, scope), blueprint.attention_size())?;
+        let output = Linear::load(loader, output_parts(blueprint, scope), blueprint.context_size())?;
+        let convolution = |spec| Convolution::load(loader, blueprint, spec, &format!("{scope}.{CONVOLUTION}"));
         let positions = position_parts(blueprint, scope);
         let positions = positions.map(|parts| Linear::load(loader, parts, blueprint.hidden_size)).transpose()?;
         let spec = &blueprint.attention;
@@ -147,9 +170,11 @@ impl Attention {
             positions,
             disentangled: spec.disentangled,
             masked: blueprint.embeddings.masked,
+            convolution: spec.convolution.map(convolution).transpose()?,
             in_floats: !spec.rotary.is_empty()
                 || spec.disentangled.is_some()
                 || spec.query_key_norm.is_some()
+                || spec.convolution.is_some()
                 || spec.causal
                 || blueprint.source.is_some(),
             scale: 1.0 / ((spec.head_dim * spec.scale_factor) as f32).sqrt(),
@@ -175,14 +200,22 @@ impl Attention {
     /// Some tokens: x (T, H) -> queries, keys and values (T, all heads x head_dim), or queries alone, in the first columns of `qkv`;
     /// in bf16 where attention computes in that: then they fill the first half of these. The angles are these tokens'. Where there are
     /// more columns, queries and keys that are normalised follow as they were before.
-    pub(crate) fn project(&self, threads: &Threads, x: Mat, narrow: &Narrow, around: Around, mut qkv: MatMut) {
-        self.made_by(&self.projection, threads, x, narrow, qkv.reborrow());
+    pub(crate) fn project(
+        &self,
+        threads: &Threads,
+        x: Mat,
+        narrow: &mut Narrow,
+        around: Around,
+        mut qkv: MatMut,
+    ) -> Result<()> {
+        self.made_by(&self.projection, threads, x, narrow, qkv.reborrow())?;
         if let Some(norm) = &self.query_key_norm {
             norm.forward(self.columns_made(), qkv.reborrow());
         }
         if !self.in_bf16() && self.source.is_none() {
             self.turn(around, false, qkv);
         }
+        Ok(())
     }
 
     /// The tokens of a source: x (Ts, its size), narrow in `room` -> keys and values (Ts, twice key heads x head_dim), in bf16 as in
@@ -191,18 +224,17 @@ impl Attention {
         let Some(layer) = &self.source else { return Ok(()) };
         room.resize(layer.form(), x.rows(), x.cols())?;
         narrow(self.level, threads, x, room);
-        self.made_by(layer, threads, x, room, out);
-        Ok(())
+        self.made_by(layer, threads, x, room, out)
     }
 
-    fn made_by(&self, layer: &Linear, threads: &Threads, x: Mat, narrow: &Narrow, out: MatMut) {
+    fn made_by(&self, layer: &Linear, threads: &Threads, x: Mat, narrow: &mut Narrow, out: MatMut) -> Result<()> {
         let (rows, cols) = (out.rows(), layer.outputs());
         let mut out = out.into_block(0..rows, 0..cols);
         if self.in_bf16() {
             let words = out.reborrow().into_words().into_block(0..rows, 0..cols / 2);
-            layer.forward(threads, x, narrow, Epilogue::default(), Output::Bf16(words));
+            layer.forward(threads, x, narrow, Epilogue::default(), Output::Bf16(words))
         } else {
-            layer.forward(threads, x, narrow, Epilogue::default(), out);
+            layer.forward(threads, x, narrow, Epilogue::default(), out)
         }
     }
 
@@ -224,8 +256,7 @@ impl Attention {
     }
 
     fn in_bf16(&self) -> bool {
-        let there = Form::of(self.level, Precision::BFloat16) == Form::Bf16;
-        there && self.form() != Form::Floats && self.head_dim.is_multiple_of(2) && !self.in_floats
+        self.projection.makes_bf16() && self.head_dim.is_multiple_of(2) && !self.in_floats
     }
 
     /// Each sequence of the part with itself or with its source: what [`project`](Self::project) made, qkv (T, all heads x head_dim)
@@ -240,8 +271,9 @@ impl Attention {
         dropout: Option<Dropout>,
         scratch: &mut [f32],
         attentions: AttentionOutput,
-        mut context: MatMut,
+        context: MatMut,
     ) {
+        let mut context = self.attended(context);
         let values = (!self.in_bf16()).then(|| self.operands(qkv, around)[2]);
         let qkv = if self.in_bf16() {
             let operands = self.operand_columns(qkv, around);
@@ -288,6 +320,55 @@ impl Attention {
         attention_cached(self.level, threads, qkv.block(0..qkv.rows(), columns), of, scratch, None, context);
     }
 
+    /// The columns of context, or of its gradient, that attention makes.
+    fn attended<'a>(&self, context: MatMut<'a>) -> MatMut<'a> {
+        let rows = context.rows();
+        context.into_block(0..rows, 0..self.heads * self.head_dim)
+    }
+
+    /// Beside [`attend`](Self::attend), where there is a convolution: x (T, H), what [`project`](Self::project) read, and qkv -> the rest
+    /// of context.
+    pub(crate) fn convolve(&self, threads: &Threads, around: Around, x: Mat, qkv: Mat, context: MatMut) -> Result<()> {
+        let (Some(convolution), Some(surroundings)) = (&self.convolution, around.surroundings) else { return Ok(()) };
+        let size = self.heads * self.head_dim;
+        let out = context.split_cols(size).1;
+        convolution.forward(threads, surroundings, self.convolved(x, qkv), out)
+    }
+
+    /// What a convolution reads.
+    fn convolved<'a>(&self, x: Mat<'a>, qkv: Mat<'a>) -> Read<'a> {
+        let ([queries, _, values], all) = (self.columns(), self.columns_made());
+        let block = |columns| qkv.block(0..qkv.rows(), columns);
+        Read { x, queries: block(queries), values: block(values.end..all) }
+    }
+
+    /// What [`convolve`](Self::convolve) read and the gradient of context -> that of x, to `d_x`; those of queries and values are added
+    /// and written to `d_qkv`, those of the weights are added to `gradient`. Whether there is a convolution.
+    #[expect(clippy::too_many_arguments, reason = "what flows back, each by its own name")]
+    pub(crate) fn convolve_backward(
+        &self,
+        pass: &Pass,
+        around: Around,
+        x: Mat,
+        qkv: Mat,
+        d_context: Mat,
+        gradient: &mut Attention,
+        d_x: MatMut,
+        d_qkv: MatMut,
+    ) -> Result<bool> {
+        let (Some(convolution), Some(surroundings)) = (&self.convolution, around.surroundings) else {
+            return Ok(false);
+        };
+        let gradient = gradient.convolution.as_mut().expect("gradients lie as the weights do");
+        let [queries, _, values] = self.columns();
+        let d = d_context.block(0..d_context.rows(), queries.len()..d_context.cols());
+        let (d_queries, rest) = d_qkv.split_cols(queries.end);
+        let d_values = rest.split_cols(values.end - queries.end).1;
+        let read = self.convolved(x, qkv);
+        convolution.backward(pass, surroundings, read, d, gradient, d_x, d_queries, d_values)?;
+        Ok(true)
+    }
+
     fn blind<'a>(&self, part: &'a Part, around: Around) -> impl Iterator<Item = (Range<usize>, Range<usize>)> + 'a {
         blind::blind(part, around.window, self.masked)
     }
@@ -303,8 +384,7 @@ impl Attention {
         room.resize(layer.form(), x.rows(), x.cols())?;
         narrow(self.level, threads, x, room);
         out.resize(x.rows(), layer.outputs())?;
-        layer.forward(threads, x, room, Epilogue::default(), out.mat_mut());
-        Ok(())
+        layer.forward(threads, x, room, Epilogue::default(), out.mat_mut())
     }
 
     /// Where the keys and queries of positions lie in a row of what [`project_positions`](Self::project_positions) made.
@@ -416,16 +496,19 @@ impl Attention {
             return attention_backward(self.level, pass.threads, qkv, heads, d_context.view(), scratch, gradients);
         }
         let (dq, rest) = d_qkv.reborrow().split_cols(places[0].len());
-        let (dk, dv) = rest.split_cols(places[1].len());
+        let (dk, rest) = rest.split_cols(places[1].len());
+        let dv = rest.split_cols(places[2].len()).0;
         let positions = match d_positions {
             Some(d) => self.cut_positions(d),
             None => [None, None],
         };
         let part = pass.step.part;
-        let shares = blind::take(self.blind(part, around), places[2].len(), self.head_dim, &mut d_context);
+        let mut attended = self.attended(d_context.reborrow());
+        let shares = blind::take(self.blind(part, around), places[2].len(), self.head_dim, &mut attended);
         let heads = self.of(part, around, dropout);
         let gradients = AttentionGradients { qkv: [dq, dk, dv], bias: d_bias, positions };
-        attention_backward(self.level, pass.threads, qkv, heads, d_context.view(), scratch, gradients);
+        let d = d_context.view().block(0..tokens, 0..self.heads * self.head_dim);
+        attention_backward(self.level, pass.threads, qkv, heads, d, scratch, gradients);
         blind::give(shares, d_qkv.reborrow().into_block(0..tokens, places[2].clone()));
         self.turn(around, true, d_qkv);
     }
@@ -480,17 +563,11 @@ impl Attention {
     ) -> Result<()> {
         room.resize(self.output.form(), context.rows(), context.cols())?;
         narrow(self.level, threads, context, room);
-        self.output.forward(threads, context, room, Epilogue { residual, ..Epilogue::default() }, out);
-        Ok(())
+        self.output.forward(threads, context, room, Epilogue { residual, ..Epilogue::default() }, out)
     }
 
     fn linears(&self) -> impl Iterator<Item = &Linear> {
         [&self.projection].into_iter().chain(&self.source).chain([&self.output]).chain(&self.positions)
-    }
-
-    fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
-        let Self { projection, source, output, positions, .. } = self;
-        [projection].into_iter().chain(source).chain([output]).chain(positions)
     }
 
     fn norms(&self) -> impl Iterator<Item = &LayerNorm> {
@@ -498,31 +575,50 @@ impl Attention {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.linears().all(Linear::is_empty) && self.query_key_norm.as_ref().is_none_or(QueryKeyNorm::is_empty)
+        self.linears().all(Linear::is_empty)
+            && self.convolution.as_ref().is_none_or(Convolution::is_empty)
+            && self.query_key_norm.as_ref().is_none_or(QueryKeyNorm::is_empty)
     }
 
     pub(crate) fn exports(&self) -> impl Iterator<Item = Export<'_>> {
-        self.linears().flat_map(Linear::exports).chain(self.norms().flat_map(LayerNorm::exports))
+        let convolution = self.convolution.iter().flat_map(Convolution::exports);
+        self.linears().flat_map(Linear::exports).chain(convolution).chain(self.norms().flat_map(LayerNorm::exports))
     }
 
     pub(crate) fn floats_mut(&mut self) -> Vec<&mut [f32]> {
-        let Self { projection, source, output, positions, query_key_norm, .. } = self;
-        let linears = [projection].into_iter().chain(source).chain([output]).chain(positions).map(Linear::floats_mut);
-        linears.chain(query_key_norm.iter_mut().flat_map(QueryKeyNorm::floats_mut)).collect()
+        let Self { projection, source, output, positions, convolution, query_key_norm, .. } = self;
+        let linears = [projection].into_iter().chain(source).chain([output]).chain(positions);
+        linears
+            .flat_map(Linear::floats_mut)
+            .chain(convolution.iter_mut().flat_map(Convolution::floats_mut))
+            .chain(query_key_norm.iter_mut().flat_map(QueryKeyNorm::floats_mut))
+            .collect()
     }
 
     pub(crate) fn places(&self) -> Vec<Vec<Place>> {
-        self.linears().map(Linear::places).chain(self.norms().flat_map(LayerNorm::places)).collect()
+        let convolution = self.convolution.iter().flat_map(Convolution::places);
+        self.linears()
+            .flat_map(Linear::places)
+            .chain(convolution)
+            .chain(self.norms().flat_map(LayerNorm::places))
+            .collect()
     }
 
     pub(crate) fn slot_mut(&mut self, slot: &str) -> Option<ValuesMut<'_>> {
         if self.norms().any(|norm| norm.holds(slot)) {
             return self.query_key_norm.as_mut()?.slot_mut(slot);
         }
-        self.linears_mut().find_map(|linear| linear.slot_mut(slot))
+        let Self { projection, source, output, positions, convolution, .. } = self;
+        let mut linears = [projection].into_iter().chain(source).chain([output]).chain(positions);
+        linears.find_map(|linear| linear.slot_mut(slot)).or_else(|| convolution.as_mut()?.slot_mut(slot))
     }
 
     pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {
-        self.linears().map(Linear::piece).chain(self.norms().flat_map(LayerNorm::pieces)).collect()
+        let convolution = self.convolution.iter().flat_map(Convolution::pieces);
+        self.linears()
+            .flat_map(Linear::pieces)
+            .chain(convolution)
+            .chain(self.norms().flat_map(LayerNorm::pieces))
+            .collect()
     }
 }

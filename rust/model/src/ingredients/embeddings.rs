@@ -261,8 +261,7 @@ impl Embeddings {
             gather_add(self.level, &sources, added.mat_mut());
             epilogue.residual = Some(added.mat());
         }
-        projection.forward(threads, normed.mat(), narrow, epilogue, out);
-        Ok(())
+        projection.forward(threads, normed.mat(), narrow, epilogue, out)
     }
 
     /// The words of its own.
@@ -449,14 +448,14 @@ impl Embeddings {
             Words::Shared => (None, None),
         };
         let mut floats = norm.as_mut().map_or(vec![], LayerNorm::floats_mut);
-        floats.extend(linear.into_iter().chain(projection).map(Linear::floats_mut));
+        floats.extend(linear.into_iter().chain(projection).flat_map(Linear::floats_mut));
         floats.extend(look.into_iter().chain(tables).map(|look| floats_of_mut(look.table.words_mut())));
         floats
     }
 
     pub(crate) fn places(&self) -> Vec<Vec<Place>> {
         let mut places = self.norm.as_ref().map_or(vec![], LayerNorm::places);
-        places.extend(self.linears().map(Linear::places));
+        places.extend(self.linears().flat_map(Linear::places));
         let alone = |look: &Look| vec![Place::alone(look.slot.clone(), look.table.rows() * look.table.cols())];
         places.extend(self.looks().map(alone));
         places
@@ -476,7 +475,7 @@ impl Embeddings {
 
     pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {
         let mut pieces = self.norm.as_ref().map_or(vec![], LayerNorm::pieces);
-        pieces.extend(self.linears().map(Linear::piece));
+        pieces.extend(self.linears().flat_map(Linear::pieces));
         for Look { slot, table, .. } in self.looks() {
             let [words, scales] = table.words();
             pieces.push(Piece::new(slot, words));

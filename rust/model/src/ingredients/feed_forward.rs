@@ -27,8 +27,8 @@ pub(crate) struct FeedForward {
 }
 
 fn up_parts(blueprint: &Blueprint, scope: &str) -> Vec<Layer> {
-    let FeedForwardSpec { size, gated, fused, bias, .. } = blueprint.feed_forward;
-    let part = |name, size| Layer::new(format!("{scope}.{name}"), size, bias).transposed(blueprint.transposed);
+    let FeedForwardSpec { size, gated, fused, bias, groups, stored, .. } = blueprint.feed_forward;
+    let part = |name, size| Layer::new(format!("{scope}.{name}"), size, bias).grouped(groups.up, stored);
     if gated && fused {
         return vec![part("gate_up", 2 * size)];
     }
@@ -37,8 +37,8 @@ fn up_parts(blueprint: &Blueprint, scope: &str) -> Vec<Layer> {
 }
 
 fn down_parts(blueprint: &Blueprint, scope: &str) -> Vec<Layer> {
-    let down = Layer::new(format!("{scope}.down"), blueprint.hidden_size, blueprint.feed_forward.bias);
-    vec![down.transposed(blueprint.transposed)]
+    let FeedForwardSpec { bias, groups, stored, .. } = blueprint.feed_forward;
+    vec![Layer::new(format!("{scope}.down"), blueprint.hidden_size, bias).grouped(groups.down, stored)]
 }
 
 impl FeedForward {
@@ -72,21 +72,20 @@ impl FeedForward {
     ) -> Result<()> {
         let activation = (!self.gated).then_some(self.activation);
         let epilogue = Epilogue { activation, ..Epilogue::default() };
-        self.up.forward(threads, x, narrow_x, epilogue, inner.mat_mut());
+        self.up.forward(threads, x, narrow_x, epilogue, inner.mat_mut())?;
         if self.gated {
             gate(self.level, threads, self.activation, inner.mat_mut());
         }
         let inner = inner.mat().block(0..x.rows(), 0..self.size);
         narrow_x.resize(self.down.form(), inner.rows(), inner.cols())?;
         narrow(self.level, threads, inner, narrow_x);
-        self.down.forward(threads, inner, narrow_x, Epilogue { residual, ..Epilogue::default() }, out);
-        Ok(())
+        self.down.forward(threads, inner, narrow_x, Epilogue { residual, ..Epilogue::default() }, out)
     }
 
     /// Some tokens: what is read, x (T, H) -> `up` (T, up's outputs), what activation or gate reads, and `inner` (T, size or more), in
     /// whose first columns lies what they make of that.
-    pub(crate) fn record(&self, threads: &Threads, x: Mat, mut up: MatMut, mut inner: MatMut) {
-        self.up.forward(threads, x, &Narrow::default(), Epilogue::default(), up.reborrow());
+    pub(crate) fn record(&self, threads: &Threads, x: Mat, mut up: MatMut, mut inner: MatMut) -> Result<()> {
+        self.up.forward(threads, x, &mut Narrow::default(), Epilogue::default(), up.reborrow())?;
         for t in 0..up.rows() {
             let row = inner.row_mut(t);
             row.copy_from_slice(up.row_mut(t));
@@ -97,6 +96,7 @@ impl FeedForward {
         if self.gated {
             gate(self.level, threads, self.activation, inner);
         }
+        Ok(())
     }
 
     /// Some tokens: `up` as it was recorded and the gradient of what this ingredient made, `d_out` (T, H) -> the gradients of `up`
@@ -141,11 +141,11 @@ impl FeedForward {
     }
 
     pub(crate) fn floats_mut(&mut self) -> Vec<&mut [f32]> {
-        vec![self.up.floats_mut(), self.down.floats_mut()]
+        self.up.floats_mut().chain(self.down.floats_mut()).collect()
     }
 
     pub(crate) fn places(&self) -> Vec<Vec<Place>> {
-        vec![self.up.places(), self.down.places()]
+        self.up.places().chain(self.down.places()).collect()
     }
 
     pub(crate) fn slot_mut(&mut self, slot: &str) -> Option<ValuesMut<'_>> {
@@ -153,6 +153,6 @@ impl FeedForward {
     }
 
     pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {
-        vec![self.up.piece(), self.down.piece()]
+        self.up.pieces().chain(self.down.pieces()).collect()
     }
 }

@@ -93,13 +93,13 @@ impl Head {
         let last = self.last(words);
         if let Some(transform) = &self.transform {
             transform.forward(threads, x, last.form(), room)?;
-            last.forward(threads, room.hidden.mat(), &room.narrow, Default::default(), out.reborrow());
+            last.forward(threads, room.hidden.mat(), &mut room.narrow, Default::default(), out.reborrow())?;
         } else {
             let HeadRoom { narrow: narrow_x, hidden, .. } = room;
             let x = self.scaled(threads, x, hidden)?;
             narrow_x.resize(last.form(), x.rows(), x.cols())?;
             narrow(self.level, threads, x, narrow_x);
-            last.forward(threads, x, narrow_x, Default::default(), out.reborrow());
+            last.forward(threads, x, narrow_x, Default::default(), out.reborrow())?;
         }
         if let Some(cap) = self.spec.soft_cap {
             soft_cap(self.level, threads, cap, out);
@@ -167,13 +167,13 @@ impl Head {
 
     pub(crate) fn floats_mut(&mut self) -> Vec<&mut [f32]> {
         let mut floats = self.transform.as_mut().map_or(vec![], Transform::floats_mut);
-        floats.extend(self.dense.as_mut().map(Linear::floats_mut));
+        floats.extend(self.dense.as_mut().into_iter().flat_map(Linear::floats_mut));
         floats
     }
 
     pub(crate) fn places(&self) -> Vec<Vec<Place>> {
         let mut places = self.transform.as_ref().map_or(vec![], Transform::places);
-        places.extend(self.dense.as_ref().map(Linear::places));
+        places.extend(self.dense.as_ref().into_iter().flat_map(Linear::places));
         places
     }
 
@@ -184,7 +184,7 @@ impl Head {
 
     pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {
         let mut pieces = self.transform.as_ref().map_or(vec![], Transform::pieces);
-        pieces.extend(self.dense.as_ref().map(Linear::piece));
+        pieces.extend(self.dense.as_ref().into_iter().flat_map(Linear::pieces));
         pieces
     }
 }

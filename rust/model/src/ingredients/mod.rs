@@ -5,6 +5,7 @@
 
 mod attention;
 mod blind;
+mod convolution;
 mod disentangled;
 mod embeddings;
 mod feed_forward;
@@ -18,6 +19,7 @@ mod residual;
 mod transform;
 
 pub(crate) use attention::{Around, Attention};
+pub(crate) use convolution::Surroundings;
 pub(crate) use disentangled::RelativeEmbeddings;
 pub(crate) use embeddings::{EmbeddingRoom, Embeddings};
 pub(crate) use feed_forward::FeedForward;

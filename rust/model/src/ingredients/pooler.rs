@@ -1,4 +1,6 @@
-//! A vector for each sequence: its first token's, or the mean of all, through a dense layer.
+//! A vector for each sequence: one token's, or the mean of all, through a dense layer where there is one.
+
+use std::ops::Range;
 
 use ferroformer_kernels::{
     Activation, Epilogue, Level, Mat, MatMut, Narrow, PackedLinear, Threads, activation_backward, add, narrow,
@@ -17,8 +19,8 @@ use crate::weights::Place;
 use crate::workspace::Rows;
 
 pub(crate) struct Pooler {
-    dense: Linear,
-    activation: Activation,
+    dense: Option<Linear>,
+    activation: Option<Activation>,
     norm: Option<LayerNorm>,
     spec: PoolerSpec,
     level: Level,
@@ -46,14 +48,16 @@ impl Pooler {
     pub(crate) fn slots(blueprint: &Blueprint, spec: PoolerSpec) -> impl Iterator<Item = Slot> + use<> {
         let size = blueprint.hidden_size;
         let norm = spec.norm.into_iter().flat_map(move |norm| LayerNorm::slots(NORM, size, norm.norm(), norm.bias));
-        Linear::slots(&parts(blueprint, spec), size).chain(norm)
+        let dense = spec.dense.then(|| Linear::slots(&parts(blueprint, spec), size));
+        dense.into_iter().flatten().chain(norm)
     }
 
     pub(crate) fn load(loader: &Loader, blueprint: &Blueprint, spec: PoolerSpec) -> Result<Self> {
         let size = blueprint.hidden_size;
-        let dense = Linear::load(loader, parts(blueprint, spec), size)?;
+        let dense = spec.dense.then(|| Linear::load(loader, parts(blueprint, spec), size)).transpose()?;
         let norm = spec.norm.map(|norm| LayerNorm::load(loader, NORM.to_owned(), size, norm.norm(), norm.bias));
-        Ok(Self { dense, activation: spec.activation.into(), norm: norm.transpose()?, spec, level: loader.level })
+        let activation = spec.activation.map(Activation::from);
+        Ok(Self { dense, activation, norm: norm.transpose()?, spec, level: loader.level })
     }
 
     /// Whether what it reads is dropped.
@@ -70,6 +74,7 @@ impl Pooler {
             match self.spec.reads {
                 _ if range.is_empty() => {}
                 PoolerInput::First => out.row_mut(0).copy_from_slice(hidden.row(range.start)),
+                PoolerInput::Last => out.row_mut(0).copy_from_slice(hidden.row(last(part, range))),
                 PoolerInput::Mean => {
                     let count = range.len() as f32;
                     range.for_each(|t| add(self.level, hidden.rows_of(t..t + 1), out.reborrow()));
@@ -84,11 +89,10 @@ impl Pooler {
     pub(crate) fn read_backward(&self, part: &Part, d: Mat, mut d_hidden: MatMut) {
         for (s, range) in part.ranges().enumerate().filter(|(_, range)| !range.is_empty()) {
             let (d, share) = (d.rows_of(s..s + 1), 1.0 / range.len() as f32);
+            let mut one = |t: usize| add(self.level, d, d_hidden.reborrow().into_block(t..t + 1, 0..d.cols()));
             match self.spec.reads {
-                PoolerInput::First => {
-                    let first = d_hidden.reborrow().into_block(range.start..range.start + 1, 0..d.cols());
-                    add(self.level, d, first);
-                }
+                PoolerInput::First => one(range.start),
+                PoolerInput::Last => one(last(part, range)),
                 PoolerInput::Mean => range.for_each(|t| {
                     d_hidden.row_mut(t).iter_mut().zip(d.row(0)).for_each(|(sum, d)| *sum += d * share);
                 }),
@@ -101,15 +105,18 @@ impl Pooler {
         let PoolerRoom { read, inner, pooled, narrow: form, .. } = room;
         let (rows, cols) = (read.mat().rows(), read.mat().cols());
         pooled.resize(rows, cols)?;
-        form.resize(self.dense.form(), rows, cols)?;
-        narrow(self.level, threads, read.mat(), form);
-        let activation = Epilogue { activation: Some(self.activation), ..Epilogue::default() };
-        let Some(norm) = &self.norm else {
-            self.dense.forward(threads, read.mat(), form, activation, pooled.mat_mut());
+        let Some(dense) = &self.dense else {
+            pooled.mat_mut().copy(read.mat());
             return Ok(());
         };
+        form.resize(dense.form(), rows, cols)?;
+        narrow(self.level, threads, read.mat(), form);
+        let activation = Epilogue { activation: self.activation, ..Epilogue::default() };
+        let Some(norm) = &self.norm else {
+            return dense.forward(threads, read.mat(), form, activation, pooled.mat_mut());
+        };
         inner.resize(rows, cols)?;
-        self.dense.forward(threads, read.mat(), form, activation, inner.mat_mut());
+        dense.forward(threads, read.mat(), form, activation, inner.mat_mut())?;
         norm.forward(threads, inner.mat(), pooled.mat_mut(), &mut Narrow::default());
         Ok(())
     }
@@ -122,8 +129,12 @@ impl Pooler {
         room: &mut PoolerRoom,
         d: Mat,
         gradient: Option<&mut Pooler>,
-        d_read: MatMut,
+        mut d_read: MatMut,
     ) -> Result<()> {
+        let Some(dense) = &self.dense else {
+            d_read.copy(d);
+            return Ok(());
+        };
         let PoolerRoom { read, inner, pooled, transposed, .. } = room;
         let (rows, cols) = (d.rows(), d.cols());
         // The gradient of what the activation made, where its result lay.
@@ -132,41 +143,48 @@ impl Pooler {
             Some(norm) => norm.backward(inner.mat(), d, pooled.mat_mut(), &mut sums),
             None => pooled.mat_mut().copy(d),
         }
-        inner.resize(rows, cols)?;
-        self.dense.forward(threads, read.mat(), &Narrow::default(), Epilogue::default(), inner.mat_mut());
-        activation_backward(self.level, self.activation, inner.mat_mut(), pooled.mat_mut());
+        if let Some(activation) = self.activation {
+            inner.resize(rows, cols)?;
+            dense.forward(threads, read.mat(), &mut Narrow::default(), Epilogue::default(), inner.mat_mut())?;
+            activation_backward(self.level, activation, inner.mat_mut(), pooled.mat_mut());
+        }
         if let Some(gradient) = gradient {
             if let Some(norm) = &mut gradient.norm {
                 norm.add_gradient(Mat::dense(&sums, 1, sums.len()));
             }
-            gradient.dense.add_gradient(self.level, threads, read.mat(), pooled.mat());
+            let own = gradient.dense.as_mut();
+            own.into_iter().for_each(|own| own.add_gradient(self.level, threads, read.mat(), pooled.mat()));
         }
-        input_gradient(&self.dense, self.level, threads, pooled.mat(), d_read, transposed)
+        input_gradient(dense, self.level, threads, pooled.mat(), d_read, transposed)
     }
 
     pub(crate) fn exports(&self) -> impl Iterator<Item = Export<'_>> {
-        self.dense.exports().chain(self.norm.iter().flat_map(LayerNorm::exports))
+        self.dense.iter().flat_map(Linear::exports).chain(self.norm.iter().flat_map(LayerNorm::exports))
     }
 
     pub(crate) fn floats_mut(&mut self) -> Vec<&mut [f32]> {
-        let mut floats = vec![self.dense.floats_mut()];
-        floats.extend(self.norm.iter_mut().flat_map(LayerNorm::floats_mut));
-        floats
+        let norm = self.norm.iter_mut().flat_map(LayerNorm::floats_mut);
+        self.dense.iter_mut().flat_map(Linear::floats_mut).chain(norm).collect()
     }
 
     pub(crate) fn places(&self) -> Vec<Vec<Place>> {
-        let mut places = vec![self.dense.places()];
-        places.extend(self.norm.iter().flat_map(LayerNorm::places));
-        places
+        let norm = self.norm.iter().flat_map(LayerNorm::places);
+        self.dense.iter().flat_map(Linear::places).chain(norm).collect()
     }
 
     pub(crate) fn slot_mut(&mut self, slot: &str) -> Option<ValuesMut<'_>> {
-        self.dense.slot_mut(slot).or_else(|| self.norm.as_mut()?.slot_mut(slot))
+        let dense = self.dense.as_mut().and_then(|dense| dense.slot_mut(slot));
+        dense.or_else(|| self.norm.as_mut()?.slot_mut(slot))
     }
 
     pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {
-        let mut pieces = vec![self.dense.piece()];
-        pieces.extend(self.norm.iter().flat_map(LayerNorm::pieces));
-        pieces
+        let norm = self.norm.iter().flat_map(LayerNorm::pieces);
+        self.dense.iter().flat_map(Linear::pieces).chain(norm).collect()
     }
+}
+
+/// The token of a sequence, whose rows these are, that stands last in its padded row.
+fn last(part: &Part, mut rows: Range<usize>) -> usize {
+    let first = rows.start;
+    rows.by_ref().max_by_key(|t| part.columns[*t]).unwrap_or(first)
 }

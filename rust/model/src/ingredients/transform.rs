@@ -61,12 +61,12 @@ impl Transform {
         let activation = Epilogue { activation: self.activation, ..Epilogue::default() };
         match &self.norm {
             Some(norm) => {
-                self.dense.forward(threads, x, form_room, activation, inner.mat_mut());
+                self.dense.forward(threads, x, form_room, activation, inner.mat_mut())?;
                 form_room.resize(form, x.rows(), self.size)?;
                 norm.forward(threads, inner.mat(), hidden.mat_mut(), form_room);
             }
             None => {
-                self.dense.forward(threads, x, form_room, activation, hidden.mat_mut());
+                self.dense.forward(threads, x, form_room, activation, hidden.mat_mut())?;
                 form_room.resize(form, x.rows(), self.size)?;
                 narrow(self.level, threads, hidden.mat(), form_room);
             }
@@ -92,7 +92,7 @@ impl Transform {
             None => d_inner.mat_mut().copy(d),
         }
         if let Some(activation) = self.activation {
-            self.dense.forward(threads, x, &Narrow::default(), Epilogue::default(), inner.mat_mut());
+            self.dense.forward(threads, x, &mut Narrow::default(), Epilogue::default(), inner.mat_mut())?;
             activation_backward(self.level, activation, inner.mat_mut(), d_inner.mat_mut());
         }
         if let Some(gradient) = gradient {
@@ -109,13 +109,13 @@ impl Transform {
     }
 
     pub(crate) fn floats_mut(&mut self) -> Vec<&mut [f32]> {
-        let mut floats = vec![self.dense.floats_mut()];
+        let mut floats = self.dense.floats_mut().collect::<Vec<_>>();
         floats.extend(self.norm.iter_mut().flat_map(LayerNorm::floats_mut));
         floats
     }
 
     pub(crate) fn places(&self) -> Vec<Vec<Place>> {
-        let mut places = vec![self.dense.places()];
+        let mut places = self.dense.places().collect::<Vec<_>>();
         places.extend(self.norm.iter().flat_map(LayerNorm::places));
         places
     }
@@ -125,7 +125,7 @@ impl Transform {
     }
 
     pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {
-        let mut pieces = vec![self.dense.piece()];
+        let mut pieces = self.dense.pieces().collect::<Vec<_>>();
         pieces.extend(self.norm.iter().flat_map(LayerNorm::pieces));
         pieces
     }

@@ -111,13 +111,12 @@ impl Block {
                 let [_, output] = attention.layers();
                 let context = context.rows_of(tokens.clone());
                 let work = Work { site, layer: output, x: context, branch: residual.branch.as_ref() };
-                chunk.add_work(work, stream, own_made, own_sum.reborrow());
+                chunk.add_work(work, stream, own_made, own_sum.reborrow())?;
                 if !last {
                     return Ok(());
                 }
                 let base = if self.parallel.is_some() { hidden.rows_of(tokens) } else { own_sum.view() };
-                self.record_feed_forward(at.layer, chunk, base, own_sum.view(), up, made, sum);
-                Ok(())
+                self.record_feed_forward(at.layer, chunk, base, own_sum.view(), up, made, sum)
             })?;
         }
         Ok(())
@@ -139,15 +138,9 @@ impl Block {
             let (tokens, count) = (chunk.tokens.clone(), chunk.tokens.len());
             let s = s.rows_of(tokens.clone());
             self.normalise(stage, s, &mut chunk);
-            let Chunk { threads, room, .. } = &chunk;
-            attention.project(
-                threads,
-                self.read(stage, s, room.hidden.first(count)),
-                &room.none,
-                around.of(tokens),
-                qkv,
-            );
-            Ok(())
+            let Chunk { threads, room, .. } = &mut chunk;
+            let ChunkRoom { hidden, none, .. } = &mut **room;
+            attention.project(threads, self.read(stage, s, hidden.first(count)), none, around.of(tokens), qkv)
         })?;
         if let (1.., Some((_, source))) = (stage, at.source) {
             attention.project_source(pass.threads, source, &mut Default::default(), keys_values.reborrow())?;
@@ -155,8 +148,9 @@ impl Block {
         let [_, site] = self.sites(stage, at.layer);
         let (dropout, part) = (pass.step.dropout(site), pass.step.part);
         let around = at.of_stage(stage, Some(keys_values.view()));
-        attention.attend(pass.threads, part, around, qkv.view(), dropout, scratch, None, context.reborrow());
-        Ok(())
+        let qkv = qkv.view();
+        attention.attend(pass.threads, part, around, qkv, dropout, scratch, None, context.reborrow());
+        attention.convolve(pass.threads, around, s, qkv, context.reborrow())
     }
 
     /// Some tokens: what feed-forward's norm reads, `base`, and the sum so far, `below` (t, H) -> what its activation reads, `up`, and
@@ -171,12 +165,12 @@ impl Block {
         up: MatMut,
         made: MatMut,
         sum: MatMut,
-    ) {
+    ) -> Result<()> {
         let (last, count) = (self.last(), chunk.tokens.len());
         self.normalise(last, base, &mut chunk);
         let Chunk { threads, room, .. } = &mut chunk;
         let ChunkRoom { hidden: normed, feed_forward: inner, .. } = &mut **room;
-        self.feed_forward.record(threads, self.read(last, base, normed.first(count)), up, inner.first_mut(count));
+        self.feed_forward.record(threads, self.read(last, base, normed.first(count)), up, inner.first_mut(count))?;
         if sum.rows() > 0 {
             let [_, down] = self.feed_forward.layers();
             let mut room = std::mem::take(&mut chunk.room.feed_forward);
@@ -186,8 +180,14 @@ impl Block {
             let stream = self.stream(last, base, chunk.room.hidden.first(count));
             let stream = if self.parallel.is_some() { below } else { stream };
             let branch = self.residual(last).branch.as_ref();
-            chunk.add_work(Work { site: Site::FeedForward(layer), layer: down, x: inner, branch }, stream, made, sum);
+            chunk.add_work(
+                Work { site: Site::FeedForward(layer), layer: down, x: inner, branch },
+                stream,
+                made,
+                sum,
+            )?;
         }
+        Ok(())
     }
 
     /// What comes out of this block, hidden (T, H), from what [`record`](Self::record) summed.
@@ -365,7 +365,7 @@ impl Block {
         scratch: &mut [f32],
         gradient: &mut Block,
     ) -> Result<()> {
-        self.attend_backward(pass, stage, at, flow, saved, transposed, scratch, gradient)?;
+        let convolved = self.attend_backward(pass, stage, at, flow, saved, transposed, scratch, gradient)?;
         let (level, threads, size) = (pass.step.level, pass.threads, flow.hidden.cols());
         let transposed = &*transposed;
         let Flow { hidden, d_hidden, d_sum, d_before, dropped: [_, d_output], middle, d_context, d_qkv, sums, .. } =
@@ -376,7 +376,7 @@ impl Block {
         let made_below = below.map(|below| below.made.view());
         let (d_stream, columns) = (d_before.view(), self.attentions[stage].0.columns_made());
         let d_qkv = d_qkv.view().block(0..s.rows(), 0..columns);
-        let out = if below.is_some() { d_sum } else { d_hidden };
+        let (out, d_read) = if below.is_some() { (d_sum, None) } else { (d_hidden, convolved.then_some(d_sum.view())) };
         let mats = [out.reborrow(), middle.reborrow(), d_output.reborrow(), d_context.reborrow()];
         pass.for_each_chunk(mats, [sums.reborrow()], |mut chunk, mats, [mut sums]| {
             let [mut out, middle, mut d_output, d_context] = mats;
@@ -390,6 +390,9 @@ impl Block {
             let (s, d_stream) = (s.rows_of(tokens.clone()), d_stream.rows_of(tokens));
             let own = &mut sums[place(BETWEEN, size)];
             self.step_back(stage, &mut chunk, s, d_stream, middle, out.reborrow(), own, back);
+            if let Some(d_read) = d_read {
+                add(level, d_read.rows_of(chunk.tokens.clone()), out.reborrow());
+            }
             if let Some(made) = made_below {
                 let (d_work, own) = (out.view(), &mut sums[place(BRANCH_BELOW, size)]);
                 let (layer, d_output) = (at.layer, &mut d_output);
@@ -410,7 +413,8 @@ impl Block {
         Ok(())
     }
 
-    /// From `flow.d_context` to `flow.d_qkv`, and to the gradients of distances and of a source.
+    /// From `flow.d_context` to `flow.d_qkv`, and to the gradients of distances and of a source. Whether there is a convolution: then
+    /// the gradient of what that read is in `flow.d_sum`.
     #[expect(clippy::too_many_arguments, reason = "what flows back, each by its own name")]
     fn attend_backward(
         &self,
@@ -422,7 +426,7 @@ impl Block {
         transposed: &mut Transposed,
         scratch: &mut [f32],
         gradient: &mut Block,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let (level, threads) = (pass.step.level, pass.threads);
         let ([_, site], (attention, _)) = (self.sites(stage, at.layer), &self.attentions[stage]);
         let (dropout, SavedAttention { qkv, source: keys_values, .. }) =
@@ -442,7 +446,7 @@ impl Block {
             add(level, d.mat(), d_source.reborrow());
             let layer = own_gradient.source_mut();
             layer.into_iter().for_each(|layer| layer.add_gradient(level, threads, source, d_keys_values.view()));
-            return Ok(());
+            return Ok(false);
         }
         let mut positions = flow.positions.as_deref_mut();
         if let Some(positions) = positions.as_deref_mut() {
@@ -453,6 +457,9 @@ impl Block {
         let d_bias = flow.d_bias.get_mut(table).map(|d| &mut d[..]);
         let qkv = qkv.view();
         attention.attend_backward(pass, around, dropout, qkv, d_context, scratch, d_qkv, None, d_bias, d_positions);
+        let (x, d_context) = (flow.hidden.view(), flow.d_context.view());
+        let (d_read, d_qkv) = (flow.d_sum.reborrow(), flow.d_qkv.reborrow());
+        let convolved = attention.convolve_backward(pass, around, x, qkv, d_context, own_gradient, d_read, d_qkv)?;
         attention.normed_backward(pass, qkv, flow.d_qkv.reborrow(), flow.sums.reborrow(), own_gradient)?;
         if let Some(positions) = positions {
             let PositionRoom { read, d_read, d_projected, transposed: room, .. } = positions;
@@ -460,7 +467,7 @@ impl Block {
             let projection = &own_transposed.projection;
             attention.positions_backward(threads, read.mat(), d, projection, room, own_gradient, dx)?;
         }
-        Ok(())
+        Ok(convolved)
     }
 }
 

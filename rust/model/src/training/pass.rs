@@ -147,22 +147,29 @@ impl Chunk<'_> {
 
     /// What a sub-layer's last layer makes, normalised where there is a norm for that, dropped, and added to `residual`. `made` is what
     /// such a norm reads.
-    pub(crate) fn add_work<'a>(&self, work: Work, residual: Mat, mut made: MatMut<'a>, mut out: MatMut<'a>) {
-        let (Chunk { step, tokens, threads, room }, Work { site, layer, x, branch }) = (self, work);
-        let dropout = step.dropout(site);
+    pub(crate) fn add_work<'a>(
+        &self,
+        work: Work,
+        residual: Mat,
+        mut made: MatMut<'a>,
+        mut out: MatMut<'a>,
+    ) -> Result<()> {
+        let (Chunk { step, tokens, threads, .. }, Work { site, layer, x, branch }) = (self, work);
+        let (dropout, none) = (step.dropout(site), &mut Narrow::default());
         if branch.is_none() && dropout.is_none() {
             let residual = Epilogue { residual: Some(residual), ..Epilogue::default() };
-            return layer.forward(threads, x, &room.none, residual, out);
+            return layer.forward(threads, x, none, residual, out);
         }
         let place = if branch.is_some() { &mut made } else { &mut out };
-        layer.forward(threads, x, &room.none, Epilogue::default(), place.reborrow());
+        layer.forward(threads, x, none, Epilogue::default(), place.reborrow())?;
         if let Some(norm) = branch {
-            norm.forward(threads, made.view(), out.reborrow(), &mut Narrow::default());
+            norm.forward(threads, made.view(), out.reborrow(), none);
         }
         if let Some(dropout) = dropout {
             dropout.apply(step.level, tokens.start, out.reborrow());
         }
         add(step.level, residual, out);
+        Ok(())
     }
 
     /// The gradient of what a sub-layer's last layer made from that of what was left of it, `d`: in `place`, unless that is empty and

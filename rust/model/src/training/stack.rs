@@ -49,7 +49,7 @@ impl Stack<'_> {
     /// A batch to last hidden states, in `flow.hidden`.
     pub(super) fn record(&self, pass: &Pass, parts: &mut Parts, source: Read) -> Result<()> {
         let blocks = self.layers();
-        let Parts { layers, flow, scratch, angles, distances, .. } = parts;
+        let Parts { layers, flow, scratch, angles, distances, surroundings, .. } = parts;
         for (layer, block) in blocks.iter().enumerate() {
             pass.cancel.check(0)?;
             self.input(pass, layer, layers, flow.hidden.reborrow())?;
@@ -58,7 +58,8 @@ impl Stack<'_> {
                 positions.project(pass, layer, block)?;
             }
             let positions = flow.positions.as_deref().map(|room| (room.projected.mat(), &room.places[..]));
-            let around = Around { bias: bias_of(distances, layer), positions, ..self.around(layer, angles) };
+            let bias = bias_of(distances, layer);
+            let around = Around { bias, positions, surroundings: *surroundings, ..self.around(layer, angles) };
             block.record(pass, At { layer, around, source }, flow.hidden.view(), saved, sum.reborrow(), scratch)?;
         }
         self.last(pass, layers, flow.hidden.reborrow())
@@ -76,7 +77,8 @@ impl Stack<'_> {
     ) -> Result<()> {
         let (blocks, of_layer) = (self.layers(), self.blueprint.blocks());
         let lowest = if shared.is_some() { 0 } else { gradients.lowest_layer(&of_layer) };
-        let Parts { layers, flow, scratch, transposed, embedding_transposed, angles, distances, .. } = parts;
+        let Parts { layers, flow, scratch, transposed, embedding_transposed, angles, distances, surroundings, .. } =
+            parts;
         let Some(transposed) = transposed else { return Ok(()) };
         self.last_backward(pass, layers.sums[blocks.len() - 1].view(), flow, gradients)?;
         for layer in (lowest..blocks.len()).rev() {
@@ -89,7 +91,8 @@ impl Stack<'_> {
                 made = positions.take_made();
             }
             let positions = flow.positions.is_some().then(|| (made.0.mat(), &made.1[..]));
-            let around = Around { bias: bias_of(distances, layer), positions, ..self.around(layer, angles) };
+            let bias = bias_of(distances, layer);
+            let around = Around { bias, positions, surroundings: *surroundings, ..self.around(layer, angles) };
             let at = At { layer, around, source };
             if checkpointing {
                 let unwanted = MatMut::dense(&mut [], 0, sum.cols());

@@ -14,7 +14,7 @@ use crate::batch::Part;
 use crate::block::Block;
 use crate::blueprint::{Blueprint, NormPlacement};
 use crate::error::Result;
-use crate::ingredients::{Distances, HeadRoom, PoolerRoom};
+use crate::ingredients::{Distances, HeadRoom, PoolerRoom, Surroundings};
 use crate::memory;
 use crate::rotation;
 use crate::stack::Stack;
@@ -33,6 +33,7 @@ pub(crate) struct Tape {
     distances: Vec<Distances>,
     d_bias: Vec<Vec<f32>>,
     positions: Option<PositionRoom>,
+    surroundings: Option<Surroundings>,
     top: Top,
     /// Of the model inside.
     pub(crate) source: Option<Box<Tape>>,
@@ -125,7 +126,7 @@ pub(crate) struct SavedAttention<'a> {
     pub(crate) qkv: MatMut<'a>,
     /// (Ts, twice key heads x head_dim): keys and values of a source's tokens.
     pub(crate) source: MatMut<'a>,
-    /// (T, heads x head_dim)
+    /// (T, heads x head_dim), and what a convolution makes
     pub(crate) context: MatMut<'a>,
     /// (T, H): what it made, where that is normalised before it is added.
     pub(crate) made: MatMut<'a>,
@@ -227,7 +228,7 @@ impl<'a> Cutter<'a> {
 
 /// What all layers keep.
 fn layers<'a>(blueprint: &Blueprint, plan: Plan, from: &mut Cutter<'a>) -> Layers<'a> {
-    let (tokens, h, a) = (plan.tokens, blueprint.hidden_size, blueprint.attention_size());
+    let (tokens, h, a) = (plan.tokens, blueprint.hidden_size, blueprint.context_size());
     let [queries, keys, values] = blueprint.attention.qkv_sizes();
     let normed = if blueprint.norm.placement == NormPlacement::Sandwich { tokens } else { 0 };
     let sums = (0..blueprint.num_layers).map(|_| from.cut(tokens, h)).collect();
@@ -262,7 +263,7 @@ fn flow<'a>(blueprint: &Blueprint, plan: Plan, from: &mut Cutter<'a>) -> Flow<'a
         d_before,
         middle,
         d_up: from.cut(tokens, f),
-        d_context: from.cut(tokens, blueprint.attention_size()),
+        d_context: from.cut(tokens, blueprint.context_size()),
         d_qkv: from.cut(tokens, blueprint.attention.qkv_size()),
         dropped: std::array::from_fn(|_| from.cut(if apart { tokens } else { 0 }, h)),
         source: source.map(|of| (from.cut(plan.source, of.hidden_size), from.cut(plan.source, keys + values))),
@@ -315,6 +316,7 @@ impl Tape {
             embedding_transposed: &mut self.embedding_transposed,
             angles: &self.angles,
             distances: &self.distances,
+            surroundings: self.surroundings.as_ref(),
             top: &mut self.top,
         }
     }
@@ -324,6 +326,9 @@ impl Tape {
         rotation::fill(&stack.weights.rotations, part.positions, &mut self.angles)?;
         self.distances = stack.weights.relative.iter().map(|relative| relative.distances(part.longest())).collect();
         self.d_bias = self.distances.iter().map(|distances| vec![0.0; distances.len()]).collect();
+        if let Some(spec) = stack.blueprint.attention.convolution {
+            self.surroundings.get_or_insert_default().resize(spec, threads, part);
+        }
         if let Some(distances) = &stack.weights.distances {
             let room = self.positions.get_or_insert_default();
             room.places = distances.places(part.longest().max(1));
@@ -370,6 +375,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) embedding_transposed: &'a mut Option<PackedLinear>,
     pub(crate) angles: &'a [Rows],
     pub(crate) distances: &'a [Distances],
+    pub(crate) surroundings: Option<&'a Surroundings>,
     pub(crate) top: &'a mut Top,
 }
 

@@ -15,6 +15,18 @@ pub(crate) const BLUEPRINT: &str = r#"{
     "pooler": {"activation": "tanh"}
 }"#;
 
+/// [`BLUEPRINT`] with weights in groups, of different numbers and shapes, and beside its attention a convolution.
+#[allow(dead_code, reason = "not for all tests")]
+pub(crate) fn grouped_and_convolved() -> [String; 2] {
+    let attention = |more: &str| BLUEPRINT.replace("\"head_dim\": 13", &format!("\"head_dim\": 13, {more}"));
+    let groups = r#""groups": {"query": 4, "key": 2, "value": 13, "output": 2}, "stored": "convolution""#;
+    let feed_forward = r#""size": 78, "groups": {"up": 26, "down": 13}, "stored": "groups""#;
+    [
+        attention(groups).replace("\"size\": 71", feed_forward),
+        attention(r#""convolution": {"kernel": 5}"#).replace("\"heads\": 4", "\"heads\": 3"),
+    ]
+}
+
 pub(crate) const PRECISIONS: [Precision; 3] = [Precision::Float32, Precision::BFloat16, Precision::Int8];
 
 pub(crate) fn initial(blueprint: &str, level: Level, precision: Precision) -> Encoder {
