@@ -83,6 +83,16 @@ class DynamicCache:
         return logits
 
 
+def checked_cache(cache: Any, model: PreTrainedModel) -> DynamicCache:
+    """What a model is given as `past_key_values`. TypeError if it is no cache, InputError if it is another model's."""
+    if not isinstance(cache, DynamicCache):
+        what = f"{type(model).__name__}.forward: past_key_values must be a DynamicCache, as a model returns it"
+        raise TypeError(f"{what}, got {type(cache).__name__}")
+    if cache.model.core is not model.core:
+        raise InputError("past_key_values are those of another model")
+    return cache
+
+
 def prefill(
     model: PreTrainedModel,
     input_ids: NDArray[np.int64],

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import losses, modeling_heads
-from .cache_utils import DynamicCache
+from .cache_utils import DynamicCache, checked_cache
 from .errors import InputError
 from .losses import Loss, LossOptions
 from .model_inputs import encoder_inputs
@@ -63,7 +63,7 @@ class Decoder(PreTrainedModel):
             if value is not None:
                 raise NotImplementedError(f"{type(self).__name__}.forward: {name} is not supported")
         if past_key_values is not None:
-            others["past_key_values"] = _checked_cache(past_key_values, self)
+            others["past_key_values"] = checked_cache(past_key_values, self)
             attention_mask = _last_columns(attention_mask, input_ids if inputs_embeds is None else inputs_embeds)
         elif (self.remembers and labels is None and self.config.use_cache) if use_cache is None else use_cache:
             others["past_key_values"] = DynamicCache(self)
@@ -253,14 +253,6 @@ def _check_predicted(targets: Any, attention_mask: Any) -> None:
         row, column = (int(i) for i in np.argwhere(wrong)[0])
         found = f"labels[{row}, {column + 1}] is {targets[row, column]}, which the token before it would predict"
         raise InputError(f"{found}, where attention_mask is 0: expected {losses.IGNORED}")
-
-
-def _checked_cache(cache: Any, model: PreTrainedModel) -> DynamicCache:
-    if not isinstance(cache, DynamicCache):
-        raise TypeError(f"past_key_values must be a DynamicCache, as a model returns it, got {type(cache).__name__}")
-    if cache.model.core is not model.core:
-        raise InputError("past_key_values are those of another model")
-    return cache
 
 
 def _last_columns(mask: Any, main: Any) -> Any:

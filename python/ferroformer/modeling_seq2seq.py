@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import losses, modeling_heads
-from .cache_utils import DynamicCache, prefill
+from .cache_utils import DynamicCache, checked_cache, prefill
 from .errors import InputError
 from .losses import Loss, LossOptions
 from .model_inputs import encoder_inputs, integer_array
@@ -82,7 +82,7 @@ class Seq2Seq(PreTrainedModel):
             decoder_input_ids = self.complete(given)["decoder_input_ids"]
         if (decoder_input_ids is None) == (decoder_inputs_embeds is None):
             raise InputError("You must specify exactly one of decoder_input_ids or decoder_inputs_embeds")
-        held = past_key_values is not None and past_key_values.get_seq_length() > 0
+        held = past_key_values is not None and checked_cache(past_key_values, self).get_seq_length() > 0
         encoded, source = encoder_outputs, None
         if not held or encoder_outputs is not None:
             if encoded is None:

@@ -27,13 +27,16 @@ SMALL = {
 }
 IDS = np.random.default_rng(0).integers(2, 50, (3, 9))
 MASK = (np.arange(9) < np.array([[9], [4], [6]])).astype(int)
-# without windows
 # what others of SMALL do not fit
 OWN_SETTINGS = {
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
     "gpt_neox": {"rotary_pct": 0.7},
     "phi": {"partial_rotary_factor": 0.7},
-}
+} | dict.fromkeys(
+    ("bart", "mbart", "marian", "pegasus", "m2m_100", "blenderbot"),
+    {"encoder_attention_heads": 4, "decoder_attention_heads": 4},
+)
+# without windows
 LLAMAS = ["llama", "qwen2", "qwen3", "smollm3"]
 WITH_EMBEDDING_SIZE = ["albert", "electra", "roformer"]
 
@@ -373,19 +376,19 @@ def test_gemmas_factor_of_words_is_rounded_as_its_weights_are(dtype, factor, tmp
 def test_vectors_instead_of_words(model_type):
     settings = {"embedding_size": 8} if model_type in WITH_EMBEDDING_SIZE else OWN_SETTINGS.get(model_type, {})
     model = build(model_type, **settings)
-    state = model.state_dict()
-    known = ("word_embeddings", "tok_embed", "embed_tokens", "wte.", "embed_in.")
-    (words,) = (w for name, w in state.items() if any(part in name for part in known))
+    words = model.get_input_embeddings().weight
     size = settings.get("embedding_size", 24)
     assert words.shape == (50, size)
-    if model_type == "gemma2":  # what is looked up is multiplied, what is given is not
+    # what is looked up is multiplied, what is given is not
+    if model_type == "gemma2" or getattr(model.config, "scale_embedding", False):
         words = words * np.float32(24**0.5)
-    ours, theirs = model(inputs_embeds=words[IDS], attention_mask=MASK), model(IDS, MASK)
-    assert ours.keys() == theirs.keys()
-    for name, array in ours.items():
-        assert array is None or name == "past_key_values" or np.array_equal(array, theirs[name])
+    decoder = {"decoder_input_ids": IDS} if model.config.is_encoder_decoder else {}
+    given = {f"{name.removesuffix('input_ids')}inputs_embeds": words[IDS] for name in ("input_ids", *decoder)}
+    ours, theirs = model(attention_mask=MASK, **given), model(IDS, MASK, **decoder)
+    compared = [name for name in theirs if name != "past_key_values"]
+    assert compared and all(np.array_equal(ours[name], theirs[name]) for name in compared)
     with pytest.raises(InputError, match=rf"inputs_embeds must have the shape \(batch, length, {size}\)"):
-        model(inputs_embeds=np.zeros((1, 2, size + 1), np.float32))
+        model(inputs_embeds=np.zeros((1, 2, size + 1), np.float32), **decoder)
 
 
 @pytest.mark.parametrize("name", recorded.names(None))
