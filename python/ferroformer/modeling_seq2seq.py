@@ -73,6 +73,8 @@ class Seq2Seq(PreTrainedModel):
             raise TypeError(f"{type(self).__name__}.forward has no argument {', '.join(map(repr, others))}")
         if labels is not None and "labels" not in self.label_names:
             raise TypeError(f"{type(self).__name__}.forward has no argument 'labels'")
+        if past_key_values is not None:
+            checked_cache(past_key_values, self)
         config = self.config
         attentions = bool(config.output_attentions if output_attentions is None else output_attentions)
         hidden = bool(config.output_hidden_states if output_hidden_states is None else output_hidden_states)
@@ -82,7 +84,7 @@ class Seq2Seq(PreTrainedModel):
             decoder_input_ids = self.complete(given)["decoder_input_ids"]
         if (decoder_input_ids is None) == (decoder_inputs_embeds is None):
             raise InputError("You must specify exactly one of decoder_input_ids or decoder_inputs_embeds")
-        held = past_key_values is not None and checked_cache(past_key_values, self).get_seq_length() > 0
+        held = past_key_values is not None and past_key_values.get_seq_length() > 0
         encoded, source = encoder_outputs, None
         if not held or encoder_outputs is not None:
             if encoded is None:
