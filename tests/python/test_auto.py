@@ -41,7 +41,7 @@ def test_unknown_model_type(tiny, model_type):
     for auto_class in (AutoConfig, AutoModel):
         with pytest.raises(ConfigError) as caught:
             auto_class.from_pretrained(tiny)
-        assert found in str(caught.value) and "supported: albert, bert, " in str(caught.value)
+        assert found in str(caught.value) and "supported: albert, bart, bert, " in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 
 import ferroformer
 from ferroformer import AutoModelForSeq2SeqLM, training
-from ferroformer.errors import ConfigError, InputError
+from ferroformer.errors import ConfigError, InputError, TokenIdError
 from ferroformer.models.auto import MODELS, load_class
 
 from . import recorded
@@ -180,6 +180,10 @@ def test_a_decoder_needs_something_to_read():
         model(IDS, MASK, DECODED, cross_attn_head_mask=1)
     with pytest.raises(TypeError, match="'token_type_ids'"):
         model(IDS, MASK, DECODED, token_type_ids=IDS)
+    with pytest.raises(TokenIdError, match=r"decoder_input_ids\[1, 2\] is 59"):
+        model(IDS, MASK, np.where(np.arange(18).reshape(3, 6) == 8, 59, DECODED))
+    with pytest.raises(TokenIdError, match=r"^input_ids\[0, 0\] is -1"):
+        model(np.where(np.arange(21).reshape(3, 7) == 0, -1, IDS), MASK, DECODED)
     with pytest.raises(InputError, match="rows"):
         model(IDS, MASK, DECODED[:2])
 

@@ -127,6 +127,8 @@ class EncoderDecoder(seq2seq.Seq2Seq):
     buffer_slots = BIASES
     placement: ClassVar[str] = "pre"
     embedding_norm: ClassVar[bool] = False
+    # what old checkpoints hold and nobody reads
+    unused: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
         shared = self.shares_words(config)
@@ -134,7 +136,8 @@ class EncoderDecoder(seq2seq.Seq2Seq):
         # of the one kind or the other, as the configuration says; transformers saves the other's too
         self.base_table = _side("", "decoder") | _side("source.", "encoder") | words
         other = [f"{name}.weight" for name, _ in (OWN if shared else SHARED).values()]
-        self.tied_tensors = (*other, "lm_head.weight") if config.tie_word_embeddings else tuple(other)
+        tied = ("lm_head.weight",) if config.tie_word_embeddings else ()
+        self.tied_tensors = (*other, *tied, *self.unused)
         self.fixed_slots = BIASES + (POSITIONS if "sines" in self.positions(config) else ())
         super().__init__(config, *args, **kwargs)
 
@@ -207,11 +210,8 @@ class BartPreTrainedModel(EncoderDecoder):
     config_class: ClassVar[type[PreTrainedConfig]] = BartConfig
     placement = "post"
     embedding_norm = True
-
-    def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(config, *args, **kwargs)
-        # old versions of the library that BART was trained with
-        self.tied_tensors += ("encoder.version", "decoder.version")
+    # the version of the library that BART was trained with
+    unused = ("encoder.version", "decoder.version")
 
     def positions(self, config: Any) -> dict[str, Any]:
         rows = config.max_position_embeddings + OFFSET

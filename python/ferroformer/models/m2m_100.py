@@ -38,6 +38,8 @@ class M2M100PreTrainedModel(EncoderDecoder):
 
     config_class = M2M100Config
     buffer_slots = unsaved_slots = POSITIONS
+    # these positions, as old versions saved them
+    unused = ("encoder.embed_positions.weights", "decoder.embed_positions.weights")
 
     def check(self, config: Any) -> None:
         super().check(config)

@@ -151,7 +151,7 @@ class T5PreTrainedModel(PreTrainedModel):
     stand_ins = {"embeddings.word.weight": "source.embeddings.word.weight"}
     initializer_key = "initializer_factor"
     # tensors that hold the words once more, and a bias that some checkpoints have and nothing reads
-    tied_tensors = (
+    tied_tensors: tuple[str, ...] = (
         "encoder.embed_tokens.weight",
         "decoder.embed_tokens.weight",
         "lm_head.weight",

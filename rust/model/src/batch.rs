@@ -142,7 +142,7 @@ impl<'a> Batch<'a> {
             for i in tokens.chain(padding) {
                 let column = i % width;
                 let at = |argument, limit| Place { argument, row, column, limit };
-                batch.ids.push(ids.map_or(Ok(i as u32), |x| at("input_ids", limits.words).check(x[i]))?);
+                batch.ids.push(ids.map_or(Ok(i as u32), |x| at(limits.argument, limits.words).check(x[i]))?);
                 batch.types.push(types.map_or(Ok(0), |x| at("token_type_ids", limits.types).check(x[i]))?);
                 batch.positions.push(match positions {
                     Some(x) => at("position_ids", limits.positions - limits.offset).check(x[i])? + limits.offset as u32,
@@ -315,6 +315,8 @@ impl<'a> Batch<'a> {
 
 /// How many rows each table has. What has no table is not limited, but for types, which are then all 0.
 struct Limits {
+    /// What words' ids are called: of a model that attends to another there are two such arguments.
+    argument: &'static str,
     words: usize,
     types: usize,
     tasks: usize,
@@ -331,6 +333,7 @@ impl Limits {
     fn new(blueprint: &Blueprint) -> Self {
         let e = &blueprint.embeddings;
         Limits {
+            argument: if blueprint.source.is_some() { "decoder_input_ids" } else { "input_ids" },
             words: e.vocab_size,
             types: e.token_types.unwrap_or(1),
             tasks: e.task_types.unwrap_or(0),
