@@ -248,8 +248,7 @@ impl<'m> Stack<'m> {
             return Ok(());
         }
         let positions = beside.positions.map(|positions| (positions[block_number].mat(), &places[..]));
-        let bias = distances.get(table_of_layer(layer, distances.len()));
-        let surroundings = surroundings.as_ref();
+        let (bias, surroundings) = (distances.get(table_of_layer(layer, distances.len())), surroundings.as_ref());
         let around = Around { bias, positions, surroundings, ..self.around(layer, angles) };
         if let Some(recall) = beside.recall {
             let slots = recall.cache.own_slots(beside.sequences.clone(), part);

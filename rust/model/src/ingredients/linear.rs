@@ -92,7 +92,7 @@ impl Layer {
     fn biases(&self) -> impl Iterator<Item = Share> {
         self.biases.iter().map(|(scope, outputs)| {
             let [_, shape] = self.shape.of([outputs.len(), 1], 1);
-            let shape = if self.fixed_bias { vec![1, outputs.len()] } else { shape.to_vec() };
+            let shape = if self.fixed_bias { vec![1, outputs.len()] } else { shape };
             let slot = Slot::new(format!("{scope}.bias"), &shape, Init::Zeros);
             (Slot { order: self.order(outputs.len(), 1), trained: !self.fixed_bias, ..slot }, outputs.clone())
         })

@@ -58,8 +58,8 @@ impl Stack<'_> {
                 positions.project(pass, layer, block)?;
             }
             let positions = flow.positions.as_deref().map(|room| (room.projected.mat(), &room.places[..]));
-            let bias = bias_of(distances, layer);
-            let around = Around { bias, positions, surroundings: *surroundings, ..self.around(layer, angles) };
+            let (bias, surroundings) = (bias_of(distances, layer), *surroundings);
+            let around = Around { bias, positions, surroundings, ..self.around(layer, angles) };
             block.record(pass, At { layer, around, source }, flow.hidden.view(), saved, sum.reborrow(), scratch)?;
         }
         self.last(pass, layers, flow.hidden.reborrow())
@@ -91,8 +91,8 @@ impl Stack<'_> {
                 made = positions.take_made();
             }
             let positions = flow.positions.is_some().then(|| (made.0.mat(), &made.1[..]));
-            let bias = bias_of(distances, layer);
-            let around = Around { bias, positions, surroundings: *surroundings, ..self.around(layer, angles) };
+            let (bias, surroundings) = (bias_of(distances, layer), *surroundings);
+            let around = Around { bias, positions, surroundings, ..self.around(layer, angles) };
             let at = At { layer, around, source };
             if checkpointing {
                 let unwanted = MatMut::dense(&mut [], 0, sum.cols());
