@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .added_token import AddedToken as AddedToken
     from .batch_encoding import BatchEncoding as BatchEncoding
     from .cross_encoder import CrossEncoder as CrossEncoder
+    from .cache_utils import DynamicCache as DynamicCache
     from .data_collator import DataCollatorForLanguageModeling as DataCollatorForLanguageModeling
     from .data_collator import DataCollatorForSeq2Seq as DataCollatorForSeq2Seq
     from .data_collator import DataCollatorForTokenClassification as DataCollatorForTokenClassification
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from .models.auto import AutoModelForMultipleChoice as AutoModelForMultipleChoice
     from .models.auto import AutoModelForNextSentencePrediction as AutoModelForNextSentencePrediction
     from .models.auto import AutoModelForQuestionAnswering as AutoModelForQuestionAnswering
+    from .models.auto import AutoModelForSeq2SeqLM as AutoModelForSeq2SeqLM
     from .models.auto import AutoModelForSequenceClassification as AutoModelForSequenceClassification
     from .models.auto import AutoModelForTokenClassification as AutoModelForTokenClassification
     from .models.auto_tokenizer import AutoTokenizer as AutoTokenizer
@@ -183,6 +185,10 @@ if TYPE_CHECKING:
     from .models.mpnet import MPNetForSequenceClassification as MPNetForSequenceClassification
     from .models.mpnet import MPNetForTokenClassification as MPNetForTokenClassification
     from .models.mpnet import MPNetModel as MPNetModel
+    from .models.mt5 import MT5Config as MT5Config
+    from .models.mt5 import MT5EncoderModel as MT5EncoderModel
+    from .models.mt5 import MT5ForConditionalGeneration as MT5ForConditionalGeneration
+    from .models.mt5 import MT5Model as MT5Model
     from .models.nomic_bert import NomicBertConfig as NomicBertConfig
     from .models.nomic_bert import NomicBertForMaskedLM as NomicBertForMaskedLM
     from .models.nomic_bert import NomicBertForSequenceClassification as NomicBertForSequenceClassification
@@ -243,6 +249,14 @@ if TYPE_CHECKING:
     from .models.translation_tokenizers import MBartTokenizerFast as MBartTokenizerFast
     from .models.translation_tokenizers import NllbTokenizer as NllbTokenizer
     from .models.translation_tokenizers import NllbTokenizerFast as NllbTokenizerFast
+    from .models.t5 import T5Config as T5Config
+    from .models.t5 import T5EncoderModel as T5EncoderModel
+    from .models.t5 import T5ForConditionalGeneration as T5ForConditionalGeneration
+    from .models.t5 import T5Model as T5Model
+    from .models.umt5 import UMT5Config as UMT5Config
+    from .models.umt5 import UMT5EncoderModel as UMT5EncoderModel
+    from .models.umt5 import UMT5ForConditionalGeneration as UMT5ForConditionalGeneration
+    from .models.umt5 import UMT5Model as UMT5Model
     from .models.xlm_roberta import XLMRobertaConfig as XLMRobertaConfig
     from .models.xlm_roberta import XLMRobertaForMaskedLM as XLMRobertaForMaskedLM
     from .models.xlm_roberta import XLMRobertaForMultipleChoice as XLMRobertaForMultipleChoice
@@ -251,6 +265,26 @@ if TYPE_CHECKING:
     from .models.xlm_roberta import XLMRobertaForTokenClassification as XLMRobertaForTokenClassification
     from .models.xlm_roberta import XLMRobertaModel as XLMRobertaModel
     from .models.auto import AutoModelForPreTraining as AutoModelForPreTraining
+    from .models.bart import BartConfig as BartConfig
+    from .models.bart import BartForConditionalGeneration as BartForConditionalGeneration
+    from .models.bart import BartForSequenceClassification as BartForSequenceClassification
+    from .models.bart import BartModel as BartModel
+    from .models.marian import MarianConfig as MarianConfig
+    from .models.marian import MarianMTModel as MarianMTModel
+    from .models.marian import MarianModel as MarianModel
+    from .models.mbart import MBartConfig as MBartConfig
+    from .models.mbart import MBartForConditionalGeneration as MBartForConditionalGeneration
+    from .models.mbart import MBartForSequenceClassification as MBartForSequenceClassification
+    from .models.mbart import MBartModel as MBartModel
+    from .models.pegasus import PegasusConfig as PegasusConfig
+    from .models.pegasus import PegasusForConditionalGeneration as PegasusForConditionalGeneration
+    from .models.pegasus import PegasusModel as PegasusModel
+    from .models.m2m_100 import M2M100Config as M2M100Config
+    from .models.m2m_100 import M2M100ForConditionalGeneration as M2M100ForConditionalGeneration
+    from .models.m2m_100 import M2M100Model as M2M100Model
+    from .models.blenderbot import BlenderbotConfig as BlenderbotConfig
+    from .models.blenderbot import BlenderbotForConditionalGeneration as BlenderbotForConditionalGeneration
+    from .models.blenderbot import BlenderbotModel as BlenderbotModel
     from .models.bert import BertConfig as BertConfig
     from .models.bert import BertForMaskedLM as BertForMaskedLM
     from .models.bert import BertForMultipleChoice as BertForMultipleChoice
@@ -345,6 +379,7 @@ _MODULES = {
     "AutoModelForMultipleChoice": "models.auto",
     "AutoModelForNextSentencePrediction": "models.auto",
     "AutoModelForQuestionAnswering": "models.auto",
+    "AutoModelForSeq2SeqLM": "models.auto",
     "AutoModelForSequenceClassification": "models.auto",
     "AutoModelForTokenClassification": "models.auto",
     "AutoTokenizer": "models.auto_tokenizer",
@@ -504,6 +539,10 @@ _MODULES = {
     "MPNetModel": "models.mpnet",
     "NllbTokenizer": "models.translation_tokenizers",
     "NllbTokenizerFast": "models.translation_tokenizers",
+    "MT5Config": "models.mt5",
+    "MT5EncoderModel": "models.mt5",
+    "MT5ForConditionalGeneration": "models.mt5",
+    "MT5Model": "models.mt5",
     "NomicBertConfig": "models.nomic_bert",
     "NomicBertForMaskedLM": "models.nomic_bert",
     "NomicBertForSequenceClassification": "models.nomic_bert",
@@ -558,6 +597,14 @@ _MODULES = {
     "SqueezeBertForSequenceClassification": "models.squeezebert",
     "SqueezeBertForTokenClassification": "models.squeezebert",
     "SqueezeBertModel": "models.squeezebert",
+    "T5Config": "models.t5",
+    "T5EncoderModel": "models.t5",
+    "T5ForConditionalGeneration": "models.t5",
+    "T5Model": "models.t5",
+    "UMT5Config": "models.umt5",
+    "UMT5EncoderModel": "models.umt5",
+    "UMT5ForConditionalGeneration": "models.umt5",
+    "UMT5Model": "models.umt5",
     "XLMRobertaConfig": "models.xlm_roberta",
     "XLMRobertaForMaskedLM": "models.xlm_roberta",
     "XLMRobertaForMultipleChoice": "models.xlm_roberta",
@@ -566,6 +613,26 @@ _MODULES = {
     "XLMRobertaForTokenClassification": "models.xlm_roberta",
     "XLMRobertaModel": "models.xlm_roberta",
     "AutoModelForPreTraining": "models.auto",
+    "BartConfig": "models.bart",
+    "BartForConditionalGeneration": "models.bart",
+    "BartForSequenceClassification": "models.bart",
+    "BartModel": "models.bart",
+    "MarianConfig": "models.marian",
+    "MarianMTModel": "models.marian",
+    "MarianModel": "models.marian",
+    "MBartConfig": "models.mbart",
+    "MBartForConditionalGeneration": "models.mbart",
+    "MBartForSequenceClassification": "models.mbart",
+    "MBartModel": "models.mbart",
+    "PegasusConfig": "models.pegasus",
+    "PegasusForConditionalGeneration": "models.pegasus",
+    "PegasusModel": "models.pegasus",
+    "M2M100Config": "models.m2m_100",
+    "M2M100ForConditionalGeneration": "models.m2m_100",
+    "M2M100Model": "models.m2m_100",
+    "BlenderbotConfig": "models.blenderbot",
+    "BlenderbotForConditionalGeneration": "models.blenderbot",
+    "BlenderbotModel": "models.blenderbot",
     "BertConfig": "models.bert",
     "BertForMaskedLM": "models.bert",
     "BertForMultipleChoice": "models.bert",
@@ -583,6 +650,7 @@ _MODULES = {
     "ConvBertTokenizer": "models.bert_tokenizer",
     "CosineSimilarityLoss": "sentence_losses",
     "CrossEncoder": "cross_encoder",
+    "DynamicCache": "cache_utils",
     "DataCollatorForLanguageModeling": "data_collator",
     "DataCollatorForTokenClassification": "data_collator",
     "DataCollatorWithPadding": "data_collator",
@@ -671,9 +739,14 @@ __all__ = [
     "AutoModelForNextSentencePrediction",
     "AutoModelForPreTraining",
     "AutoModelForQuestionAnswering",
+    "AutoModelForSeq2SeqLM",
     "AutoModelForSequenceClassification",
     "AutoModelForTokenClassification",
     "AutoTokenizer",
+    "BartConfig",
+    "BartForConditionalGeneration",
+    "BartForSequenceClassification",
+    "BartModel",
     "BartTokenizer",
     "BartTokenizerFast",
     "BatchEncoding",
@@ -688,6 +761,9 @@ __all__ = [
     "BertModel",
     "BertTokenizer",
     "BertTokenizerFast",
+    "BlenderbotConfig",
+    "BlenderbotForConditionalGeneration",
+    "BlenderbotModel",
     "BlenderbotTokenizer",
     "BlenderbotTokenizerFast",
     "CamembertConfig",
@@ -709,6 +785,7 @@ __all__ = [
     "DataCollatorForSeq2Seq",
     "DataCollatorForTokenClassification",
     "DataCollatorWithPadding",
+    "DynamicCache",
     "DataLoader",
     "DebertaConfig",
     "DebertaForMaskedLM",
@@ -816,6 +893,16 @@ __all__ = [
     "LlamaModel",
     "LlamaTokenizer",
     "LlamaTokenizerFast",
+    "M2M100Config",
+    "M2M100ForConditionalGeneration",
+    "M2M100Model",
+    "MBartConfig",
+    "MBartForConditionalGeneration",
+    "MBartForSequenceClassification",
+    "MBartModel",
+    "MarianConfig",
+    "MarianMTModel",
+    "MarianModel",
     "MistralConfig",
     "MistralForCausalLM",
     "MistralForQuestionAnswering",
@@ -838,6 +925,10 @@ __all__ = [
     "MPNetForTokenClassification",
     "MPNetModel",
     "MPNetTokenizer",
+    "MT5Config",
+    "MT5EncoderModel",
+    "MT5ForConditionalGeneration",
+    "MT5Model",
     "MaxLengthCriteria",
     "MaxTimeCriteria",
     "MinLengthLogitsProcessor",
@@ -866,6 +957,9 @@ __all__ = [
     "OPTForCausalLM",
     "OPTForSequenceClassification",
     "OPTModel",
+    "PegasusConfig",
+    "PegasusForConditionalGeneration",
+    "PegasusModel",
     "PhiConfig",
     "PhiForCausalLM",
     "PhiForSequenceClassification",
@@ -927,6 +1021,10 @@ __all__ = [
     "StoppingCriteriaList",
     "SuppressTokensAtBeginLogitsProcessor",
     "SuppressTokensLogitsProcessor",
+    "T5Config",
+    "T5EncoderModel",
+    "T5ForConditionalGeneration",
+    "T5Model",
     "T5Tokenizer",
     "T5TokenizerFast",
     "TemperatureLogitsWarper",
@@ -949,6 +1047,10 @@ __all__ = [
     "SqueezeBertForTokenClassification",
     "SqueezeBertModel",
     "TypicalLogitsWarper",
+    "UMT5Config",
+    "UMT5EncoderModel",
+    "UMT5ForConditionalGeneration",
+    "UMT5Model",
     "XLMRobertaConfig",
     "XLMRobertaForMaskedLM",
     "XLMRobertaForMultipleChoice",

@@ -26,7 +26,12 @@ __all__ = [
     "num_threads_reason",
     "sentence_piece_outline",
     "set_num_threads",
+    "top_k",
 ]
+
+def top_k(scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float64]]:
+    """The k largest of each row of scores (N, V), largest first, of equal ones the first first, where they are, (N, k) each, and the
+    logarithm of each row's sum of exponentials (N,). NaN counts as -inf, and makes that NaN."""
 
 # --- runtime ---------------------------------------------------------------------------------
 def isa() -> str:
@@ -57,6 +62,8 @@ class Checkpoint:
         """The stored dtype in safetensors' spelling: "F32", "BF16", "I64", ..."""
     def read(self, name: str) -> NDArray[np.float32]:
         """A copy of one tensor, which must be of floats."""
+    def equal(self, name: str, other: str) -> bool:
+        """Whether two tensors of floats, of one shape, hold the same values."""
     def metadata(self) -> dict[str, str]: ...
 
 # --- models ----------------------------------------------------------------------------------
@@ -72,6 +79,7 @@ class Encoder:
         checkpoint: Checkpoint | None,
         tensor_names: dict[str, str],
         initializer_range: float,
+        spreads: dict[str, float],
         seed: int,
         dtype: str,
     ) -> Encoder:
@@ -124,7 +132,7 @@ class Encoder:
         position_ids: NDArray[np.int64] | None,
         compute_padding: bool,
         selected: NDArray[np.int64] | None,
-        dropout: tuple[int, float, float, float, float, float] | None,
+        dropout: tuple[int, list[float]] | None,
         gradient_checkpointing: bool,
         source: tuple[NDArray[np.int64], NDArray[np.int64] | None] | None,
     ) -> tuple[
@@ -138,7 +146,8 @@ class Encoder:
         (B, Ts) and mask are `source`, and what `backward` needs.
 
         `selected` (B, T): 1 for the tokens that a head on tokens reads; logits are then (M, N).
-        `dropout`: seed, and rates of embeddings, of hidden states, of attention's probabilities, of what the head reads, of what the pooler reads."""
+        `dropout`: seed, and rates of embeddings, of hidden states, of attention's probabilities, of what the head reads, of what the
+        pooler reads, of what feed-forward's activation makes, of last hidden states."""
 
     def backward(
         self,
@@ -194,7 +203,7 @@ class Recording:
 class Cache:
     """What a model remembers of the tokens of its sequences."""
 
-    def __new__(cls, encoder: Encoder) -> Self: ...
+    def __new__(cls, encoder: Encoder) -> Cache: ...
     def lengths(self) -> list[int]:
         """The tokens of each sequence."""
 

@@ -94,7 +94,8 @@ def prefill(
 ) -> tuple[DynamicCache, NDArray[np.float32]]:
     """Prompts (B, T) into a cache, each `copies` times, and the logits after the last token of each (B, V).
 
-    past_key_values: holds the beginning of each prompt. Positions count the tokens of a prompt, padding left out.
+    past_key_values: holds the beginning of each prompt. Positions count the tokens of a prompt, padding left out; where there is a
+    source they are the model's.
     """
     import numpy as np
 
@@ -107,7 +108,7 @@ def prefill(
     if held:
         input_ids, mask = _continued(input_ids, mask, held)
         position_ids = None
-    elif position_ids is None and mask is not None:
+    elif position_ids is None and mask is not None and source is None:
         position_ids = np.maximum(mask.cumsum(1) - 1, 0)
     rows, width = input_ids.shape
     last = _last_column(input_ids.shape) if mask is None else _last_tokens(mask)
@@ -148,10 +149,12 @@ def _last_tokens(mask: NDArray[np.int64]) -> NDArray[np.int64]:
     import numpy as np
 
     places = mask.shape[1] - 1 - mask[:, ::-1].argmax(1)
-    return (np.arange(mask.shape[1]) == places[:, None]).astype(np.int64)
+    last: NDArray[np.int64] = (np.arange(mask.shape[1]) == places[:, None]).astype(np.int64)
+    return last
 
 
 def _contiguous(array: Any) -> NDArray[np.int64]:
     import numpy as np
 
-    return np.ascontiguousarray(array, np.int64)
+    contiguous: NDArray[np.int64] = np.ascontiguousarray(array, np.int64)
+    return contiguous

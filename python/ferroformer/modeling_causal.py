@@ -32,6 +32,9 @@ class Decoder(PreTrainedModel):
     Positions are the columns of a row, padding on the left included, unless `position_ids` says otherwise.
     """
 
+    # whether what a call has seen is kept for the next, where nobody says
+    remembers: ClassVar[bool] = False
+
     input_names: ClassVar[tuple[str, ...]] = ("input_ids", "attention_mask", "position_ids", "inputs_embeds")
 
     def forward(  # type: ignore[override]  # transformers' order of arguments
@@ -51,7 +54,8 @@ class Decoder(PreTrainedModel):
         """Run the model on B rows of T tokens: inputs, options and errors as in `PreTrainedModel.forward`; labels as the class says.
 
         past_key_values: a `DynamicCache` that holds the tokens before these; these are added to it, and the output has it.
-        attention_mask may then be (B, tokens before + T). use_cache: whether the output has one; None: what the configuration says.
+        attention_mask may then be (B, tokens before + T). use_cache: whether the output has one; None: what the configuration says of a
+        call without labels to a model that may go on, not of one that judges a text.
         NotImplementedError for other arguments that transformers has and this has not.
         """
         refused = {name: others.pop(name, None) for name in _REFUSED}
@@ -61,7 +65,7 @@ class Decoder(PreTrainedModel):
         if past_key_values is not None:
             others["past_key_values"] = _checked_cache(past_key_values, self)
             attention_mask = _last_columns(attention_mask, input_ids if inputs_embeds is None else inputs_embeds)
-        elif self.config.use_cache if use_cache is None else use_cache:
+        elif (self.remembers and labels is None and self.config.use_cache) if use_cache is None else use_cache:
             others["past_key_values"] = DynamicCache(self)
         return super().forward(
             input_ids,
@@ -76,14 +80,15 @@ class Decoder(PreTrainedModel):
         )
 
 
-    def inputs(self, *arrays: Any) -> dict[str, Any]:
-        *arrays, others = arrays  # type: ignore[assignment]
+    def inputs(self, *arrays: Any, others: dict[str, Any]) -> dict[str, Any]:
         cache = others.pop("past_key_values", None)
-        return super().inputs(*arrays, others) | {"past_key_values": cache}
+        return super().inputs(*arrays, others=others) | {"past_key_values": cache}
 
 
 class DecoderModel(modeling_heads.WithoutPooler, Decoder):
     """A decoder without a head: hidden states out."""
+
+    remembers = True
 
     output_class: ClassVar[str] = "BaseModelOutputWithPast"
 
@@ -118,6 +123,7 @@ class CausalLM(DecoderHead, GenerativeModel):
     """
 
     output_class = "CausalLMOutputWithPast"
+    remembers = True
     optional_slots: ClassVar[tuple[str, ...]] = ("head.",)
     tied_tensors = ("lm_head.weight",)
     head_bias: ClassVar[bool] = False

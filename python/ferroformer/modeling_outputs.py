@@ -21,6 +21,9 @@ __all__ = [
     "MultipleChoiceModelOutput",
     "NextSentencePredictorOutput",
     "QuestionAnsweringModelOutput",
+    "Seq2SeqLMOutput",
+    "Seq2SeqModelOutput",
+    "Seq2SeqSequenceClassifierOutput",
     "SequenceClassifierOutput",
     "SequenceClassifierOutputWithPast",
     "TokenClassifierOutput",
@@ -166,7 +169,7 @@ class AlbertForPreTrainingOutput(ModelOutput):
 class BaseModelOutputWithPast(ModelOutput):
     """What a decoder returns; last_hidden_state, hidden_states and attentions as in BaseModelOutputWithPooling.
 
-    past_key_values: None.
+    past_key_values: the `DynamicCache` that holds these tokens, with `use_cache`.
     """
 
     last_hidden_state: NDArray[np.float32] | None = None
@@ -206,4 +209,47 @@ class CausalLMOutputWithCrossAttentions(_DecoderOutput):
 
 
 class SequenceClassifierOutputWithPast(_DecoderOutput):
+    """logits (B, num_labels): before the softmax; loss: with `labels`."""
+
+
+@dataclass(eq=False, repr=False)
+class Seq2SeqModelOutput(ModelOutput):
+    """What an encoder-decoder returns; all arrays are float32, zeros where a mask is zero.
+
+    last_hidden_state (B, T, H): the decoder's. past_key_values: the `DynamicCache` that holds its tokens, with `use_cache`.
+    decoder_hidden_states, encoder_hidden_states: with `output_hidden_states` tuples of layers + 1 arrays, (B, T, H) and (B, Ts, H).
+    decoder_attentions, cross_attentions, encoder_attentions: with `output_attentions` tuples with one array per layer, after the
+    softmax: (B, heads, T, T), (B, heads, T, Ts), (B, heads, Ts, Ts). encoder_last_hidden_state (B, Ts, H).
+    """
+
+    last_hidden_state: NDArray[np.float32] | None = None
+    past_key_values: Any = None
+    decoder_hidden_states: tuple[NDArray[np.float32], ...] | None = None
+    decoder_attentions: tuple[NDArray[np.float32], ...] | None = None
+    cross_attentions: tuple[NDArray[np.float32], ...] | None = None
+    encoder_last_hidden_state: NDArray[np.float32] | None = None
+    encoder_hidden_states: tuple[NDArray[np.float32], ...] | None = None
+    encoder_attentions: tuple[NDArray[np.float32], ...] | None = None
+
+
+@dataclass(eq=False, repr=False)
+class _Seq2SeqHeadOutput(ModelOutput):
+    """What an encoder-decoder with a head returns; the other fields as in Seq2SeqModelOutput."""
+
+    loss: np.float32 | None = None
+    logits: NDArray[np.float32] | None = None
+    past_key_values: Any = None
+    decoder_hidden_states: tuple[NDArray[np.float32], ...] | None = None
+    decoder_attentions: tuple[NDArray[np.float32], ...] | None = None
+    cross_attentions: tuple[NDArray[np.float32], ...] | None = None
+    encoder_last_hidden_state: NDArray[np.float32] | None = None
+    encoder_hidden_states: tuple[NDArray[np.float32], ...] | None = None
+    encoder_attentions: tuple[NDArray[np.float32], ...] | None = None
+
+
+class Seq2SeqLMOutput(_Seq2SeqHeadOutput):
+    """logits (B, T, vocabulary): of the word after each of the decoder's tokens, before the softmax; loss: with `labels`."""
+
+
+class Seq2SeqSequenceClassifierOutput(_Seq2SeqHeadOutput):
     """logits (B, num_labels): before the softmax; loss: with `labels`."""

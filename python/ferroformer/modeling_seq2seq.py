@@ -13,7 +13,7 @@ from .errors import InputError
 from .losses import Loss, LossOptions
 from .model_inputs import encoder_inputs, integer_array
 from .modeling_generation import GenerativeModel
-from .modeling_utils import PreTrainedModel, with_loss
+from .modeling_utils import PreTrainedModel, Weights, with_loss
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,6 +77,7 @@ class Seq2Seq(PreTrainedModel):
         attentions = bool(config.output_attentions if output_attentions is None else output_attentions)
         hidden = bool(config.output_hidden_states if output_hidden_states is None else output_hidden_states)
         given = {"input_ids": input_ids, "decoder_input_ids": decoder_input_ids, "labels": labels}
+        given["decoder_attention_mask"] = decoder_attention_mask
         if decoder_inputs_embeds is None:
             decoder_input_ids = self.complete(given)["decoder_input_ids"]
         held = past_key_values is not None and past_key_values.get_seq_length() > 0
@@ -92,7 +93,7 @@ class Seq2Seq(PreTrainedModel):
         last, _, logits, states, own, cross = self.core.forward(
             **encoder_inputs(inputs, self.embedding_size),
             compute_padding=False,
-            selected=self.read_decoder_tokens(decoder_input_ids),
+            selected=self.read_tokens(given | {"decoder_input_ids": decoder_input_ids}),
             output_hidden_states=hidden,
             output_attentions=attentions,
             cache=None if past_key_values is None else past_key_values.core,
@@ -149,13 +150,10 @@ class Seq2Seq(PreTrainedModel):
 
     def start_token_id(self, config: Any) -> int:
         """What a decoder begins with."""
-        if config.decoder_start_token_id is None:
+        start = getattr(config, "decoder_start_token_id", None)
+        if start is None:
             raise InputError("config.decoder_start_token_id is None: it is what the decoder's input begins with")
-        return int(config.decoder_start_token_id)
-
-    def read_decoder_tokens(self, decoder_input_ids: Any) -> Any:
-        """(B, T) of 1 and 0: the tokens whose logits are wanted; None: all."""
-        return None
+        return int(start)
 
     def answer(self, last: Any, logits: Any, made: dict[str, Any]) -> Any:
         """What the core returned, as one of `modeling_outputs`."""
@@ -177,16 +175,13 @@ class Seq2Seq(PreTrainedModel):
         source = encoder_inputs({key: inputs.get(key) for key in ("input_ids", "attention_mask")}, self.embedding_size)
         token_ids, source_ids = arrays.pop("input_ids"), source["input_ids"]
         assert token_ids is not None and source_ids is not None
-        dropout = None
-        if dropout_seed is not None:
-            dropout = (dropout_seed % 2**64, self.embedding_dropout(), *self.dropout_rates())
-        selected = self.read_decoder_tokens(token_ids) if selected is None else selected
+        selected = self.read_tokens(inputs) if selected is None else selected
         last, _, logits, encoded, recording = self.core.record(
             token_ids,
             **arrays,
             compute_padding=False,
             selected=None if selected is None else integer_array("selected", selected),
-            dropout=dropout,
+            dropout=self.dropout(dropout_seed),
             gradient_checkpointing=gradient_checkpointing,
             source=(source_ids, source["attention_mask"]),
         )
@@ -269,6 +264,19 @@ class ConditionalGeneration(modeling_heads.HeadModel, Seq2Seq, GenerativeModel):
         held = past_key_values is not None and past_key_values.get_seq_length() > 0
         source = None if held else (_states(self.encode(input_ids, attention_mask)), _mask(attention_mask))
         return prefill(self, decoder_input_ids, decoder_attention_mask, copies, past_key_values, source=source)
+
+
+def has_own_head(weights: Weights, head: str, words: str) -> bool:
+    """Whether a checkpoint holds weights of a head that are not those of the word embeddings. Then transformers does not share them either,
+    whatever the configuration says."""
+    if weights.packed is not None:
+        from ._native import Checkpoint
+
+        return any(name.startswith("head") for name in Checkpoint([weights.packed]).names())
+    checkpoint = weights.checkpoint
+    if checkpoint is None or not {head, words} <= set(checkpoint.names()):
+        return False
+    return checkpoint.shape(head) != checkpoint.shape(words) or not checkpoint.equal(head, words)
 
 
 def shift_tokens_right(ids: Any, pad_token_id: Any, start_token_id: int) -> NDArray[np.int64]:

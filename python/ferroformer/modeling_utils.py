@@ -58,7 +58,7 @@ class PreTrainedModel(TokenEmbeddings):
     # other prefixes that checkpoints of this architecture have, under another head
     other_prefixes: ClassVar[tuple[str, ...]] = ()
     # where the tensors of the model inside belong, and those of a head, whose names in a checkpoint have no prefix
-    base_table: ClassVar[TensorTable] = {}
+    base_table: TensorTable = {}
     head_table: TensorTable = {}
     # the arrays that `forward` takes
     input_names: ClassVar[tuple[str, ...]] = INPUT_NAMES
@@ -66,9 +66,15 @@ class PreTrainedModel(TokenEmbeddings):
     optional_slots: ClassVar[tuple[str, ...]] = ()
     # and those of the model inside, under any head
     base_optional_slots: ClassVar[tuple[str, ...]] = ()
+    # slots that are no parameters: a checkpoint may lack them, and then they have the values that they always have
+    fixed_slots: tuple[str, ...] = ()
+    # those of them that transformers has as buffers, and does not count
+    buffer_slots: tuple[str, ...] = ()
+    # those that files do not hold
+    unsaved_slots: ClassVar[tuple[str, ...]] = ()
     # slot -> another, whose tensor fills it where a checkpoint lacks its own
     stand_ins: ClassVar[dict[str, str]] = {}
-    # names of tensors that checkpoints may hold and that are others of the model once more
+    # names, or their beginnings, of tensors that checkpoints may hold and that the model does not need: others of it once more
     tied_tensors: tuple[str, ...] = ()
     # the configuration's key of the standard deviation of random weights
     initializer_key: ClassVar[str] = "initializer_range"
@@ -111,6 +117,7 @@ class PreTrainedModel(TokenEmbeddings):
                 self.tied_tensors,
                 self.names_in_files,
                 self.stand_ins,
+                self.fixed_slots,
             )
         # the compiled model
         self.core: Encoder
@@ -120,7 +127,7 @@ class PreTrainedModel(TokenEmbeddings):
             held = _computed_dtype(dtype, config)
             filled = self.match.filled
             spread = getattr(config, self.initializer_key)
-            self.core = Encoder(text, _weights.checkpoint, filled, spread, seed, held)
+            self.core = Encoder(text, _weights.checkpoint, filled, spread, self.spreads(config, dict(slots)), seed, held)
         self._reload: tuple[Any, ...] | None = None
 
     # --- what an architecture says ------------------------------------------------------------
@@ -132,6 +139,10 @@ class PreTrainedModel(TokenEmbeddings):
         """Raise ConfigError for settings that cannot be, or that ask for what is not computed."""
         config.validate()
         check_no_code(config)
+
+    def spreads(self, config: Any, slots: dict[str, tuple[int, ...]]) -> dict[str, float]:
+        """The standard deviations of random weights where they are not `initializer_key`'s, by their slots."""
+        return {}
 
     def pooler_spec(self, config: Any) -> dict[str, Any] | None:
         """What makes the pooled vector of a row: for a head that reads it, or of the model alone."""
@@ -151,6 +162,16 @@ class PreTrainedModel(TokenEmbeddings):
     def embedding_dropout(self) -> float:
         """Of the embeddings."""
         return self.dropout_rates()[0]
+
+    def inner_dropout_rates(self) -> tuple[float, float]:
+        """Of what feed-forward's activation makes, of last hidden states."""
+        return 0.0, 0.0
+
+    def dropout(self, seed: int | None) -> tuple[int, list[float]] | None:
+        """What the core is told: nothing is dropped without a seed."""
+        if seed is None:
+            return None
+        return seed % 2**64, [self.embedding_dropout(), *self.dropout_rates(), *self.inner_dropout_rates()]
 
     # --- call ---------------------------------------------------------------------------------
     def forward(
@@ -246,6 +267,10 @@ class PreTrainedModel(TokenEmbeddings):
 
         return BaseModelOutputWithPooling(last, pooled, hidden, attentions)
 
+    def complete(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """A batch to learn from, with what of its inputs is made of its labels."""
+        return batch
+
     def loss(self, outputs: Any, labels: dict[str, Any], inputs: dict[str, Any], options: LossOptions) -> Loss:
         """Of what `outputs` returned."""
         raise NotImplementedError(f"{type(self).__name__} has no loss")
@@ -276,7 +301,6 @@ class PreTrainedModel(TokenEmbeddings):
         arrays = encoder_inputs(self.prepared(given), self.embedding_size)
         if arrays.pop("inputs_embeds") is not None:
             raise NotImplementedError("a model learns from input_ids, not from inputs_embeds")
-        dropout = None if dropout_seed is None else (dropout_seed % 2**64, self.embedding_dropout(), *self.dropout_rates())
         selected = self.read_tokens(given) if selected is None else selected
         token_ids = arrays.pop("input_ids")
         assert token_ids is not None  # one of the two is there
@@ -285,7 +309,7 @@ class PreTrainedModel(TokenEmbeddings):
             **arrays,
             compute_padding=self.reads_padding or self.loss_reads_padding,
             selected=None if selected is None else integer_array("selected", selected),
-            dropout=dropout,
+            dropout=self.dropout(dropout_seed),
             gradient_checkpointing=gradient_checkpointing,
             source=None,
         )
@@ -383,7 +407,8 @@ class PreTrainedModel(TokenEmbeddings):
 
     def _file_names(self) -> dict[str, str]:
         """Of each slot, as `save_pretrained` writes it."""
-        return {slot: self.names_in_files.get(name, name) for slot, name in self.tensor_names.items()}
+        names = {slot: self.names_in_files.get(name, name) for slot, name in self.tensor_names.items()}
+        return {slot: name for slot, name in names.items() if slot not in self.unsaved_slots}
 
     # --- load ---------------------------------------------------------------------------------
     @classmethod
@@ -529,7 +554,8 @@ class PreTrainedModel(TokenEmbeddings):
 
     def num_parameters(self) -> int:
         """The number of weights."""
-        return self.core.num_parameters()
+        buffers = [slot for slot in self.buffer_slots if slot in self.tensor_names]
+        return self.core.num_parameters() - sum(self.core.tensor(slot).size for slot in buffers)
 
     def memory_footprint(self) -> int:
         """Bytes of the weights; those in a mapped file count, though processes share them."""

@@ -71,8 +71,10 @@ def match_tensors(
     ignored: tuple[str, ...] = (),
     in_files: Mapping[str, str] = MappingProxyType({}),
     stand_ins: Mapping[str, str] = MappingProxyType({}),
+    fixed: tuple[str, ...] = (),
 ) -> TensorMatch:
-    """Find each slot's tensor; `saved` has the slots' names as the model writes them, `in_files` other names of some in files.
+    """Find each slot's tensor; `saved` has the slots' names as the model writes them, `in_files` other names of some in files; names
+    that begin with one of `ignored` may be there; slots that are `fixed` may be missing and are what they always are.
     WeightMismatchError if one has another shape, is not of floats, or is missing and does not belong to the `optional` parts of
     the model."""
     stored = _stored_names(checkpoint.names(), prefixes, {other: name for name, other in in_files.items()})
@@ -83,6 +85,8 @@ def match_tensors(
         if name not in stored and slot in stand_ins:
             name = checkpoint_name(stand_ins[slot], table)
         source = stored.pop(name, None)
+        if source is None and slot in fixed:
+            continue
         if source is None:
             match.missing.append(saved[slot])
             needed += [saved[slot]] if not slot.startswith(optional) else []
@@ -91,7 +95,7 @@ def match_tensors(
         else:
             _check_floats(source, checkpoint.dtype(source))
             match.filled[slot] = source
-    match.unexpected = [source for name, source in stored.items() if name not in ignored and not _is_left_out(name, table)]
+    match.unexpected = [source for name, source in stored.items() if not name.startswith(ignored) and not _is_left_out(name, table)]
     if not match.filled and not match.mismatched:
         raise _nothing_matched(match)
     if needed:

@@ -90,17 +90,25 @@ class TokenEmbeddings:
                 what = f"word embeddings in {dtype} are not resized"
                 raise NotImplementedError(f"{what}: resize the float32 model, save it, and load that as {dtype}")
             self.core = self._resized(size, mean_resizing, seed)
-            self.config.vocab_size = size
+            self.set_vocab_size(self.config, size)
             self._reload = None  # the directory holds another model
         return self.get_input_embeddings()
+
+    def set_vocab_size(self, config: Any, size: int) -> None:
+        """Write the number of words into a configuration."""
+        config.vocab_size = size
+
+    def own_arguments(self) -> dict[str, Any]:
+        """Arguments of the class without which a model of this configuration would have other tensors."""
+        return {}
 
     def _resized(self, size: int, mean_resizing: bool, seed: int) -> Encoder:
         """The core of a model with so many words."""
         import numpy as np
 
         config = copy.deepcopy(self.config)
-        config.vocab_size = size
-        arguments: dict[str, Any] = {"seed": seed}
+        self.set_vocab_size(config, size)
+        arguments: dict[str, Any] = {"seed": seed} | self.own_arguments()
         if "add_pooling_layer" in inspect.signature(type(self)).parameters:
             arguments["add_pooling_layer"] = "pooler.weight" in self.tensor_names
         core: Encoder = type(self)(config, **arguments).core  # type: ignore[call-arg]
@@ -108,8 +116,10 @@ class TokenEmbeddings:
         for slot in self.tensor_names:
             weight, other = self.core.tensor(slot), core.tensor(slot)
             if weight.shape != other.shape:
-                kept = min(len(weight), len(other))
-                other[:kept] = weight[:kept]
+                flat = len(weight) == len(other)  # biases as a row
+                grown, weight = (other[0], weight[0]) if flat else (other, weight)
+                kept = min(len(weight), len(grown))
+                grown[:kept] = weight[:kept]
                 # what is not about the mean is as the new model has it
                 if mean_resizing and weight.ndim > 1 and kept < len(other):
                     other[kept:] = _about_the_mean(weight, len(other) - kept, random)

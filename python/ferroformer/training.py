@@ -202,6 +202,7 @@ def value_and_grad(
     A masked language model is computed for labelled tokens alone: its logits are (labelled tokens, vocabulary).
     Raises InputError (no labels, shapes, label values), TypeError, and what `model(...)` does.
     """
+    batch = model.complete(batch)
     labels = _labels(model, batch)
     outputs, recording = record(
         model,
@@ -224,6 +225,7 @@ def loss(model: Any, **batch: Any) -> np.float32:
 
     Nothing is dropped. Raises what `value_and_grad` does.
     """
+    batch = model.complete(batch)
     labels = _labels(model, batch)
     outputs, core = model.record(batch, selected=model.selected(labels), dropout_seed=None, gradient_checkpointing=True)
     model.core.discard(core)

@@ -51,6 +51,16 @@ def load(name, **kwargs):
     return model_class(name).from_pretrained(MODELS_DIR / name, **kwargs)
 
 
+def example(model, ids):
+    """The arrays of a call; the decoder of an encoder-decoder reads what its encoder reads."""
+    return {"input_ids": ids} | ({"decoder_input_ids": ids} if "decoder_input_ids" in model.input_names else {})
+
+
+def fixed(model):
+    """The names of what is no parameter, or of parameters that no training changes."""
+    return {model.tensor_names[slot] for slot in model.fixed_slots if slot in model.tensor_names}
+
+
 def names(*tasks):
     """Of models with one of these heads."""
     return [name for name in NAMES if task(name) in tasks]

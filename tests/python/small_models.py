@@ -81,6 +81,7 @@ def without_gradient(task, model_type=None):
         "MultipleChoice": ("classifier.bias",),
     }
     unturned = {"opt": ("self_attn.k_proj.bias",), "smollm3": ("layers.1.self_attn.k_proj.bias",)}
+    unturned |= dict.fromkeys(("bart", "mbart", "marian", "pegasus", "m2m_100", "blenderbot"), ("k_proj.bias",))
     keys = ("attention.self.key.bias", "attention.k_lin.bias", "attention.attn.k.bias", "attention.key.bias")
     return (*keys, *unturned.get(model_type, ()), *own.get(task, ()))
 

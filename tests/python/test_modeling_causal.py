@@ -105,10 +105,12 @@ def test_labels_that_nothing_predicts():
 
 def test_what_is_not_there():
     model = recorded.load("gpt2-CausalLM")
-    for name in ("past_key_values", "use_cache", "encoder_hidden_states", "token_type_ids", "cache_position"):
+    for name in ("encoder_hidden_states", "token_type_ids", "cache_position"):
         with pytest.raises(NotImplementedError, match=name):
             model(IDS, **{name: True})
     assert np.array_equal(model(IDS, use_cache=False, past_key_values=None, token_type_ids=None).logits, model(IDS).logits)
+    with pytest.raises(TypeError, match="past_key_values must be a DynamicCache, as a model returns it, got bool"):
+        model(IDS, past_key_values=True)
     with pytest.raises(TypeError, match="'colour'"):
         model(IDS, colour=None)
 

@@ -16,6 +16,13 @@ EXTRA = {"nomic_bert": {"tie_word_embeddings": True}}
 # the old names of ModernBERT's settings, and settings that decide others
 SETTINGS = [
     ("albert", {"num_hidden_groups": 3, "hidden_size": 128}),
+    ("bart", {"hidden_size": 24, "num_attention_heads": 2, "num_labels": 5}),
+    ("blenderbot", {"decoder_layers": 3, "forced_eos_token_id": None}),
+    ("m2m_100", {"num_hidden_layers": 3, "decoder_start_token_id": 7}),
+    ("marian", {"vocab_size": 50, "pad_token_id": 49, "decoder_start_token_id": 49}),
+    ("marian", {"decoder_vocab_size": 70, "share_encoder_decoder_embeddings": False}),
+    ("mbart", {"d_model": 24, "encoder_attention_heads": 3, "scale_embedding": True}),
+    ("pegasus", {"encoder_ffn_dim": 24, "eos_token_id": [1, 2]}),
     ("convbert", {"num_groups": 2, "conv_kernel_size": 3, "head_ratio": 5}),
     ("convbert", {"hidden_size": 36, "num_attention_heads": 5, "summary_type": "first"}),
     ("deberta", {"pos_att_type": "c2p|P2C", "pooler_hidden_size": 24, "hidden_size": 24, "num_attention_heads": 2}),
@@ -114,6 +121,8 @@ SMALL = {
     "embedding_size": 8,
     "attention_types": [[["global", "local"], 1]],
     "num_key_value_heads": 1,
+    "decoder_layers": 1,
+    "decoder_attention_heads": 2,
 }
 LLAMAS = ["gemma2", "llama", "mistral", "qwen2", "qwen3", "smollm3"]
 ROTARY = ["eurobert", "modernbert", "nomic_bert", *LLAMAS]

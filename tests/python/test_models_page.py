@@ -16,6 +16,7 @@ TASKS = {
     "QuestionAnswering": "question answering",
     "MaskedLM": "masked LM",
     "CausalLM": "causal LM",
+    "Seq2SeqLM": "text to text",
     "MultipleChoice": "multiple choice",
     "NextSentencePrediction": "next sentence",
     "PreTraining": "pre-training",

@@ -23,14 +23,15 @@ def flat(output):
     spread = {}
     for name, value in output.items():
         spread |= {f"{name}.{i}": array for i, array in enumerate(value)} if isinstance(value, tuple) else {name: value}
-    return {name: value for name, value in spread.items() if value is not None}
+    return {name: value for name, value in spread.items() if value is not None and name != "past_key_values"}
 
 
-def tokens_of(inputs):
-    """(rows, length): where there are tokens; choices are rows."""
-    main = next(inputs[name] for name in ("input_ids", "inputs_embeds") if name in inputs)
-    if "attention_mask" in inputs:
-        mask = np.asarray(inputs["attention_mask"])
+def tokens_of(inputs, side=""):
+    """(rows, length): where there are tokens; choices are rows. side: "decoder_" of an encoder-decoder, which may be given labels alone."""
+    mains = (f"{side}input_ids", f"{side}inputs_embeds", "labels" if side else None, "input_ids")
+    main = next(inputs[name] for name in mains if name in inputs)
+    if f"{side}attention_mask" in inputs:
+        mask = np.asarray(inputs[f"{side}attention_mask"])
         return mask.reshape(-1, mask.shape[-1]) == 1
     return np.ones(main.shape[:2], bool)
 
@@ -40,7 +41,7 @@ def compared(name, array, tokens):
     if name == "pooler_output":
         # a left-padded row is pooled from its first token here, from a masked position there
         return tokens[:, :1]
-    if name.startswith("attentions"):
+    if "attentions" in name:
         return tokens[:, None, :, None]
     if array.shape[:2] == tokens.shape:
         return tokens.reshape(tokens.shape + (1,) * (array.ndim - 2))
@@ -53,7 +54,8 @@ def test_recorded_case(name, case):
     settings = {"problem_type": SETTINGS[case["case"]]} if case["case"] in SETTINGS else {}
     output = flat(recorded.load(name, **settings)(**inputs, **case["flags"]))
     assert output.keys() == expected.keys()
-    tokens = tokens_of(inputs)
+    own = tokens_of(inputs)
+    decoded = tokens_of(inputs, "decoder_") if "encoder_last_hidden_state" in expected else own
     # question answering with labels computes what is masked too: its loss is of that
     answers = recorded.task(name) == "QuestionAnswering"
     everywhere = answers and "loss" in expected
@@ -63,9 +65,10 @@ def test_recorded_case(name, case):
             assert abs(output[key] - array.item()) <= TOLERANCE
             continue
         assert output[key].shape == array.shape
+        tokens = own if key.startswith("encoder") else decoded
         where = np.broadcast_to(compared(key, array, tokens) | everywhere, array.shape)
         assert where.any() and np.abs(np.where(where, output[key] - array, 0)).max() <= WIDER.get((name, key), TOLERANCE), key
-        if key != "pooler_output" and not key.startswith("attentions"):
+        if key != "pooler_output" and "attentions" not in key:
             assert (output[key][~where] == (-10000 if answers else 0)).all(), "what is masked is not computed"
 
 
@@ -86,8 +89,8 @@ def test_every_architecture_and_head_is_recorded_somewhere():
 @pytest.mark.parametrize("name", recorded.names(None))
 def test_tuple_is_the_output_without_names(name):
     model = recorded.load(name)
-    named = model([[5, 6, 7]], output_hidden_states=True)
-    plain = model([[5, 6, 7]], output_hidden_states=True, return_dict=False)
+    inputs = recorded.example(model, [[5, 6, 7]]) | {"output_hidden_states": True}
+    named, plain = model(**inputs), model(**inputs, return_dict=False)
     assert isinstance(plain, tuple) and len(plain) == len(named.to_tuple())
     assert np.array_equal(plain[0], named.last_hidden_state)
-    assert all(np.array_equal(a, b) for a, b in zip(plain[-1], named.hidden_states, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(plain[-1], named[-1], strict=True))

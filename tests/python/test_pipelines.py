@@ -237,7 +237,8 @@ def test_the_cpu_is_a_device(device):
 
 
 def test_tasks():
-    assert get_supported_tasks() == sorted([*TASKS, "sentence-similarity", "ner", "sentiment-analysis"])
+    writing = ["summarization", "text-generation", "text2text-generation", "translation"]
+    assert get_supported_tasks() == sorted([*TASKS, *writing, "sentence-similarity", "ner", "sentiment-analysis"])
     assert isinstance(classifier(), ferroformer.TextClassificationPipeline)
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "AutoModelForNextSentencePrediction",
     "AutoModelForPreTraining",
     "AutoModelForQuestionAnswering",
+    "AutoModelForSeq2SeqLM",
     "AutoModelForSequenceClassification",
     "AutoModelForTokenClassification",
 ]
@@ -49,9 +50,17 @@ def _entry(module: str, name: str, *tasks: str) -> ModelType:
     return ModelType(f"{module}:{name}Config", f"{module}:{name}Model", heads)
 
 
+def _writer(module: str, name: str, *tasks: str) -> ModelType:
+    """Of an encoder-decoder, whose class that writes is called `<name>ForConditionalGeneration`."""
+    known = _entry(module, name, *tasks)
+    return known._replace(heads=known.heads | {"Seq2SeqLM": f"{module}:{name}ForConditionalGeneration"})
+
+
 MODELS: dict[str, ModelType] = {
     "albert": _entry("albert", "Albert", *_TASKS, "PreTraining"),
+    "bart": _writer("bart", "Bart", "SequenceClassification"),
     "bert": _entry("bert", "Bert", *_TASKS, "NextSentencePrediction", "PreTraining"),
+    "blenderbot": _writer("blenderbot", "Blenderbot"),
     "camembert": _entry("camembert", "Camembert", *_TASKS),
     "convbert": _entry("convbert", "ConvBert", *_TASKS),
     "deberta": _entry(
@@ -71,11 +80,16 @@ MODELS: dict[str, ModelType] = {
     "gpt_neo": _entry("gpt_neo", "GPTNeo", "CausalLM", "SequenceClassification"),
     "gpt_neox": _entry("gpt_neox", "GPTNeoX", "CausalLM", "SequenceClassification"),
     "llama": _entry("llama", "Llama", *_DECODER_TASKS),
+    "m2m_100": _writer("m2m_100", "M2M100"),
+    "marian": ModelType("marian:MarianConfig", "marian:MarianModel", {"Seq2SeqLM": "marian:MarianMTModel"}),
+    "mbart": _writer("mbart", "MBart", "SequenceClassification"),
     "mistral": _entry("mistral", "Mistral", *_DECODER_TASKS),
     "modernbert": _entry("modernbert", "ModernBert", *_TASKS),
     "mpnet": _entry("mpnet", "MPNet", *_TASKS),
+    "mt5": _writer("mt5", "MT5"),
     "nomic_bert": _entry("nomic_bert", "NomicBert", "MaskedLM", "SequenceClassification", "TokenClassification"),
     "opt": _entry("opt", "OPT", "CausalLM", "SequenceClassification"),
+    "pegasus": _writer("pegasus", "Pegasus"),
     "phi": _entry("phi", "Phi", "CausalLM", "SequenceClassification"),
     "qwen2": _entry("qwen2", "Qwen2", *_DECODER_TASKS),
     "qwen3": _entry("qwen3", "Qwen3", *_DECODER_TASKS),
@@ -83,6 +97,8 @@ MODELS: dict[str, ModelType] = {
     "roformer": _entry("roformer", "RoFormer", *_TASKS),
     "smollm3": _entry("smollm3", "SmolLM3", *_DECODER_TASKS),
     "squeezebert": _entry("squeezebert", "SqueezeBert", *_TASKS),
+    "t5": _writer("t5", "T5"),
+    "umt5": _writer("umt5", "UMT5"),
     "xlm-roberta": _entry("xlm_roberta", "XLMRoberta", *_TASKS),
 }
 
@@ -245,6 +261,12 @@ class AutoModelForQuestionAnswering(AutoModel):
     """`AutoModel` for models that mark answers."""
 
     _task = "QuestionAnswering"
+
+
+class AutoModelForSeq2SeqLM(AutoModel):
+    """`AutoModel` for models that write an answer to a text."""
+
+    _task = "Seq2SeqLM"
 
 
 class AutoModelForSequenceClassification(AutoModel):

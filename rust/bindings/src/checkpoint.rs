@@ -42,6 +42,10 @@ impl Checkpoint {
         array(py, values, shape)
     }
 
+    fn equal(&self, py: Python<'_>, name: &str, other: &str) -> PyResult<bool> {
+        enter(py, || self.0.tensor(name)?.equals(&self.0.tensor(other)?), model_error)
+    }
+
     fn metadata(&self) -> HashMap<String, String> {
         self.0.metadata()
     }

@@ -90,12 +90,13 @@ impl Encoder {
         checkpoint: Option<&Checkpoint>,
         tensor_names: HashMap<String, String>,
         initializer_range: f32,
+        spreads: HashMap<String, f32>,
         seed: u64,
         dtype: &str,
     ) -> PyResult<Self> {
         let (level, precision, threads) = (level()?, precision(dtype)?, threads()?);
         let checkpoint = checkpoint.map(|checkpoint| &*checkpoint.0);
-        let source = Source { checkpoint, tensor_names: &tensor_names, initializer_range, seed };
+        let source = Source { checkpoint, tensor_names: &tensor_names, initializer_range, spreads: &spreads, seed };
         let load = || model::Encoder::load(Blueprint::from_json(blueprint)?, level, precision, &source, threads);
         Ok(Self::of(enter(py, load, model_error)?))
     }
@@ -195,7 +196,8 @@ impl Encoder {
 
     /// A forward pass of a training step: last hidden states, pooled vectors, logits, and what `backward` needs.
     /// selected (B, W): 1 for the tokens that a head on tokens reads, whose logits then come as (M, outputs).
-    /// dropout: (seed, rates of embeddings, of hidden states, of attention's probabilities, of what the head reads, of what the pooler reads).
+    /// dropout: seed, and (rates of embeddings, of hidden states, of attention's probabilities, of what the head reads, of what the
+    /// pooler reads, of activations, of last hidden states).
     #[expect(clippy::too_many_arguments, reason = "the arguments of transformers' forward")]
     fn record<'py>(
         &self,
@@ -207,7 +209,7 @@ impl Encoder {
         position_ids: Ids<'py>,
         compute_padding: bool,
         selected: Ids<'py>,
-        dropout: Option<(u64, f32, f32, f32, f32, f32)>,
+        dropout: Option<(u64, [f32; 7])>,
         gradient_checkpointing: bool,
         source: SourceIds<'py>,
     ) -> PyResult<Recorded<'py>> {
@@ -229,13 +231,15 @@ impl Encoder {
             compute_padding,
             selected: selected.as_deref(),
         };
-        let dropout = dropout.map(|(seed, embeddings, hidden, attention, head, pooler)| Dropout {
+        let dropout = dropout.map(|(seed, [embeddings, hidden, attention, head, pooler, inner, last])| Dropout {
             seed,
             embeddings,
             hidden,
             attention,
             head,
             pooler,
+            inner,
+            last,
         });
         let recipe = Recipe { dropout, checkpointing: gradient_checkpointing };
         let threads = threads()?;

@@ -11,6 +11,7 @@ mod errors;
 mod runtime;
 mod tokenizer;
 mod training;
+mod vocabulary;
 
 use pyo3::prelude::*;
 
@@ -27,6 +28,9 @@ mod _native {
 
     #[pymodule_export]
     use super::training::{Gradients, Optimizer, Recording, cross_entropy};
+
+    #[pymodule_export]
+    use super::vocabulary::top_k;
 
     use super::*;
 

@@ -39,6 +39,8 @@ pub struct Batch<'a> {
     /// Empty where the model has no such table.
     tasks: Vec<u32>,
     positions: Vec<u32>,
+    /// (S,): the position of each row's next token, where that is not the one behind its last.
+    next: Vec<u32>,
     /// Where a token stands in its padded row.
     columns: Vec<usize>,
     /// Sequence s has the tokens `starts[s]..starts[s + 1]`.
@@ -134,10 +136,9 @@ impl<'a> Batch<'a> {
             }
             let padding = all.clone().filter(|i| compute_padding && !is_token(*i));
             let of_row = |x: Option<&'a [i64]>| x.map(|x| &x[all.clone()]);
-            let counted = match first_positions {
-                Some(first) => (0..width as i64).map(|column| column + i64::from(first[row])).collect(),
-                None => limits.count(of_row(ids), of_row(mask), width),
-            };
+            let first = first_positions.map(|first| first[row]);
+            let counted = limits.count(of_row(ids), of_row(mask), width, first);
+            batch.next.extend(limits.next(width, first));
             for i in tokens.chain(padding) {
                 let column = i % width;
                 let at = |argument, limit| Place { argument, row, column, limit };
@@ -198,8 +199,8 @@ impl<'a> Batch<'a> {
             return Err(ModelError::Input("a batch to be learned from has input_ids, not inputs_embeds".to_owned()));
         }
         let batch = Batch::from_padded(padded, blueprint)?;
-        let Batch { ids, types, tasks, positions, columns, starts, width, keys, selected, .. } = batch;
-        Ok(Batch { ids, types, tasks, positions, columns, starts, width, keys, selected, embeds: None })
+        let Batch { ids, types, tasks, positions, next, columns, starts, width, keys, selected, .. } = batch;
+        Ok(Batch { ids, types, tasks, positions, next, columns, starts, width, keys, selected, embeds: None })
     }
 
     /// Sequences end to end: `lengths[s]` tokens each.
@@ -215,7 +216,7 @@ impl<'a> Batch<'a> {
                     ids.len() - next
                 )));
             };
-            let counted = limits.count(Some(&ids[next..end]), None, end - next);
+            let counted = limits.count(Some(&ids[next..end]), None, end - next, None);
             for (column, i) in (next..end).enumerate() {
                 let at = |argument, limit| Place { argument, row, column, limit };
                 batch.ids.push(at("token_ids", limits.words).check(ids[i])?);
@@ -238,9 +239,9 @@ impl<'a> Batch<'a> {
     }
 
     fn empty(width: usize) -> Self {
-        let (ids, types, tasks, positions, columns) = (vec![], vec![], vec![], vec![], vec![]);
+        let (ids, types, tasks, positions, next, columns) = (vec![], vec![], vec![], vec![], vec![], vec![]);
         let starts = vec![0];
-        Batch { ids, types, tasks, positions, columns, starts, width, keys: None, selected: None, embeds: None }
+        Batch { ids, types, tasks, positions, next, columns, starts, width, keys: None, selected: None, embeds: None }
     }
 
     /// How many tokens a head on tokens reads, where it does not read all.
@@ -254,6 +255,12 @@ impl<'a> Batch<'a> {
 
     pub(crate) fn tokens(&self) -> usize {
         self.ids.len()
+    }
+
+    /// The position of the token that comes behind those of sequence s, where it has some.
+    pub(crate) fn next_position(&self, s: usize) -> Option<u32> {
+        let last = self.positions[self.starts[s]..self.starts[s + 1]].last();
+        self.next.get(s).copied().or(last.map(|last| last + 1))
     }
 
     pub(crate) fn starts(&self) -> &[usize] {
@@ -312,8 +319,10 @@ struct Limits {
     types: usize,
     tasks: usize,
     positions: usize,
-    /// The rows before position 0's; where there are any, positions count tokens.
+    /// The rows before position 0's.
     offset: usize,
+    /// Whether positions count tokens, not columns.
+    tokens: bool,
     /// The position from which those are counted that are not this word's, which has it.
     padding: Option<i64>,
 }
@@ -327,15 +336,17 @@ impl Limits {
             tasks: e.task_types.unwrap_or(0),
             positions: e.positions.or(blueprint.attention.rotary_positions()).unwrap_or(u32::MAX as usize),
             offset: e.position_offset,
+            tokens: e.position_offset > 0 && !e.position_columns,
             padding: e.padding_position.map(i64::from),
         }
     }
 
-    /// The rows of the table of positions of a row whose caller gave none.
-    fn count(&self, ids: Option<&[i64]>, mask: Option<&[i64]>, width: usize) -> Vec<i64> {
+    /// The rows of the table of positions of a row whose caller gave none, counted from the model's first or from this one.
+    fn count(&self, ids: Option<&[i64]>, mask: Option<&[i64]>, width: usize, first: Option<u32>) -> Vec<i64> {
         let (columns, offset) = (0..width as i64, self.offset as i64);
+        let first = first.map(i64::from);
         match (self.padding, ids) {
-            (None, _) if offset > 0 => {
+            (None, _) if self.tokens && first.is_none() => {
                 // What is masked has the row before the first one.
                 let next = |counted: &mut i64, column: i64| {
                     let token = mask.is_none_or(|mask| mask[column as usize] != 0);
@@ -344,16 +355,22 @@ impl Limits {
                 };
                 columns.scan(0, next).collect()
             }
-            (None, _) => columns.collect(),
-            (Some(padding), None) => columns.map(|column| column + padding + 1).collect(),
+            (None, _) => columns.map(|column| column + first.unwrap_or(offset)).collect(),
+            (Some(padding), None) => columns.map(|column| column + first.unwrap_or(padding + 1)).collect(),
             (Some(padding), Some(ids)) => {
                 let next = |counted: &mut i64, id: &i64| {
                     *counted += i64::from(*id != padding);
                     Some(if *id == padding { padding } else { *counted })
                 };
-                ids.iter().scan(padding, next).collect()
+                ids.iter().scan(first.map_or(padding, |first| first - 1), next).collect()
             }
         }
+    }
+
+    /// The position behind so many columns where it is not the one behind the last token's: padding among these counts.
+    fn next(&self, width: usize, first: Option<u32>) -> Option<u32> {
+        let first = first.map_or(self.padding? + 1, i64::from);
+        u32::try_from(first + width as i64).ok()
     }
 
     /// A row of the table of positions that was counted, of a sequence of so many tokens.

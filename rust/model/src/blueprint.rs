@@ -60,6 +60,12 @@ pub struct EmbeddingsSpec {
     /// left moves nothing.
     #[serde(default)]
     pub position_offset: usize,
+    /// Whether they count columns all the same.
+    #[serde(default)]
+    pub position_columns: bool,
+    /// Positions' vectors where no training changes them.
+    #[serde(default)]
+    pub sines: Option<PositionSines>,
     pub norm: Option<EmbeddingNormSpec>,
     /// Whether a linear layer follows, from `size` to the model's.
     #[serde(default)]
@@ -71,6 +77,18 @@ pub struct EmbeddingsSpec {
     /// Whether what stands in padding becomes zeros, where it is computed, and attends to nothing in any layer.
     #[serde(default)]
     pub masked: bool,
+}
+
+/// The sines of angles that grow with the position, their cosines, and zeros where there are more channels: unless a checkpoint has
+/// others. Zeros for the position that is a padding's.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PositionSines {
+    /// The angles at position 1.
+    pub frequencies: Vec<f64>,
+    /// Whether an angle is rounded to f32, as torch does it.
+    #[serde(default)]
+    pub rounded: bool,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -241,13 +259,26 @@ pub struct SinesSpec {
     pub base: f64,
 }
 
-/// A learned bias for each distance of a key, in buckets that grow with it, and each head (Raffel et al. 2020, arXiv 1910.10683);
-/// one for all layers.
+/// A learned bias for each distance of a key, in buckets that grow with it, and each head (Raffel et al. 2020, arXiv 1910.10683).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RelativeSpec {
     pub buckets: usize,
     pub max_distance: usize,
+    /// Whether half of the buckets are for keys ahead; else these have the bias of a token itself.
+    #[serde(default = "yes")]
+    pub bidirectional: bool,
+    /// Whether each layer has a table of its own; else one is for all.
+    #[serde(default)]
+    pub by_layer: bool,
+}
+
+impl RelativeSpec {
+    /// The buckets of one side, and those of them for single distances.
+    pub(crate) fn side(&self) -> [usize; 2] {
+        let side = if self.bidirectional { self.buckets / 2 } else { self.buckets };
+        [side, side / 2]
+    }
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -385,9 +416,15 @@ pub struct HeadSpec {
     pub tied: bool,
     #[serde(default = "yes")]
     pub bias: bool,
+    /// Whether no training changes that; a checkpoint has it as (1, outputs).
+    #[serde(default)]
+    pub fixed_bias: bool,
     /// What comes out becomes cap tanh(x / cap).
     #[serde(default)]
     pub soft_cap: Option<f32>,
+    /// What it reads is multiplied by it; where there is no transform.
+    #[serde(default)]
+    pub factor: Option<f32>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -572,6 +609,7 @@ impl Blueprint {
         let others = [
             ("embeddings.factor", self.embeddings.factor.map_or(1.0, |factor| factor.value)),
             ("norm.offset", self.norm.offset),
+            ("head.factor", self.head.and_then(|head| head.factor).unwrap_or(1.0)),
         ];
         if let Some((name, x)) = factors.chain(others).find(|(_, x)| !x.is_finite()) {
             return Err(refused(format!("{name} is {x}; expected a finite number")));
@@ -635,6 +673,14 @@ impl Blueprint {
         if e.position_offset > 0 && (e.padding_position.is_some() || !self.attention.rotary.is_empty()) {
             return Err(refused("embeddings.position_offset is for tables of positions alone".to_owned()));
         }
+        if e.position_columns && e.position_offset == 0 {
+            return Err(refused("embeddings.position_columns is for positions with an offset".to_owned()));
+        }
+        if let Some(sines) = &e.sines
+            && (e.positions.is_none() || sines.frequencies.iter().any(|x| !x.is_finite()))
+        {
+            return Err(refused("embeddings.sines are of a table of positions and of finite numbers".to_owned()));
+        }
         if e.words_projected && (!e.projection || e.norm.is_some()) {
             return Err(refused("embeddings.words_projected goes with a projection and without a norm".to_owned()));
         }
@@ -665,6 +711,15 @@ impl Blueprint {
         }
         if self.parallel.is_some() && (self.norm.placement != NormPlacement::Pre || self.source.is_some()) {
             return Err(refused("parallel sub-layers go with norms before them and without a source".to_owned()));
+        }
+        if let Some(relative) = self.attention.relative {
+            let [_, single] = relative.side();
+            if single == 0 || relative.max_distance <= single || relative.max_distance > 1 << 31 {
+                let RelativeSpec { buckets, max_distance, .. } = relative;
+                let problem = format!("attention.relative has {buckets} buckets up to the distance {max_distance}");
+                let expected = "expected a bucket for a single distance on each side, and distances beyond these";
+                return Err(refused(format!("{problem}; {expected}")));
+            }
         }
         if self.attention.disentangled.is_some_and(|d| d.span < 4 || !d.keys && !d.queries) {
             return Err(refused("attention.disentangled needs a span of 4 or more, and keys or queries".to_owned()));
@@ -749,6 +804,9 @@ impl Blueprint {
             return Err(refused("a second head is a linear layer on pooled vectors, beside a first".to_owned()));
         }
         let Some(head) = self.head else { return Ok(()) };
+        if head.factor.is_some() && head.transform.is_some() {
+            return Err(refused("head.factor is for a head without a transform".to_owned()));
+        }
         if self.pooler.is_none() && head.reads == HeadInput::Pooled {
             return Err(refused("a head reads the pooled vectors of a model without a pooler".to_owned()));
         }
@@ -794,6 +852,9 @@ impl Blueprint {
             self.norm.placement,
             self.norm.biased(),
         );
+        if attention.relative.is_some_and(|relative| relative.by_layer) {
+            shapes += ", relative by layer";
+        }
         if !attention.key_bias {
             shapes += ", keys without bias";
         }

@@ -142,7 +142,7 @@ impl Cache {
                 self.holders[slot as usize] = 1;
                 sequence.slots.push(slot);
             }
-            sequence.next = part.positions.last().map_or(sequence.next, |last| last + 1);
+            sequence.next = batch.next_position(s).unwrap_or(sequence.next);
         }
         Ok(())
     }

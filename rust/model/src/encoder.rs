@@ -1,6 +1,6 @@
 //! The model that a blueprint describes: its weights, what calls keep for each other, and what can be asked of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -142,7 +142,9 @@ impl Encoder {
             if let Some(source) = source {
                 self.stack().remember_source(threads, cache, source)?;
             }
-            let beside = Beside { recall: Some(Recall { cache, fresh }), ..Beside::default() };
+            // what of a source is remembered gives no probabilities
+            let read = source.filter(|_| want.attentions);
+            let beside = Beside { recall: Some(Recall { cache, fresh }), source: read, ..Beside::default() };
             self.stack().forward(threads, batch, want, beside, cancel)
         };
         let outputs = remember(cache);
@@ -235,7 +237,7 @@ impl Encoder {
     /// Reads every slot again, in place, from what a checkpoint holds under its name.
     pub fn refill(&mut self, checkpoint: &Checkpoint, tensor_names: &HashMap<String, String>) -> Result<()> {
         self.check_trainable()?;
-        let slots = Weights::slots(&self.blueprint);
+        let slots = self.named_slots(tensor_names);
         let tensor = |slot: &Slot| {
             let missing = || ModelError::Input(format!("tensor_names has no name for the slot {:?}", slot.name));
             checkpoint.tensor(tensor_names.get(&slot.name).ok_or_else(missing)?)
@@ -256,13 +258,22 @@ impl Encoder {
         Ok(())
     }
 
-    /// Writes every slot under its name in `tensor_names`: in float32, or in bfloat16 where it is held so.
+    /// The slots, without those that are computed and have no name in files.
+    fn named_slots(&self, tensor_names: &HashMap<String, String>) -> Vec<Slot> {
+        let named = |slot: &Slot| tensor_names.contains_key(&slot.name) || !slot.is_computed();
+        Weights::slots(&self.blueprint).into_iter().filter(named).collect()
+    }
+
+    /// Writes every slot under its name in `tensor_names`: in float32, or in bfloat16 where it is held so. Those that are computed may
+    /// have none.
     /// What int8 has rounded no such file can say.
     pub fn save(&self, path: &Path, tensor_names: &HashMap<String, String>) -> Result<()> {
         if self.precision == Precision::Int8 {
             return Err(ModelError::Input("weights in int8 cannot be written as a plain checkpoint".to_owned()));
         }
-        export::save(&self.weights.exports(), path, tensor_names)
+        let named: HashSet<String> = self.named_slots(tensor_names).into_iter().map(|slot| slot.name).collect();
+        let exports = self.weights.exports().into_iter().filter(|export| named.contains(&export.slot));
+        export::save(&exports.collect::<Vec<_>>(), path, tensor_names)
     }
 
     /// Writes the weights as they lie in memory, for [`map`](Self::map).

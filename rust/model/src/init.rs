@@ -3,26 +3,46 @@
 //! Each value is a function of (seed, slot, index) alone, so the order of loading and the number of threads do not matter.
 //! Bits: SplitMix64 (Steele, Lea and Flood 2014). Normal deviates: Box and Muller 1958.
 
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Init {
     Zeros,
     Ones,
-    /// N(0, initializer_range^2).
+    /// N(0, s^2), where s is the slot's own or `initializer_range`.
     Normal,
-    /// Rows of so many numbers, one for each position p: the sines of p base^(-2 i / width), then the cosines.
-    Sines {
-        base: f64,
-        width: usize,
-    },
+    Sines(Sines),
 }
 
-/// Elements `first..` of [`Init::Sines`].
-pub(crate) fn sines(base: f64, width: usize, first: usize, out: &mut [f32]) {
-    for (n, x) in (first..).zip(out) {
-        let (position, column, half) = (n / width, n % width, width / 2);
-        let angle = position as f64 / base.powf(2.0 * (column % half) as f64 / width as f64);
-        *x = if column < half { angle.sin() } else { angle.cos() } as f32;
+/// A row for each position: the sines of its angles, their cosines, and zeros where the row is longer.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Sines {
+    /// The angles at position 1.
+    pub(crate) frequencies: Vec<f64>,
+    /// Whether an angle is rounded to f32, as torch does it.
+    pub(crate) rounded: bool,
+    pub(crate) width: usize,
+    /// A position whose row is zeros.
+    pub(crate) empty: Option<usize>,
+}
+
+impl Sines {
+    /// Elements `first..` of the rows.
+    pub(crate) fn fill(&self, first: usize, out: &mut [f32]) {
+        let count = self.frequencies.len();
+        for (n, x) in (first..).zip(out) {
+            let (position, column) = (n / self.width, n % self.width);
+            let angle = |i: usize| angle(position as u32, self.frequencies[i], self.rounded);
+            *x = match column {
+                _ if self.empty == Some(position) => 0.0,
+                _ if column < count => angle(column).sin() as f32,
+                _ if column < 2 * count => angle(column - count).cos() as f32,
+                _ => 0.0,
+            };
+        }
     }
+}
+
+pub(crate) fn angle(position: u32, frequency: f64, rounded: bool) -> f64 {
+    if rounded { f64::from(position as f32 * frequency as f32) } else { f64::from(position) * frequency }
 }
 
 pub(crate) struct Generator {

@@ -11,7 +11,7 @@ use ferroformer_kernels::{Arena, Element, Level, PackedLinear, Precision, Stored
 
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
-use crate::init::{Generator, Init, sines};
+use crate::init::{Generator, Init};
 use crate::memory;
 use crate::order::Order;
 use crate::packed_file::PackedFile;
@@ -33,6 +33,11 @@ impl Slot {
     pub(crate) fn new(name: String, shape: &[usize], init: Init) -> Self {
         Slot { name, shape: shape.to_vec(), order: Order::default(), init, trained: true }
     }
+
+    /// Whether files can do without it: it is what it always is.
+    pub(crate) fn is_computed(&self) -> bool {
+        !self.trained && matches!(self.init, Init::Sines(_))
+    }
 }
 
 /// A slot, and which of a linear layer's outputs its values belong to.
@@ -45,6 +50,8 @@ pub struct Source<'a> {
     pub tensor_names: &'a HashMap<String, String>,
     /// The standard deviation of initial weights.
     pub initializer_range: f32,
+    /// The same of slots that have their own.
+    pub spreads: &'a HashMap<String, f32>,
     pub seed: u64,
 }
 
@@ -187,11 +194,14 @@ fn fill(source: &Source, slot: &Slot, first: usize, out: &mut [f32]) -> Result<(
     if let (Some(checkpoint), Some(name)) = (source.checkpoint, source.tensor_names.get(&slot.name)) {
         return checkpoint.tensor(name)?.read_as(&slot.order, first, out);
     }
-    match slot.init {
+    match &slot.init {
         Init::Zeros => out.fill(0.0),
         Init::Ones => out.fill(1.0),
-        Init::Sines { base, width } => sines(base, width, first, out),
-        Init::Normal => Generator::new(source.seed, &slot.name).normal(first, source.initializer_range, out),
+        Init::Sines(sines) => sines.fill(first, out),
+        Init::Normal => {
+            let spread = source.spreads.get(&slot.name).copied().unwrap_or(source.initializer_range);
+            Generator::new(source.seed, &slot.name).normal(first, spread, out);
+        }
     }
     Ok(())
 }

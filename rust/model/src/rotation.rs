@@ -5,7 +5,7 @@ use ferroformer_kernels::Stored;
 use crate::blueprint::{Blueprint, RotarySpec, SinesSpec};
 use crate::error::Result;
 use crate::export::{Export, Values, ValuesMut};
-use crate::init::Init;
+use crate::init::{Init, Sines, angle};
 use crate::loader::{Loader, Slot};
 use crate::packed_file::Piece;
 use crate::weights::Place;
@@ -20,7 +20,9 @@ pub(crate) struct Rotation {
 fn slot(number: usize, table: SinesSpec) -> Slot {
     let SinesSpec { positions, pairs, base } = table;
     let name = format!("rotary.{number}.weight");
-    Slot { trained: false, ..Slot::new(name, &[positions, 2 * pairs], Init::Sines { base, width: 2 * pairs }) }
+    let frequencies = (0..pairs).map(|i| base.powf(-(i as f64) / pairs as f64)).collect();
+    let sines = Sines { frequencies, rounded: false, width: 2 * pairs, empty: None };
+    Slot { trained: false, ..Slot::new(name, &[positions, 2 * pairs], Init::Sines(sines)) }
 }
 
 impl Rotation {
@@ -95,8 +97,4 @@ impl Rotation {
 pub(crate) fn fill(rotations: &[Rotation], positions: &[u32], angles: &mut Vec<Rows>) -> Result<()> {
     angles.resize_with(rotations.len(), Rows::default);
     rotations.iter().zip(angles).try_for_each(|(rotation, rows)| rotation.fill(positions, rows))
-}
-
-fn angle(position: u32, frequency: f64, rounded: bool) -> f64 {
-    if rounded { f64::from(position as f32 * frequency as f32) } else { f64::from(position) * frequency }
 }

@@ -12,7 +12,7 @@ use crate::cache::Cache;
 use crate::cancel::Cancel;
 use crate::encoder::{Encoder, SentencePooling};
 use crate::error::{ModelError, Result};
-use crate::ingredients::{Around, Embeddings, Linear};
+use crate::ingredients::{Around, Embeddings, Linear, table_of_layer};
 use crate::memory;
 use crate::outputs::{Outputs, PartOutputs, Want, cut, dense, means, of_sequences, unpad};
 use crate::packed_file::PackedFile;
@@ -168,7 +168,7 @@ impl<'m> Stack<'m> {
         ws.resize(self.level, threads, self.blueprint, part, part.longest().max(beside.longest_read()))?;
         ws.resize_cached(threads, self.blueprint, longest.max(longest_source))?;
         rotation::fill(&self.weights.rotations, part.positions, &mut ws.angles)?;
-        ws.distances = self.weights.relative.as_ref().map(|relative| relative.distances(longest));
+        ws.distances = self.weights.relative.iter().map(|relative| relative.distances(longest)).collect();
         ws.places = self.weights.distances.as_ref().map_or(vec![], |x| x.places(part.longest().max(1)));
         let (layers, of_layer) = (self.layers(), self.blueprint.blocks());
         let stages: Vec<_> =
@@ -223,9 +223,18 @@ impl<'m> Stack<'m> {
         let Workspace { angles, distances, places, surroundings, hidden, qkv, context, scratch, .. } = ws;
         let (attention, qkv, mut context) = (&block.attentions[stage].0, qkv.mat(), context.mat_mut());
         if stage > 0 {
-            if let Some(recall) = beside.recall {
+            let LayerSpec { scale, .. } = self.blueprint.layer(layer);
+            if let Some(recall) = beside.recall.filter(|_| beside.source.is_none()) {
                 let (cache, queries) = (recall.cache.layer(layer, stage), beside.source_queries(part));
-                attention.attend_cached(threads, &cache, &queries, Around::default(), qkv, scratch, context);
+                attention.attend_cached(
+                    threads,
+                    &cache,
+                    &queries,
+                    Around { scale, ..Around::default() },
+                    qkv,
+                    scratch,
+                    context,
+                );
                 return Ok(());
             }
             let Some((tokens, states)) = beside.source_of_part() else {
@@ -234,12 +243,12 @@ impl<'m> Stack<'m> {
             let (source, source_narrow) = (&mut ws.source, &mut ws.source_narrow);
             source.resize(states.rows(), attention.source().map_or(0, Linear::outputs))?;
             attention.project_source(threads, states, source_narrow, source.mat_mut())?;
-            let around = Around { source: Some((&tokens, source.mat())), ..Around::default() };
+            let around = Around { source: Some((&tokens, source.mat())), scale, ..Around::default() };
             attention.attend(threads, part, around, qkv, None, scratch, share.cross_attention(layer), context);
             return Ok(());
         }
         let positions = beside.positions.map(|positions| (positions[block_number].mat(), &places[..]));
-        let (bias, surroundings) = (distances.as_ref(), surroundings.as_ref());
+        let (bias, surroundings) = (distances.get(table_of_layer(layer, distances.len())), surroundings.as_ref());
         let around = Around { bias, positions, surroundings, ..self.around(layer, angles) };
         if let Some(recall) = beside.recall {
             let slots = recall.cache.own_slots(beside.sequences.clone(), part);

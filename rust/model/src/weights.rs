@@ -14,7 +14,7 @@ use crate::rotation::Rotation;
 pub(crate) struct Weights {
     pub(crate) embeddings: Embeddings,
     pub(crate) rotations: Vec<Rotation>,
-    pub(crate) relative: Option<RelativeBias>,
+    pub(crate) relative: Vec<RelativeBias>,
     pub(crate) distances: Option<RelativeEmbeddings>,
     /// One for each of the layers that have weights of their own.
     pub(crate) blocks: Vec<Block>,
@@ -53,7 +53,7 @@ impl Weights {
     pub(crate) fn slots(blueprint: &Blueprint) -> Vec<Slot> {
         let mut slots = Embeddings::slots(blueprint);
         slots.extend(Rotation::slots(blueprint));
-        slots.extend(blueprint.attention.relative.map(|spec| RelativeBias::slot(blueprint, spec)));
+        slots.extend(RelativeBias::slots(blueprint));
         let own = blueprint.own_layers().enumerate();
         let distances = blueprint.attention.disentangled.into_iter();
         slots.extend(distances.flat_map(|spec| RelativeEmbeddings::slots(blueprint, spec)));
@@ -79,7 +79,6 @@ impl Weights {
         let own = blueprint.own_layers().enumerate();
         let rotary = blueprint.attention.rotary.iter().enumerate();
         let rotations = rotary.map(|(number, spec)| Rotation::load(loader, spec, number));
-        let relative = |spec| RelativeBias::load(loader, blueprint, spec);
         let distances = |spec| RelativeEmbeddings::load(loader, blueprint, spec);
         let head = |scope, spec| Head::load(loader, blueprint, scope, spec);
         let source = |inner| Self::load(&Loader { prefix: SOURCE, ..*loader }, inner).map(Box::new);
@@ -88,7 +87,7 @@ impl Weights {
             blocks: own.map(|(block, layer)| Block::load(loader, blueprint, block, layer)).collect::<Result<_>>()?,
             embeddings: Embeddings::load(loader, blueprint)?,
             rotations: rotations.collect::<Result<_>>()?,
-            relative: blueprint.attention.relative.map(relative).transpose()?,
+            relative: RelativeBias::load(loader, blueprint)?,
             distances: blueprint.attention.disentangled.map(distances).transpose()?,
             final_norm: blueprint.pre_norm().then(final_norm).transpose()?,
             pooler: blueprint.pooler.map(|spec| Pooler::load(loader, blueprint, spec)).transpose()?,
@@ -161,7 +160,7 @@ impl Weights {
     pub(crate) fn lowest_layer(&self, of_layer: &[usize]) -> usize {
         let Weights { embeddings, relative, distances, blocks, source, .. } = self;
         let all = !embeddings.is_empty()
-            || relative.as_ref().is_some_and(|relative| !relative.is_empty())
+            || !relative.iter().all(RelativeBias::is_empty)
             || distances.as_ref().is_some_and(|distances| !distances.is_empty())
             || source.is_some();
         match all {
@@ -184,7 +183,7 @@ impl Weights {
         let Self { embeddings, rotations, relative, distances, blocks, final_norm, pooler, head, second_head, .. } =
             self;
         let found = embeddings.slot_mut(slot).or_else(|| rotations.iter_mut().find_map(|r| r.slot_mut(slot)));
-        let found = found.or_else(|| relative.as_mut()?.slot_mut(slot));
+        let found = found.or_else(|| relative.iter_mut().find_map(|relative| relative.slot_mut(slot)));
         let found = found.or_else(|| distances.as_mut()?.slot_mut(slot));
         let found = found.or_else(|| final_norm.as_mut()?.slot_mut(slot));
         let found = found.or_else(|| blocks.iter_mut().find_map(|block| block.slot_mut(slot)));

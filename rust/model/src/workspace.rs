@@ -63,8 +63,8 @@ pub(crate) struct Workspace {
     pub(crate) source_narrow: Narrow,
     /// (T, 2 P): of each of the model's rotations.
     pub(crate) angles: Vec<Rows>,
-    /// The bias of each distance, where the model has one.
-    pub(crate) distances: Option<Distances>,
+    /// The bias of each distance, where the model has one: for all layers, or for each.
+    pub(crate) distances: Vec<Distances>,
     /// The row of each distance, where positions have keys and queries.
     pub(crate) places: Vec<u32>,
     /// Who stands beside whom, where a convolution asks.

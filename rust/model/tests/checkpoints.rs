@@ -50,7 +50,13 @@ fn slots() -> Vec<Slot> {
 fn load(path: &Path) -> Result<Encoder, String> {
     let checkpoint = Checkpoint::open(&[path.to_owned()], None).map_err(|e| e.to_string())?;
     let names: HashMap<_, _> = slots().into_iter().map(|slot| (slot.name.clone(), slot.name)).collect();
-    let source = Source { checkpoint: Some(&checkpoint), tensor_names: &names, initializer_range: 0.02, seed: 0 };
+    let source = Source {
+        checkpoint: Some(&checkpoint),
+        tensor_names: &names,
+        initializer_range: 0.02,
+        spreads: &HashMap::new(),
+        seed: 0,
+    };
     Encoder::load(Blueprint::from_json(BLUEPRINT).unwrap(), Level::best(), Precision::Float32, &source, 2)
         .map_err(|e| e.to_string())
 }
@@ -192,7 +198,13 @@ fn a_file_cut_short_after_it_was_opened_is_an_error() {
     let checkpoint = Checkpoint::open(std::slice::from_ref(&path), None).unwrap();
     std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(bytes.len() as u64 / 2).unwrap();
     let names: HashMap<_, _> = slots().into_iter().map(|slot| (slot.name.clone(), slot.name)).collect();
-    let source = Source { checkpoint: Some(&checkpoint), tensor_names: &names, initializer_range: 0.02, seed: 0 };
+    let source = Source {
+        checkpoint: Some(&checkpoint),
+        tensor_names: &names,
+        initializer_range: 0.02,
+        spreads: &HashMap::new(),
+        seed: 0,
+    };
     let message =
         Encoder::load(Blueprint::from_json(BLUEPRINT).unwrap(), Level::best(), Precision::Float32, &source, 2)
             .err()
@@ -204,7 +216,13 @@ fn a_file_cut_short_after_it_was_opened_is_an_error() {
 #[test]
 fn the_same_seed_gives_the_same_weights() {
     let load = |seed| {
-        let source = Source { checkpoint: None, tensor_names: &HashMap::new(), initializer_range: 0.02, seed };
+        let source = Source {
+            checkpoint: None,
+            tensor_names: &HashMap::new(),
+            initializer_range: 0.02,
+            spreads: &HashMap::new(),
+            seed,
+        };
         Encoder::load(Blueprint::from_json(BLUEPRINT).unwrap(), Level::best(), Precision::Float32, &source, 2).unwrap()
     };
     let slot = "layers.0.feed_forward.up.weight";

@@ -244,7 +244,13 @@ fn blueprints_beyond_reason_are_refused_at_once() {
         ("1e-12", "-1.0"),
     ] {
         let json = BLUEPRINT.replacen(from, to, 1);
-        let source = Source { checkpoint: None, tensor_names: &HashMap::new(), initializer_range: 0.3, seed: 1 };
+        let source = Source {
+            checkpoint: None,
+            tensor_names: &HashMap::new(),
+            initializer_range: 0.3,
+            spreads: &HashMap::new(),
+            seed: 1,
+        };
         let result =
             Blueprint::from_json(&json).and_then(|b| Encoder::load(b, Level::best(), Precision::Float32, &source, 2));
         assert!(result.is_err(), "{to}");

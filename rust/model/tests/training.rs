@@ -12,8 +12,16 @@ use ferroformer_kernels::{Level, Precision};
 use ferroformer_model::{AdamW, Batch, Cancel, Cotangents, Dropout, Encoder, Gradients, Optimizer, Recipe, Rule};
 
 const HIDDEN: usize = 52;
-const DROPOUT: Option<Dropout> =
-    Some(Dropout { seed: 7, embeddings: 0.1, hidden: 0.1, attention: 0.2, head: 0.3, pooler: 0.4 });
+const DROPOUT: Option<Dropout> = Some(Dropout {
+    seed: 7,
+    embeddings: 0.1,
+    hidden: 0.1,
+    attention: 0.2,
+    head: 0.3,
+    pooler: 0.4,
+    inner: 0.1,
+    last: 0.2,
+});
 
 fn encoder(level: Level) -> Encoder {
     initial(BLUEPRINT, level, Precision::Float32)

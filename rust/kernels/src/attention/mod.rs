@@ -25,6 +25,8 @@ mod operands;
 #[cfg(test)]
 mod options_contract;
 mod rules;
+#[cfg(test)]
+mod source_contract;
 
 pub use backward::{AttentionGradients, attention_backward, attention_backward_scratch};
 pub use cached::{Cached, CachedQuery, attention_cached, attention_cached_scratch};

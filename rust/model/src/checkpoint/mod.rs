@@ -159,6 +159,23 @@ impl Tensor<'_> {
         Ok(())
     }
 
+    /// Whether another holds the same values.
+    pub fn equals(&self, other: &Tensor) -> Result<bool> {
+        (self.expect(self.shape())?, other.expect(self.shape())?);
+        const PIECE: usize = 1 << 16;
+        let count = self.shape().iter().try_fold(1_usize, |count, size| count.checked_mul(*size)).unwrap_or(0);
+        let (mut own, mut others) = (vec![0.0; PIECE.min(count)], vec![0.0; PIECE.min(count)]);
+        for first in (0..count).step_by(PIECE) {
+            let piece = PIECE.min(count - first);
+            self.read(first, &mut own[..piece])?;
+            other.read(first, &mut others[..piece])?;
+            if own[..piece] != others[..piece] {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// All elements as f32; an error if the tensor is not one of floats.
     pub fn values(&self) -> Result<Vec<f32>> {
         self.expect(self.shape())?;

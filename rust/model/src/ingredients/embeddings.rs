@@ -10,10 +10,10 @@ use ferroformer_kernels::{
 use super::linear::Layer;
 use super::{LayerNorm, Linear};
 use crate::batch::Part;
-use crate::blueprint::{Blueprint, FactorSpec};
+use crate::blueprint::{Blueprint, FactorSpec, PositionSines};
 use crate::error::Result;
 use crate::export::{Export, Values, ValuesMut};
-use crate::init::Init;
+use crate::init::{Init, Sines};
 use crate::loader::{Loader, Slot, scales_of};
 use crate::packed_file::Piece;
 use crate::training::{Chunk, Flow, Pass, Site};
@@ -76,8 +76,8 @@ const WORD: &str = "embeddings.word";
 const NORM: &str = "embeddings.norm";
 
 fn tied_parts(blueprint: &Blueprint) -> Vec<Layer> {
-    let bias = blueprint.head.is_some_and(|head| head.bias);
-    vec![Layer::new(WORD, blueprint.embeddings.vocab_size, bias)]
+    let (bias, fixed) = blueprint.head.map_or((false, false), |head| (head.bias, head.fixed_bias));
+    vec![Layer::new(WORD, blueprint.embeddings.vocab_size, bias).fixed_bias(fixed)]
 }
 
 fn projection_parts(blueprint: &Blueprint) -> Vec<Layer> {
@@ -88,8 +88,14 @@ fn slot(name: &str, shape: [usize; 2]) -> Slot {
     Slot::new(format!("{name}.weight"), &shape, Init::Normal)
 }
 
+fn position_sines(slot: Slot, spec: &PositionSines, padding: Option<u32>) -> Slot {
+    let PositionSines { frequencies, rounded } = spec.clone();
+    let sines = Sines { frequencies, rounded, width: slot.shape[1], empty: padding.map(|row| row as usize) };
+    Slot { init: Init::Sines(sines), trained: false, ..slot }
+}
+
 /// All tables but the words', in the order in which their rows are added.
-fn tables(blueprint: &Blueprint) -> impl Iterator<Item = (By, Slot, Option<u32>)> {
+fn tables(blueprint: &Blueprint) -> impl Iterator<Item = (By, Slot, Option<u32>)> + use<'_> {
     let e = &blueprint.embeddings;
     let tables = [
         (By::TokenType, "embeddings.token_type", e.token_types, None),
@@ -97,7 +103,13 @@ fn tables(blueprint: &Blueprint) -> impl Iterator<Item = (By, Slot, Option<u32>)
         (By::Task, "embeddings.task_type", e.task_types, None),
     ];
     let size = if e.words_projected { blueprint.hidden_size } else { blueprint.embedding_size() };
-    tables.into_iter().filter_map(move |(by, name, rows, padding)| Some((by, slot(name, [rows?, size]), padding)))
+    let slot = move |by, name, rows| match &e.sines {
+        Some(sines) if matches!(by, By::Position) => {
+            position_sines(slot(name, [rows, size]), sines, e.padding_position)
+        }
+        _ => slot(name, [rows, size]),
+    };
+    tables.into_iter().filter_map(move |(by, name, rows, padding)| Some((by, slot(by, name, rows?), padding)))
 }
 
 fn factor(spec: FactorSpec, precision: Precision) -> f32 {

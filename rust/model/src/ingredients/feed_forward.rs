@@ -101,27 +101,29 @@ impl FeedForward {
 
     /// Some tokens: `up` as it was recorded and the gradient of what this ingredient made, `d_out` (T, H) -> the gradients of `up`
     /// and of what was read, to which `residual` is added where there is one; the first columns of `up` become what activation or
-    /// gate made of it.
+    /// gate made of it, and what was left of that: `drop` drops it.
     #[expect(clippy::too_many_arguments, reason = "what flows back, each by its own name")]
     pub(crate) fn backward(
         &self,
         threads: &Threads,
         transposed: &Transposed,
-        up: MatMut,
+        mut up: MatMut,
         d_out: Mat,
         residual: Option<Mat>,
         mut d_up: MatMut,
         d_x: MatMut,
+        drop: impl Fn(MatMut),
     ) {
+        let rows = d_up.rows();
+        let mut d_inner = d_up.reborrow().into_block(0..rows, 0..self.size);
+        linear(threads, d_out, &transposed.down, Epilogue::default(), d_inner.reborrow());
+        drop(d_inner);
         if self.gated {
-            let rows = d_up.rows();
-            let d_inner = d_up.reborrow().into_block(0..rows, 0..self.size);
-            linear(threads, d_out, &transposed.down, Epilogue::default(), d_inner);
-            gate_backward(self.level, self.activation, up, d_up.reborrow());
+            gate_backward(self.level, self.activation, up.reborrow(), d_up.reborrow());
         } else {
-            linear(threads, d_out, &transposed.down, Epilogue::default(), d_up.reborrow());
-            activation_backward(self.level, self.activation, up, d_up.reborrow());
+            activation_backward(self.level, self.activation, up.reborrow(), d_up.reborrow());
         }
+        drop(up.into_block(0..rows, 0..self.size));
         linear(threads, d_up.view(), &transposed.up, Epilogue { residual, ..Epilogue::default() }, d_x);
     }
 

@@ -1,7 +1,9 @@
 //! The last layer of a task: some numbers for each sequence or for each token, after a transform where there is one. Its weights may
 //! be those of the word embeddings.
 
-use ferroformer_kernels::{Level, Mat, MatMut, Narrow, PackedLinear, Threads, narrow, soft_cap, soft_cap_backward};
+use ferroformer_kernels::{
+    Level, Mat, MatMut, Narrow, PackedLinear, Threads, narrow, scale, soft_cap, soft_cap_backward,
+};
 
 use super::linear::Layer;
 use super::{Linear, Transform};
@@ -41,7 +43,7 @@ pub(crate) struct HeadRoom {
 pub(crate) const SCOPES: [&str; 2] = ["head", "second_head"];
 
 fn parts(scope: &str, spec: HeadSpec) -> Vec<Layer> {
-    vec![Layer::new(scope, spec.outputs, spec.bias)]
+    vec![Layer::new(scope, spec.outputs, spec.bias).fixed_bias(spec.fixed_bias)]
 }
 
 /// The width of what the last layer reads.
@@ -93,14 +95,25 @@ impl Head {
             transform.forward(threads, x, last.form(), room)?;
             last.forward(threads, room.hidden.mat(), &mut room.narrow, Default::default(), out.reborrow())?;
         } else {
-            room.narrow.resize(last.form(), x.rows(), x.cols())?;
-            narrow(self.level, threads, x, &mut room.narrow);
-            last.forward(threads, x, &mut room.narrow, Default::default(), out.reborrow())?;
+            let HeadRoom { narrow: narrow_x, hidden, .. } = room;
+            let x = self.scaled(threads, x, hidden)?;
+            narrow_x.resize(last.form(), x.rows(), x.cols())?;
+            narrow(self.level, threads, x, narrow_x);
+            last.forward(threads, x, narrow_x, Default::default(), out.reborrow())?;
         }
         if let Some(cap) = self.spec.soft_cap {
             soft_cap(self.level, threads, cap, out);
         }
         Ok(())
+    }
+
+    /// x (M, H) times the factor, where there is one.
+    fn scaled<'a>(&self, threads: &Threads, x: Mat<'a>, room: &'a mut Rows) -> Result<Mat<'a>> {
+        let Some(factor) = self.spec.factor else { return Ok(x) };
+        room.resize(x.rows(), x.cols())?;
+        room.mat_mut().copy(x);
+        (0..x.rows()).for_each(|r| scale(self.level, threads, room.mat_mut().row_mut(r), factor));
+        Ok(room.mat())
     }
 
     /// The outputs, (M, outputs), and their gradient d -> that of what they were before the cap, if there is one, in its place.
@@ -122,13 +135,19 @@ impl Head {
         room: &mut HeadRoom,
         gradient: &mut Head,
         words_gradient: Option<&mut Linear>,
-        dx: MatMut,
+        mut dx: MatMut,
     ) -> Result<()> {
         let (level, last) = (self.level, self.last(words));
         let last_gradient = gradient.dense.as_mut().or(words_gradient);
         let Some(transform) = &self.transform else {
+            let HeadRoom { hidden, transposed, .. } = room;
+            let x = self.scaled(threads, x, hidden)?;
             last_gradient.into_iter().for_each(|gradient| gradient.add_gradient(level, threads, x, d));
-            return input_gradient(last, level, threads, d, dx, &mut room.transposed);
+            input_gradient(last, level, threads, d, dx.reborrow(), transposed)?;
+            if let Some(factor) = self.spec.factor {
+                (0..dx.rows()).for_each(|r| scale(level, threads, dx.row_mut(r), factor));
+            }
+            return Ok(());
         };
         transform.forward(threads, x, last.form(), room)?;
         last_gradient.into_iter().for_each(|gradient| gradient.add_gradient(level, threads, room.hidden.mat(), d));

@@ -45,13 +45,15 @@ pub(crate) struct Layer {
     by_head: Option<[usize; 3]>,
     groups: usize,
     shape: WeightShape,
+    /// Whether biases are not trained; a checkpoint has them as (1, outputs).
+    fixed_bias: bool,
 }
 
 impl Layer {
     pub(crate) fn new(scope: impl Into<String>, outputs: usize, bias: bool) -> Self {
         let scope = scope.into();
         let biases = bias.then(|| (scope.clone(), 0..outputs)).into_iter().collect();
-        Layer { biases, scope, outputs, by_head: None, groups: 1, shape: WeightShape::Rows }
+        Layer { biases, scope, outputs, by_head: None, groups: 1, shape: WeightShape::Rows, fixed_bias: false }
     }
 
     /// With these biases, that a checkpoint holds apart.
@@ -67,6 +69,11 @@ impl Layer {
     /// With weights in groups, or in another shape.
     pub(crate) fn grouped(self, groups: usize, shape: WeightShape) -> Self {
         Layer { groups, shape, ..self }
+    }
+
+    /// With biases that no training changes.
+    pub(crate) fn fixed_bias(self, fixed_bias: bool) -> Self {
+        Layer { fixed_bias, ..self }
     }
 
     fn weight(&self, inputs: usize) -> Share {
@@ -85,8 +92,9 @@ impl Layer {
     fn biases(&self) -> impl Iterator<Item = Share> {
         self.biases.iter().map(|(scope, outputs)| {
             let [_, shape] = self.shape.of([outputs.len(), 1], 1);
+            let shape = if self.fixed_bias { vec![1, outputs.len()] } else { shape };
             let slot = Slot::new(format!("{scope}.bias"), &shape, Init::Zeros);
-            (Slot { order: self.order(outputs.len(), 1), ..slot }, outputs.clone())
+            (Slot { order: self.order(outputs.len(), 1), trained: !self.fixed_bias, ..slot }, outputs.clone())
         })
     }
 

@@ -28,6 +28,6 @@ pub(crate) use linear::Linear;
 pub(crate) use norm::LayerNorm;
 pub(crate) use pooler::{Pooler, PoolerRoom};
 pub(crate) use query_key_norm::QueryKeyNorm;
-pub(crate) use relative::{Distances, RelativeBias};
+pub(crate) use relative::{Distances, RelativeBias, table_of_layer};
 pub(crate) use residual::Residual;
 pub(crate) use transform::Transform;

@@ -9,7 +9,7 @@ use super::pass::{Chunk, ChunkRoom, Pass, Site, Work};
 use super::tape::{Flow, PositionRoom, Saved, SavedAttention, Transposed};
 use crate::block::{At, Block};
 use crate::error::Result;
-use crate::ingredients::{Around, LayerNorm};
+use crate::ingredients::{Around, LayerNorm, table_of_layer};
 use crate::workspace::Rows;
 
 /// Where a chunk's sums for norms lie in its row: two vectors for each.
@@ -173,6 +173,9 @@ impl Block {
         self.feed_forward.record(threads, self.read(last, base, normed.first(count)), up, inner.first_mut(count))?;
         if sum.rows() > 0 {
             let [_, down] = self.feed_forward.layers();
+            let mut room = std::mem::take(&mut chunk.room.feed_forward);
+            chunk.drop(Site::Activation(layer), room.first_mut(count).into_block(0..count, 0..down.inputs()));
+            chunk.room.feed_forward = room;
             let inner = chunk.room.feed_forward.first(count).block(0..count, 0..down.inputs());
             let stream = self.stream(last, base, chunk.room.hidden.first(count));
             let stream = if self.parallel.is_some() { below } else { stream };
@@ -267,7 +270,8 @@ impl Block {
             let site = Site::FeedForward(at.layer);
             let d_down = chunk.work_back(site, branch, d_sum.view(), &mut d_down, &mut sums[place(BRANCH, size)]);
             let back = |chunk: &Chunk, residual: Option<Mat>, out: MatMut| {
-                self.feed_forward.backward(&chunk.threads, transposed, up, d_down, residual, d_up, out);
+                let drop = |rows: MatMut| chunk.drop(Site::Activation(at.layer), rows);
+                self.feed_forward.backward(&chunk.threads, transposed, up, d_down, residual, d_up, out, drop);
             };
             let s = base.rows_of(tokens.clone());
             let own = &mut sums[place(BETWEEN, size)];
@@ -449,7 +453,8 @@ impl Block {
             positions.resize_gradient(around.positions.map_or(0, |(projected, _)| projected.cols()))?;
         }
         let d_positions = positions.as_deref_mut().map(|positions| positions.d_projected.mat_mut());
-        let d_bias = flow.d_bias.as_deref_mut();
+        let table = table_of_layer(at.layer, flow.d_bias.len());
+        let d_bias = flow.d_bias.get_mut(table).map(|d| &mut d[..]);
         let qkv = qkv.view();
         attention.attend_backward(pass, around, dropout, qkv, d_context, scratch, d_qkv, None, d_bias, d_positions);
         let (x, d_context) = (flow.hidden.view(), flow.d_context.view());
@@ -469,12 +474,13 @@ impl Block {
 impl<'a> At<'a> {
     /// What an attention goes by: the first by what stands around a token, the other by a source and what is made of it.
     fn of_stage(self, stage: usize, keys_values: Option<Mat<'a>>) -> Around<'a> {
+        let scale = self.around.scale;
         match (stage, self.source, keys_values) {
             (0, ..) => self.around,
             (_, Some((part, _)), Some(keys_values)) => {
-                Around { source: Some((part, keys_values)), ..Around::default() }
+                Around { source: Some((part, keys_values)), scale, ..Around::default() }
             }
-            _ => Around::default(),
+            _ => Around { scale, ..Around::default() },
         }
     }
 }

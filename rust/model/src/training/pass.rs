@@ -25,6 +25,10 @@ pub struct Dropout {
     pub head: f32,
     /// Of what the pooler reads, where that is dropped.
     pub pooler: f32,
+    /// Of what feed-forward's activation or gate makes.
+    pub inner: f32,
+    /// Of what the final norm makes.
+    pub last: f32,
 }
 
 impl Dropout {
@@ -35,6 +39,8 @@ impl Dropout {
             ("attention", self.attention),
             ("the head", self.head),
             ("the pooler", self.pooler),
+            ("activations", self.inner),
+            ("last hidden states", self.last),
         ];
         match rates.into_iter().find(|(_, rate)| !(0.0..1.0).contains(rate)) {
             Some((what, rate)) => {
@@ -54,10 +60,13 @@ pub(crate) enum Site {
     CrossProbabilities(usize),
     CrossAttention(usize),
     FeedForward(usize),
+    Activation(usize),
     /// What a layer reads of the embeddings of distances.
     Positions(usize),
     Head,
     Pooler,
+    /// What the final norm makes.
+    Last,
 }
 
 pub(crate) struct Pass<'a> {
@@ -115,18 +124,27 @@ impl Step<'_> {
             Site::Embeddings => (dropout.embeddings, 0),
             Site::Head => (dropout.head, 1),
             Site::Pooler => (dropout.pooler, 2),
-            Site::Probabilities(layer) => (dropout.attention, 6 * layer as u64 + 5),
-            Site::Attention(layer) => (dropout.hidden, 6 * layer as u64 + 6),
-            Site::FeedForward(layer) => (dropout.hidden, 6 * layer as u64 + 7),
-            Site::Positions(layer) => (dropout.hidden, 6 * layer as u64 + 8),
-            Site::CrossProbabilities(layer) => (dropout.attention, 6 * layer as u64 + 9),
-            Site::CrossAttention(layer) => (dropout.hidden, 6 * layer as u64 + 10),
+            Site::Last => (dropout.last, 3),
+            Site::Probabilities(layer) => (dropout.attention, 7 * layer as u64 + 5),
+            Site::Attention(layer) => (dropout.hidden, 7 * layer as u64 + 6),
+            Site::FeedForward(layer) => (dropout.hidden, 7 * layer as u64 + 7),
+            Site::Positions(layer) => (dropout.hidden, 7 * layer as u64 + 8),
+            Site::CrossProbabilities(layer) => (dropout.attention, 7 * layer as u64 + 9),
+            Site::CrossAttention(layer) => (dropout.hidden, 7 * layer as u64 + 10),
+            Site::Activation(layer) => (dropout.inner, 7 * layer as u64 + 11),
         };
         kernels::Dropout::new(rate, crate::init::scatter(dropout.seed ^ crate::init::scatter(number)))
     }
 }
 
 impl Chunk<'_> {
+    /// Drops what is dropped at a site, of rows for the chunk's tokens.
+    pub(crate) fn drop(&self, site: Site, rows: MatMut) {
+        if let Some(dropout) = self.step.dropout(site) {
+            dropout.apply(self.step.level, self.tokens.start, rows);
+        }
+    }
+
     /// What a sub-layer's last layer makes, normalised where there is a norm for that, dropped, and added to `residual`. `made` is what
     /// such a norm reads.
     pub(crate) fn add_work<'a>(

@@ -77,7 +77,7 @@ impl Encoder {
         let mut source_tape = tape.source.take().unwrap_or_default();
         if let (Some(stack), Some(source)) = (self.source_stack(), &source) {
             let part = stack.whole(source);
-            let plan = plan(&part, 0, recipe);
+            let plan = plan(&part, None, recipe);
             source_tape.resize(stack, threads, plan)?;
             source_tape.look_around(stack, threads, &part)?;
             let mut parts = source_tape.parts(stack.blueprint, plan);
@@ -92,7 +92,7 @@ impl Encoder {
         }
         let (stack, part) = (self.stack(), &batch.part(0..batch.sequences()));
         let source_part = source.as_ref().map(|source| source.part(0..source.sequences()));
-        let plan = plan(part, source_part.as_ref().map_or(0, Part::tokens), recipe);
+        let plan = plan(part, source_part.as_ref(), recipe);
         tape.resize(stack, threads, plan)?;
         tape.look_around(stack, threads, part)?;
         let source_parts = self.source_parts(&mut source_tape, source_part.as_ref(), recipe);
@@ -133,7 +133,7 @@ impl Encoder {
 
     /// What a recording has kept of its source, with the last hidden states in `flow.hidden`.
     fn source_parts<'a>(&self, tape: &'a mut Tape, part: Option<&Part>, recipe: Recipe) -> Option<Parts<'a>> {
-        Some(tape.parts(self.blueprint.source.as_deref()?, plan(part?, 0, recipe)))
+        Some(tape.parts(self.blueprint.source.as_deref()?, plan(part?, None, recipe)))
     }
 
     /// Adds the gradients of all weights to `gradients`.
@@ -155,7 +155,7 @@ impl Encoder {
         let source_stack = self.source_stack();
         let source_part = source.as_ref().zip(source_stack).map(|(source, stack)| stack.whole(source));
         let mut source_parts = self.source_parts(&mut source_tape, source_part.as_ref(), recipe);
-        let plan = plan(part, source_part.as_ref().map_or(0, Part::tokens), recipe);
+        let plan = plan(part, source_part.as_ref(), recipe);
         let mut parts = tape.parts(&self.blueprint, plan);
         let pass = &Pass { threads, step: stack.step(part, recipe), rooms: parts.rooms, cancel };
         stack.last(pass, &parts.layers, parts.flow.hidden.reborrow())?;

@@ -2,22 +2,27 @@
 
 use ferroformer_kernels::{Mat, MatMut};
 
-use super::pass::{Pass, Step};
+use super::pass::{Pass, Site, Step};
 use super::record::Recipe;
 use super::tape::{Flow, Layers, Parts, Plan};
 use crate::batch::{Batch, Part};
 use crate::block::At;
 use crate::error::Result;
-use crate::ingredients::{Around, Embeddings};
+use crate::ingredients::{Around, Distances, Embeddings, table_of_layer};
 use crate::stack::Stack;
 use crate::weights::Weights;
 use crate::workspace::Rows;
 
-/// What recording some sequences asks of a tape; `source`: the tokens that these attend to.
-pub(super) fn plan(part: &Part, source: usize, recipe: Recipe) -> Plan {
+/// What recording some sequences asks of a tape; `source`: what these attend to.
+pub(super) fn plan(part: &Part, source: Option<&Part>, recipe: Recipe) -> Plan {
     let Recipe { dropout, checkpointing } = recipe;
-    let (tokens, longest, dropping) = (part.tokens(), part.longest(), dropout.is_some());
-    Plan { tokens, longest, source, checkpointing, dropping }
+    let longest = part.longest().max(source.map_or(0, Part::longest));
+    let source = source.map_or(0, Part::tokens);
+    Plan { tokens: part.tokens(), longest, source, checkpointing, dropping: dropout.is_some() }
+}
+
+fn bias_of(distances: &[Distances], layer: usize) -> Option<&Distances> {
+    distances.get(table_of_layer(layer, distances.len()))
 }
 
 /// A source and its last hidden states.
@@ -53,8 +58,8 @@ impl Stack<'_> {
                 positions.project(pass, layer, block)?;
             }
             let positions = flow.positions.as_deref().map(|room| (room.projected.mat(), &room.places[..]));
-            let around =
-                Around { bias: *distances, positions, surroundings: *surroundings, ..self.around(layer, angles) };
+            let (bias, surroundings) = (bias_of(distances, layer), *surroundings);
+            let around = Around { bias, positions, surroundings, ..self.around(layer, angles) };
             block.record(pass, At { layer, around, source }, flow.hidden.view(), saved, sum.reborrow(), scratch)?;
         }
         self.last(pass, layers, flow.hidden.reborrow())
@@ -86,8 +91,8 @@ impl Stack<'_> {
                 made = positions.take_made();
             }
             let positions = flow.positions.is_some().then(|| (made.0.mat(), &made.1[..]));
-            let around =
-                Around { bias: *distances, positions, surroundings: *surroundings, ..self.around(layer, angles) };
+            let (bias, surroundings) = (bias_of(distances, layer), *surroundings);
+            let around = Around { bias, positions, surroundings, ..self.around(layer, angles) };
             let at = At { layer, around, source };
             if checkpointing {
                 let unwanted = MatMut::dense(&mut [], 0, sum.cols());
@@ -105,7 +110,7 @@ impl Stack<'_> {
         {
             distances.backward(&mut positions.d_all, gradient);
         }
-        if let (Some(gradient), Some(d)) = (&mut gradients.relative, &flow.d_bias) {
+        for (gradient, d) in gradients.relative.iter_mut().zip(&*flow.d_bias) {
             gradient.add_gradient(d, pass.step.part.longest().max(1));
         }
         if lowest == 0 {
@@ -128,8 +133,10 @@ impl Stack<'_> {
         let count = layers.sums.len();
         let Some(norm) = &self.weights.final_norm else { return self.input(pass, count, layers, hidden) };
         let sum = layers.sums[count - 1].view();
-        pass.for_each_chunk([hidden], [], |mut chunk, [hidden], []| {
-            norm.forward(&chunk.threads, sum.rows_of(chunk.tokens.clone()), hidden, &mut chunk.room.none);
+        pass.for_each_chunk([hidden], [], |mut chunk, [mut hidden], []| {
+            let sum = sum.rows_of(chunk.tokens.clone());
+            norm.forward(&chunk.threads, sum, hidden.reborrow(), &mut chunk.room.none);
+            chunk.drop(Site::Last, hidden);
             Ok(())
         })
     }
@@ -138,10 +145,11 @@ impl Stack<'_> {
     fn last_backward(&self, pass: &Pass, sum: Mat, flow: &mut Flow, gradients: &mut Weights) -> Result<()> {
         let Some(norm) = &self.weights.final_norm else { return Ok(()) };
         let (size, Flow { d_hidden, sums, .. }) = (sum.cols(), flow);
-        pass.for_each_chunk([d_hidden.reborrow()], [sums.reborrow()], |mut chunk, [d], [mut sums]| {
+        pass.for_each_chunk([d_hidden.reborrow()], [sums.reborrow()], |mut chunk, [mut d], [mut sums]| {
             let (sum, count) = (sum.rows_of(chunk.tokens.clone()), chunk.tokens.len());
             let sums = &mut sums.row_mut(0)[..2 * size];
             sums.fill(0.0);
+            chunk.drop(Site::Last, d.reborrow());
             let room = &mut chunk.room.hidden;
             room.first_mut(count).copy(d.view());
             norm.backward(sum, room.first(count), d, sums);

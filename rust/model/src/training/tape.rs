@@ -30,8 +30,8 @@ pub(crate) struct Tape {
     embedding_transposed: Option<PackedLinear>,
     /// Of all tokens: the angles of each rotation, and the bias of each distance with its gradient.
     angles: Vec<Rows>,
-    distances: Option<Distances>,
-    d_bias: Option<Vec<f32>>,
+    distances: Vec<Distances>,
+    d_bias: Vec<Vec<f32>>,
     positions: Option<PositionRoom>,
     surroundings: Option<Surroundings>,
     top: Top,
@@ -163,8 +163,8 @@ pub(crate) struct Flow<'a> {
     pub(crate) embedded: [MatMut<'a>; 2],
     /// (chunks, 8 H or more): sums over the tokens of a chunk.
     pub(crate) sums: MatMut<'a>,
-    /// (heads, distances): of the relative bias, over all layers.
-    pub(crate) d_bias: Option<&'a mut [f32]>,
+    /// (heads, distances): of each relative bias, over the layers that have it.
+    pub(crate) d_bias: &'a mut [Vec<f32>],
     pub(crate) positions: Option<&'a mut PositionRoom>,
 }
 
@@ -185,6 +185,7 @@ pub(crate) struct TransposedAttention {
 #[derive(Clone, Copy)]
 pub(crate) struct Plan {
     pub(crate) tokens: usize,
+    /// The longest sequence, or the longest source.
     pub(crate) longest: usize,
     /// Tokens of the source.
     pub(crate) source: usize,
@@ -268,7 +269,7 @@ fn flow<'a>(blueprint: &Blueprint, plan: Plan, from: &mut Cutter<'a>) -> Flow<'a
         source: source.map(|of| (from.cut(plan.source, of.hidden_size), from.cut(plan.source, keys + values))),
         embedded: std::array::from_fn(|_| from.cut(projected(blueprint, tokens), blueprint.embedding_size())),
         sums: from.cut(chunks(tokens), sum_columns(blueprint)),
-        d_bias: None,
+        d_bias: &mut [],
         positions: None,
     }
 }
@@ -308,13 +309,13 @@ impl Tape {
         let flow = flow(blueprint, plan, &mut Cutter::of(&mut self.flow));
         Parts {
             layers: layers(blueprint, plan, &mut Cutter::of(&mut self.floats)),
-            flow: Flow { d_bias: self.d_bias.as_deref_mut(), positions: self.positions.as_mut(), ..flow },
+            flow: Flow { d_bias: &mut self.d_bias, positions: self.positions.as_mut(), ..flow },
             scratch: &mut self.scratch,
             rooms: &self.rooms,
             transposed: self.transposed.as_mut(),
             embedding_transposed: &mut self.embedding_transposed,
             angles: &self.angles,
-            distances: self.distances.as_ref(),
+            distances: &self.distances,
             surroundings: self.surroundings.as_ref(),
             top: &mut self.top,
         }
@@ -323,8 +324,8 @@ impl Tape {
     /// What attention goes by, from the positions of all tokens.
     pub(crate) fn look_around(&mut self, stack: Stack, threads: &Threads, part: &Part) -> Result<()> {
         rotation::fill(&stack.weights.rotations, part.positions, &mut self.angles)?;
-        self.distances = stack.weights.relative.as_ref().map(|relative| relative.distances(part.longest()));
-        self.d_bias = self.distances.as_ref().map(|distances| vec![0.0; distances.len()]);
+        self.distances = stack.weights.relative.iter().map(|relative| relative.distances(part.longest())).collect();
+        self.d_bias = self.distances.iter().map(|distances| vec![0.0; distances.len()]).collect();
         if let Some(spec) = stack.blueprint.attention.convolution {
             self.surroundings.get_or_insert_default().resize(spec, threads, part);
         }
@@ -373,7 +374,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) transposed: Option<&'a mut Transposed>,
     pub(crate) embedding_transposed: &'a mut Option<PackedLinear>,
     pub(crate) angles: &'a [Rows],
-    pub(crate) distances: Option<&'a Distances>,
+    pub(crate) distances: &'a [Distances],
     pub(crate) surroundings: Option<&'a Surroundings>,
     pub(crate) top: &'a mut Top,
 }

@@ -30,6 +30,12 @@ pub(crate) fn grouped_and_convolved() -> [String; 2] {
 pub(crate) const PRECISIONS: [Precision; 3] = [Precision::Float32, Precision::BFloat16, Precision::Int8];
 
 pub(crate) fn initial(blueprint: &str, level: Level, precision: Precision) -> Encoder {
-    let source = Source { checkpoint: None, tensor_names: &HashMap::new(), initializer_range: 0.3, seed: 1 };
+    let source = Source {
+        checkpoint: None,
+        tensor_names: &HashMap::new(),
+        initializer_range: 0.3,
+        spreads: &HashMap::new(),
+        seed: 1,
+    };
     Encoder::load(Blueprint::from_json(blueprint).unwrap(), level, precision, &source, 3).unwrap()
 }
