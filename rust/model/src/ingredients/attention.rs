@@ -298,6 +298,7 @@ impl Attention {
     }
 
     /// As [`attend`](Self::attend), each token to the keys and values in the cache that `queries` says.
+    #[expect(clippy::too_many_arguments, reason = "what attention reads and writes, each by its own name")]
     pub(crate) fn attend_cached(
         &self,
         threads: &Threads,
