@@ -161,7 +161,8 @@ impl Tensor<'_> {
 
     /// Whether another holds the same values.
     pub fn equals(&self, other: &Tensor) -> Result<bool> {
-        (self.expect(self.shape())?, other.expect(self.shape())?);
+        self.expect(self.shape())?;
+        other.expect(self.shape())?;
         const PIECE: usize = 1 << 16;
         let count = self.shape().iter().try_fold(1_usize, |count, size| count.checked_mul(*size)).unwrap_or(0);
         let (mut own, mut others) = (vec![0.0; PIECE.min(count)], vec![0.0; PIECE.min(count)]);
