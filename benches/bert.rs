@@ -26,7 +26,8 @@ pub fn encoder(level: Level, (_, layers, hidden, heads): (&str, usize, usize, us
         hidden / heads,
         4 * hidden
     );
-    let source = Source { checkpoint: None, tensor_names: &HashMap::new(), initializer_range: 0.02, seed: 0 };
+    let (tensor_names, spreads) = (&HashMap::new(), &HashMap::new());
+    let source = Source { checkpoint: None, tensor_names, initializer_range: 0.02, spreads, seed: 0 };
     Encoder::load(Blueprint::from_json(&blueprint).expect("a blueprint"), level, Precision::Float32, &source, 2)
         .expect("memory")
 }

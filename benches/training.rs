@@ -86,7 +86,7 @@ impl InputGradient {
 
     fn once(&mut self, dy: Mat) {
         let (serial, k) = (Threads::serial(), self.packed.inputs());
-        self.transposed.transpose(&serial, &self.packed);
+        self.transposed.transpose(&serial, &self.packed, [0, 0]);
         let dx = MatMut::new(&mut self.dx, dy.rows(), k, padded_stride(k));
         linear(&serial, dy, &self.transposed, Epilogue::default(), dx);
     }
@@ -244,7 +244,7 @@ impl Step {
         let (ids, mask) = (Some(&self.ids[..]), Some(&self.mask[..]));
         let padded = Padded { rows: self.ids.len() / WIDTH, width: WIDTH, ids, mask, ..Padded::default() };
         let batch = Batch::from_ids(padded, self.encoder.blueprint()).expect("a batch");
-        let recorded = self.encoder.record(1, batch, Recipe::default(), &Cancel::new(&|| false));
+        let recorded = self.encoder.record(1, batch, None, Recipe::default(), &Cancel::new(&|| false));
         self.recording = Some(recorded.expect("a forward pass").1);
     }
 

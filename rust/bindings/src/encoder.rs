@@ -84,6 +84,7 @@ type Recorded<'py> = (
 #[pymethods]
 impl Encoder {
     #[new]
+    #[expect(clippy::too_many_arguments, reason = "where weights come from, and what they are")]
     fn new(
         py: Python<'_>,
         blueprint: &str,

@@ -68,7 +68,7 @@ fn add_gradients(
     }
     let never = Cancel::new(&|| false);
     let batch = Batch::from_ragged(&ids, None, &lengths, encoder.blueprint()).unwrap();
-    let (_, recording) = encoder.record(threads, batch, recipe, &never).unwrap();
+    let (_, recording) = encoder.record(threads, batch, None, recipe, &never).unwrap();
     let d = Cotangents { last_hidden_state: Some(&d), pooled: Some(&e), logits: None };
     encoder.backward(threads, recording, d, gradients, &never).unwrap();
 }
@@ -163,7 +163,7 @@ fn a_batch_without_a_token_has_no_gradient() {
     let mut gradients = zeros(&encoder);
     let tokens = Batch::from_ragged(&[], None, &[0, 0], encoder.blueprint()).unwrap();
     let never = Cancel::new(&|| false);
-    let (_, recording) = encoder.record(2, tokens, Recipe::default(), &never).unwrap();
+    let (_, recording) = encoder.record(2, tokens, None, Recipe::default(), &never).unwrap();
     let d = Cotangents { pooled: Some(&[1.0; 2 * HIDDEN]), ..Cotangents::default() };
     encoder.backward(2, recording, d, &mut gradients, &never).unwrap();
     assert_eq!(gradients.norm(2), 0.0);
@@ -174,7 +174,7 @@ fn only_float32_can_be_trained() {
     for precision in PRECISIONS {
         let encoder = initial(BLUEPRINT, Level::best(), precision);
         let batch = Batch::from_ragged(&[1, 2], None, &[2], encoder.blueprint()).unwrap();
-        let recorded = encoder.record(2, batch, Recipe::default(), &Cancel::new(&|| false));
+        let recorded = encoder.record(2, batch, None, Recipe::default(), &Cancel::new(&|| false));
         assert_eq!(recorded.is_ok(), precision == Precision::Float32, "{precision:?}");
     }
 }
