@@ -149,7 +149,8 @@ def test_the_model_inside_a_head(name, caplog):
     """AutoModel on a checkpoint with a head is the model inside: bits of hidden states and attentions."""
     head = recorded.load(name)
     model = AutoModel.from_pretrained(recorded.MODELS_DIR / name)
-    ids = [[5, 6, 7, 8 if recorded.task(name) != "SequenceClassification" else model.config.eos_token_id]]
+    end = model.config.eos_token_id if recorded.task(name) == "SequenceClassification" else None
+    ids = [[5, 6, 7, 8 if end is None else end]]
     kept = ["hidden_states"] + ["attentions"] * (recorded.model_type(name) != "squeezebert")
     inputs = recorded.example(model, ids) | {f"output_{key}": True for key in kept}
     bare = model(**inputs)
