@@ -119,19 +119,21 @@ pub(crate) fn longest_chunk(tokens: usize) -> usize {
 impl Step<'_> {
     /// What is dropped at a site, if anything.
     pub(crate) fn dropout(&self, site: Site) -> Option<kernels::Dropout> {
+        // Numbers that no layer reaches by what every layer has.
+        const OTHERS: u64 = 1 << 32;
         let dropout = self.dropout?;
         let (rate, number) = match site {
             Site::Embeddings => (dropout.embeddings, 0),
             Site::Head => (dropout.head, 1),
             Site::Pooler => (dropout.pooler, 2),
             Site::Last => (dropout.last, 3),
-            Site::Probabilities(layer) => (dropout.attention, 7 * layer as u64 + 5),
-            Site::Attention(layer) => (dropout.hidden, 7 * layer as u64 + 6),
-            Site::FeedForward(layer) => (dropout.hidden, 7 * layer as u64 + 7),
-            Site::Positions(layer) => (dropout.hidden, 7 * layer as u64 + 8),
-            Site::CrossProbabilities(layer) => (dropout.attention, 7 * layer as u64 + 9),
-            Site::CrossAttention(layer) => (dropout.hidden, 7 * layer as u64 + 10),
-            Site::Activation(layer) => (dropout.inner, 7 * layer as u64 + 11),
+            Site::Probabilities(layer) => (dropout.attention, 4 * layer as u64 + 5),
+            Site::Attention(layer) => (dropout.hidden, 4 * layer as u64 + 6),
+            Site::FeedForward(layer) => (dropout.hidden, 4 * layer as u64 + 7),
+            Site::Positions(layer) => (dropout.hidden, 4 * layer as u64 + 8),
+            Site::CrossProbabilities(layer) => (dropout.attention, OTHERS + 3 * layer as u64 + 0),
+            Site::CrossAttention(layer) => (dropout.hidden, OTHERS + 3 * layer as u64 + 1),
+            Site::Activation(layer) => (dropout.inner, OTHERS + 3 * layer as u64 + 2),
         };
         kernels::Dropout::new(rate, crate::init::scatter(dropout.seed ^ crate::init::scatter(number)))
     }
