@@ -131,7 +131,7 @@ impl Step<'_> {
             Site::Attention(layer) => (dropout.hidden, 4 * layer as u64 + 6),
             Site::FeedForward(layer) => (dropout.hidden, 4 * layer as u64 + 7),
             Site::Positions(layer) => (dropout.hidden, 4 * layer as u64 + 8),
-            Site::CrossProbabilities(layer) => (dropout.attention, OTHERS + 3 * layer as u64 + 0),
+            Site::CrossProbabilities(layer) => (dropout.attention, OTHERS + 3 * layer as u64),
             Site::CrossAttention(layer) => (dropout.hidden, OTHERS + 3 * layer as u64 + 1),
             Site::Activation(layer) => (dropout.inner, OTHERS + 3 * layer as u64 + 2),
         };
