@@ -179,8 +179,8 @@ def _translate(options: argparse.Namespace) -> None:
     settings = _generation_settings(options) | {"src_lang": options.source, "tgt_lang": options.target}
     settings = {name: value for name, value in settings.items() if value is not None}
     streamer = _streamer(options, translator.model, translator.tokenizer)
-    if streamer is not None:
-        settings["streamer"] = streamer
+    if streamer is not None:  # of one sequence, whatever the pipeline would search with
+        settings |= {"streamer": streamer, "num_beams": 1}
     for text in texts:
         answer = translator(text, **settings)
         if streamer is None:

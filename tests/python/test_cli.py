@@ -8,8 +8,10 @@ import sys
 import numpy as np
 import pytest
 
+import ferroformer
 from ferroformer import SentenceTransformer, cli
 
+from .conftest import DATA
 from .toy_generation import ToyModel
 
 
@@ -142,6 +144,20 @@ def test_interrupted(monkeypatch, capsys):
 
     monkeypatch.setattr("ferroformer.runtime.show_config", interrupt)
     assert cli.main(["env"]) == 130
+
+
+def test_a_real_translator_streams(run, tmp_path):
+    """What it says at once is what a search of one beam says; the pipeline's own default is four."""
+    tokenizer = ferroformer.AutoTokenizer.from_pretrained(DATA / "tokenizers" / "tiny-marian-separate")
+    ids = {"pad_token_id": tokenizer.pad_token_id, "decoder_start_token_id": tokenizer.pad_token_id}
+    sizes = {f"{side}_{what}": n for side in ("encoder", "decoder") for what, n in (("layers", 1), ("ffn_dim", 8))}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    config = ferroformer.MarianConfig(vocab_size=len(tokenizer), d_model=8, **ids, **sizes, **heads, eos_token_id=tokenizer.eos_token_id)
+    ferroformer.MarianMTModel(config, seed=1).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    answer = ferroformer.pipeline("translation", str(tmp_path))("Hello world.", max_new_tokens=7, num_beams=1)
+    code, out, _ = run("translate", "--max-new-tokens", "7", "Hello world.", model=tmp_path)
+    assert code == 0 and out == answer[0]["translation_text"] + "\n"
 
 
 @pytest.mark.parametrize("command", [[], ["embed"], ["similarity"], ["generate"], ["translate"], ["env"]])
