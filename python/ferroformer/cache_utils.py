@@ -44,9 +44,7 @@ class DynamicCache:
     def step(self, token_ids: NDArray[np.int64], last_only: bool = True) -> NDArray[np.float32]:
         """Append k tokens to each sequence, (N, k). Logits after the last, (N, V), or after each, (N, k, V)."""
         width = token_ids.shape[1]
-        selected = None
-        if last_only and width > 1:
-            selected = _last_column(token_ids.shape)
+        selected = _last_tokens(token_ids.shape, None) if last_only and width > 1 else None
         logits = self._forward(token_ids, selected=selected)
         return logits.reshape(len(token_ids), -1) if last_only and width == 1 else logits
 
@@ -121,7 +119,7 @@ def prefill(
     elif position_ids is None and mask is not None and source is None:
         position_ids = np.maximum(mask.cumsum(1) - 1, 0)
     rows, width = input_ids.shape
-    last = _last_column(input_ids.shape) if mask is None else _last_tokens(mask)
+    last = _last_tokens(input_ids.shape, mask)
     position_ids = None if position_ids is None else _contiguous(np.broadcast_to(position_ids, (rows, width)))
     logits = cache._forward(input_ids, attention_mask=mask, position_ids=position_ids, selected=last, source=source)
     if copies > 1:
@@ -141,25 +139,18 @@ def _continued(
         raise InputError(f"past_key_values have {len(held)} sequences, there are {rows} prompts")
     new = total - held
     if (new <= 0).any() or (new != new[0]).any():
-        raise InputError(f"past_key_values hold {held} tokens, the prompts have {total.tolist()}: as many must be new in each, and one at least")
+        found = f"past_key_values hold {held} tokens, the prompts have {total.tolist()}"
+        raise InputError(f"{found}: as many must be new in each, and one at least")
     count = int(new[0])
     return ids[:, -count:], None if mask is None else _contiguous(mask[:, -count:])
 
 
-def _last_column(shape: tuple[int, ...]) -> NDArray[np.int64]:
-    import numpy as np
-
-    last = np.zeros(shape, np.int64)
-    last[:, -1] = 1
-    return last
-
-
-def _last_tokens(mask: NDArray[np.int64]) -> NDArray[np.int64]:
+def _last_tokens(shape: tuple[int, ...], mask: NDArray[np.int64] | None) -> NDArray[np.int64]:
     """(B, T): 1 at the last token of each row."""
     import numpy as np
 
-    places = mask.shape[1] - 1 - mask[:, ::-1].argmax(1)
-    last: NDArray[np.int64] = (np.arange(mask.shape[1]) == places[:, None]).astype(np.int64)
+    last = np.zeros(shape, np.int64)
+    last[np.arange(shape[0]), -1 if mask is None else shape[1] - 1 - mask[:, ::-1].argmax(1)] = 1
     return last
 
 
