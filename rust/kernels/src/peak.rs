@@ -1,7 +1,7 @@
 //! What the hardware allows, for benchmarks to compare with.
 
 use crate::gemm::{Bf16, Float32, Format, Int8, Precision};
-use crate::isa::{Isa, Kernel, Level, dispatch, dispatch_floats};
+use crate::isa::{Isa, Kernel, Level, MAX_PANEL, dispatch, dispatch_floats};
 
 /// Does `rounds` times 24 independent vector multiply-adds in registers, by the instruction that products in this precision
 /// use, and returns how many operations that were (two per multiply-add) with a value that keeps them from being
@@ -41,7 +41,10 @@ where
     const CHAINS: usize = 12;
     let zero = isa.splat_word(std::hint::black_box(0));
     let mut chains: [F::Sum; CHAINS] = std::array::from_fn(#[inline(always)] |_| F::sum(isa, zero));
-    let (x, w) = (F::splat(isa, std::hint::black_box(F::X::default())), F::weight(isa, zero, 0));
+    let words = std::hint::black_box([0; 1 + MAX_PANEL]);
+    // SAFETY: a panel of words, and one before it.
+    let w = unsafe { F::weight(isa, words[1..].as_ptr(), 0) };
+    let x = F::splat(isa, std::hint::black_box(F::X::default()));
     for _ in 0..2 * rounds {
         for chain in &mut chains {
             *chain = F::multiply_add(isa, *chain, x, w);

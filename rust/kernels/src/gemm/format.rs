@@ -19,7 +19,11 @@ pub(crate) trait Format<I: Isa> {
     const SCALED: bool = false;
 
     fn splat(isa: I, x: Self::X) -> Self::Splat;
-    fn weight(isa: I, words: I::W, step: usize) -> Self::Weight;
+    /// What a step takes of the words at `p`.
+    ///
+    /// # Safety
+    /// `p` is readable for `LANES` words, and the word before it.
+    unsafe fn weight(isa: I, p: *const u32, step: usize) -> Self::Weight;
     fn multiply_add(isa: I, sum: Self::Sum, x: Self::Splat, w: Self::Weight) -> Self::Sum;
     fn sum(isa: I, bits: I::W) -> Self::Sum;
     fn bits(isa: I, sum: Self::Sum) -> I::W;
@@ -50,13 +54,16 @@ impl<I: Isa, const BF16: bool> Format<I> for Floats<BF16> {
     fn splat(isa: I, x: f32) -> I::V {
         isa.splat(x)
     }
+    /// Of bf16 the first step takes the low halves. Read from half a word before they are the high ones, so that both steps
+    /// are the same instructions: unrolled, the compiler loads x for both and sends sums to the stack for it.
     #[inline(always)]
-    fn weight(isa: I, words: I::W, step: usize) -> I::V {
-        match (BF16, step) {
-            (false, _) => isa.as_floats(words),
-            (true, 0) => isa.low_bf16(words),
-            (true, _) => isa.high_bf16(words),
+    unsafe fn weight(isa: I, p: *const u32, step: usize) -> I::V {
+        if !BF16 {
+            // SAFETY: the caller's promise.
+            return isa.as_floats(unsafe { isa.load_words(p) });
         }
+        // SAFETY: from half a word before `p` on, or from `p`.
+        isa.high_bf16(unsafe { isa.load_words(p.cast::<u16>().sub(1).add(step).cast()) })
     }
     #[inline(always)]
     fn multiply_add(isa: I, sum: I::V, x: I::V, w: I::V) -> I::V {
@@ -86,8 +93,9 @@ impl<I: Isa> Format<I> for Bf16 {
         isa.splat_word(x)
     }
     #[inline(always)]
-    fn weight(_isa: I, words: I::W, _step: usize) -> I::W {
-        words
+    unsafe fn weight(isa: I, p: *const u32, _step: usize) -> I::W {
+        // SAFETY: the caller's promise.
+        unsafe { isa.load_words(p) }
     }
     #[inline(always)]
     fn multiply_add(isa: I, sum: I::V, x: I::W, w: I::W) -> I::V {
@@ -120,8 +128,9 @@ impl<I: Isa> Format<I> for Int8 {
         isa.splat_word(x)
     }
     #[inline(always)]
-    fn weight(_isa: I, words: I::W, _step: usize) -> I::W {
-        words
+    unsafe fn weight(isa: I, p: *const u32, _step: usize) -> I::W {
+        // SAFETY: the caller's promise.
+        unsafe { isa.load_words(p) }
     }
     #[inline(always)]
     fn multiply_add(isa: I, sum: I::W, x: I::W, w: I::W) -> I::W {

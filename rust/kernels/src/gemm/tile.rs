@@ -69,15 +69,9 @@ pub(super) unsafe fn tile<I: Isa, F: Format<I>, const R: usize, const P: usize>(
             }
         }
     }
-    for k in 0..t.steps / F::STEPS {
-        for step in 0..F::STEPS {
-            // SAFETY: step k * STEPS + step of `steps`, of word k.
-            unsafe { add_step::<I, F, R, P>(isa, &t, k, step, &mut sums) };
-        }
-    }
-    for step in 0..t.steps % F::STEPS {
-        // SAFETY: the last word's steps.
-        unsafe { add_step::<I, F, R, P>(isa, &t, t.steps / F::STEPS, step, &mut sums) };
+    for i in 0..t.steps {
+        // SAFETY: one of the steps.
+        unsafe { add_step::<I, F, R, P>(isa, &t, i, &mut sums) };
     }
     match t.finish {
         // Apart from the others, so that there is no choice between a sum and its store.
@@ -113,32 +107,34 @@ pub(super) unsafe fn tile<I: Isa, F: Format<I>, const R: usize, const P: usize>(
 }
 
 /// # Safety
-/// That of [`tile`]; `step` is one of word `k`.
+/// That of [`tile`]; `i` is one of its steps.
 #[inline(always)]
 unsafe fn add_step<I: Isa, F: Format<I>, const R: usize, const P: usize>(
     isa: I,
     t: &Tile<F::X>,
-    k: usize,
-    step: usize,
+    i: usize,
     sums: &mut [[[F::Sum; 2]; P]; R],
 ) {
-    let mut weights = [[F::weight(isa, isa.splat_word(0), 0); 2]; P];
-    for (p, [left, right]) in weights.iter_mut().enumerate() {
-        // SAFETY: word k of panel p.
-        unsafe {
-            let b = t.b.add(p * t.b_stride + k * I::PANEL);
-            if P == 1 && step == 0 {
-                isa.prefetch(b.wrapping_add(AHEAD * I::PANEL));
-                isa.prefetch(b.wrapping_add(AHEAD * I::PANEL + I::LANES));
-                isa.prefetch_far(t.next.start.wrapping_add(k * t.next.step));
-            }
-            *left = F::weight(isa, isa.load_words(b), step);
-            *right = F::weight(isa, isa.load_words(b.add(I::LANES)), step);
-        }
+    let (k, step) = (i / F::STEPS, i % F::STEPS);
+    let b = t.b.wrapping_add(k * I::PANEL);
+    if P == 1 {
+        isa.prefetch(b.wrapping_add(AHEAD * I::PANEL));
+        isa.prefetch(b.wrapping_add(AHEAD * I::PANEL + I::LANES));
+        isa.prefetch_far(t.next.start.wrapping_add(k * t.next.step));
     }
+    let weights: [[F::Weight; 2]; P] = std::array::from_fn(
+        #[inline(always)]
+        |p| {
+            // SAFETY: word k of panel p; before it is the panel's head.
+            unsafe {
+                let b = b.add(p * t.b_stride);
+                [F::weight(isa, b, step), F::weight(isa, b.add(I::LANES), step)]
+            }
+        },
+    );
     for (r, row) in sums.iter_mut().enumerate() {
         // SAFETY: a step of row r < R.
-        let x = F::splat(isa, unsafe { *t.x.add(r * t.x_stride + k * F::STEPS + step) });
+        let x = F::splat(isa, unsafe { *t.x.add(r * t.x_stride + i) });
         for ([left, right], [u, v]) in row.iter_mut().zip(weights) {
             *left = F::multiply_add(isa, *left, x, u);
             *right = F::multiply_add(isa, *right, x, v);
