@@ -171,6 +171,15 @@ if TYPE_CHECKING:
     from .models.mistral import MistralModel as MistralModel
     from .models.m2m_100_tokenizer import M2M100Tokenizer as M2M100Tokenizer
     from .models.marian_tokenizer import MarianTokenizer as MarianTokenizer
+    from .models.mobilebert import MobileBertConfig as MobileBertConfig
+    from .models.mobilebert import MobileBertForMaskedLM as MobileBertForMaskedLM
+    from .models.mobilebert import MobileBertForMultipleChoice as MobileBertForMultipleChoice
+    from .models.mobilebert import MobileBertForNextSentencePrediction as MobileBertForNextSentencePrediction
+    from .models.mobilebert import MobileBertForPreTraining as MobileBertForPreTraining
+    from .models.mobilebert import MobileBertForQuestionAnswering as MobileBertForQuestionAnswering
+    from .models.mobilebert import MobileBertForSequenceClassification as MobileBertForSequenceClassification
+    from .models.mobilebert import MobileBertForTokenClassification as MobileBertForTokenClassification
+    from .models.mobilebert import MobileBertModel as MobileBertModel
     from .models.modernbert import ModernBertConfig as ModernBertConfig
     from .models.modernbert import ModernBertForMaskedLM as ModernBertForMaskedLM
     from .models.modernbert import ModernBertForMultipleChoice as ModernBertForMultipleChoice
@@ -311,6 +320,8 @@ if TYPE_CHECKING:
     from .models.bert_tokenizer import DistilBertTokenizerFast as DistilBertTokenizerFast
     from .models.bert_tokenizer import ElectraTokenizer as ElectraTokenizer
     from .models.bert_tokenizer import ElectraTokenizerFast as ElectraTokenizerFast
+    from .models.bert_tokenizer import MobileBertTokenizer as MobileBertTokenizer
+    from .models.bert_tokenizer import MobileBertTokenizerFast as MobileBertTokenizerFast
     from .models.bert_tokenizer import MPNetTokenizer as MPNetTokenizer
     from .models.byte_fallback_tokenizers import GemmaTokenizer as GemmaTokenizer
     from .models.byte_fallback_tokenizers import GemmaTokenizerFast as GemmaTokenizerFast
@@ -523,6 +534,15 @@ _MODULES = {
     "MBartTokenizer": "models.translation_tokenizers",
     "MBartTokenizerFast": "models.translation_tokenizers",
     "MarianTokenizer": "models.marian_tokenizer",
+    "MobileBertConfig": "models.mobilebert",
+    "MobileBertForMaskedLM": "models.mobilebert",
+    "MobileBertForMultipleChoice": "models.mobilebert",
+    "MobileBertForNextSentencePrediction": "models.mobilebert",
+    "MobileBertForPreTraining": "models.mobilebert",
+    "MobileBertForQuestionAnswering": "models.mobilebert",
+    "MobileBertForSequenceClassification": "models.mobilebert",
+    "MobileBertForTokenClassification": "models.mobilebert",
+    "MobileBertModel": "models.mobilebert",
     "ModernBertConfig": "models.modernbert",
     "ModernBertForMaskedLM": "models.modernbert",
     "ModernBertForMultipleChoice": "models.modernbert",
@@ -681,6 +701,8 @@ _MODULES = {
     "LlamaTokenizer": "models.byte_fallback_tokenizers",
     "LlamaTokenizerFast": "models.byte_fallback_tokenizers",
     "MPNetTokenizer": "models.bert_tokenizer",
+    "MobileBertTokenizer": "models.bert_tokenizer",
+    "MobileBertTokenizerFast": "models.bert_tokenizer",
     "MultipleNegativesRankingLoss": "sentence_losses",
     "NerPipeline": "pipelines",
     "Pipeline": "pipelines",
@@ -935,6 +957,17 @@ __all__ = [
     "MinNewTokensLengthLogitsProcessor",
     "MinPLogitsWarper",
     "MarianTokenizer",
+    "MobileBertConfig",
+    "MobileBertForMaskedLM",
+    "MobileBertForMultipleChoice",
+    "MobileBertForNextSentencePrediction",
+    "MobileBertForPreTraining",
+    "MobileBertForQuestionAnswering",
+    "MobileBertForSequenceClassification",
+    "MobileBertForTokenClassification",
+    "MobileBertModel",
+    "MobileBertTokenizer",
+    "MobileBertTokenizerFast",
     "ModernBertConfig",
     "ModernBertForMaskedLM",
     "ModernBertForMultipleChoice",

@@ -154,6 +154,10 @@ class ErnieForPreTrainingOutput(BertForPreTrainingOutput):
     """As BertForPreTrainingOutput."""
 
 
+class MobileBertForPreTrainingOutput(BertForPreTrainingOutput):
+    """As BertForPreTrainingOutput."""
+
+
 @dataclass(eq=False, repr=False)
 class AlbertForPreTrainingOutput(ModelOutput):
     """prediction_logits (B, T, vocabulary) and sop_logits (B, 2): before the softmax; loss: with both labels."""

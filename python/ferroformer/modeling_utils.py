@@ -251,9 +251,11 @@ class PreTrainedModel(TokenEmbeddings):
 
     # what a model with a head says differently
     label_names: ClassVar[tuple[str, ...]] = ()
-    # whether the loss is of the logits of masked tokens too, which are then computed; whether all outputs are
+    # whether the loss is of the logits of masked tokens too, which are then computed; whether all outputs are; whether tokens see which
+    # words stand in padding, which need not be computed for that
     loss_reads_padding: ClassVar[bool] = False
     reads_padding: ClassVar[bool] = False
+    sees_padding: bool = False
 
     def prepared(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """The arrays that the core takes."""

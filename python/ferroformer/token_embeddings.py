@@ -116,13 +116,13 @@ class TokenEmbeddings:
         for slot in self.tensor_names:
             weight, other = self.core.tensor(slot), core.tensor(slot)
             if weight.shape != other.shape:
-                flat = len(weight) == len(other)  # biases as a row
-                grown, weight = (other[0], weight[0]) if flat else (other, weight)
+                sideways = len(weight) == len(other)  # biases as a row, weights that are held (inputs, outputs)
+                grown, weight = (other.T, weight.T) if sideways else (other, weight)
                 kept = min(len(weight), len(grown))
                 grown[:kept] = weight[:kept]
                 # what is not about the mean is as the new model has it
-                if mean_resizing and weight.ndim > 1 and kept < len(other):
-                    other[kept:] = _about_the_mean(weight, len(other) - kept, random)
+                if mean_resizing and slot.endswith(".weight") and kept < len(grown):
+                    grown[kept:] = _about_the_mean(weight, len(grown) - kept, random)
                 weight = other
             core.set(slot, weight)
         return core

@@ -84,6 +84,7 @@ MODELS: dict[str, ModelType] = {
     "marian": ModelType("marian:MarianConfig", "marian:MarianModel", {"Seq2SeqLM": "marian:MarianMTModel"}),
     "mbart": _writer("mbart", "MBart", "SequenceClassification"),
     "mistral": _entry("mistral", "Mistral", *_DECODER_TASKS),
+    "mobilebert": _entry("mobilebert", "MobileBert", *_TASKS, "NextSentencePrediction", "PreTraining"),
     "modernbert": _entry("modernbert", "ModernBert", *_TASKS),
     "mpnet": _entry("mpnet", "MPNet", *_TASKS),
     "mt5": _writer("mt5", "MT5"),

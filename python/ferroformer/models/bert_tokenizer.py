@@ -152,3 +152,4 @@ def _added(token: str | AddedToken, lstrip: bool = False) -> AddedToken:
 BertTokenizerFast = BertTokenizer
 DistilBertTokenizerFast = DistilBertTokenizer
 ElectraTokenizer = ElectraTokenizerFast = BertTokenizer
+MobileBertTokenizer = MobileBertTokenizerFast = BertTokenizer

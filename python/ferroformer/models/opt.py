@@ -112,6 +112,7 @@ class OPTPreTrainedModel(causal.Decoder):
                 "size": config.word_embed_proj_dim,
                 "projection": _projected(config),
                 "words_projected": _projected(config),
+                "projection_bias": False,
             },
             "attention": {
                 "heads": config.num_attention_heads,

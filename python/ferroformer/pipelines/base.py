@@ -193,7 +193,7 @@ class Pipeline:
         """The results of inputs, which are read as far as a batch needs, but no further than the next result unless `ahead`."""
         waiting: deque[_Item] = deque()
         batch = _Batch()
-        if getattr(self.model, "reads_padding", False):
+        if any(getattr(self.model, kind, False) for kind in ("reads_padding", "sees_padding")):
             batch_size = 1  # a result does not depend on what else is in a batch
         how = compute or {}
         most = _NUMBERS // self.numbers_per_token()

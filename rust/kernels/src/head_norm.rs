@@ -103,7 +103,7 @@ mod tests {
         for_every_level(|level| {
             for (dim, centred) in (1..=2 * lanes(level) + 3).chain([64, 129]).flat_map(|d| [(d, false), (d, true)]) {
                 let (rows, heads, offset) = (3, 4, dim % 2);
-                let norm = Norm { centred, eps: 1e-6, offset: offset as f32 };
+                let norm = Norm { centred, scaled: true, eps: 1e-6, offset: offset as f32 };
                 let [x, dy] = std::array::from_fn(|_| random.floats(rows * heads * dim));
                 let weight = random.floats(dim);
                 let mut got = Guarded::new(&x, rows, heads * dim, 2, 1);

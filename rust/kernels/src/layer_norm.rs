@@ -3,7 +3,8 @@
 //!   y = (x - mean) / sqrt(var + eps) * (offset + weight) + bias,  mean and (biased) variance of the row
 //!
 //! The variance is summed over (x - mean)^2 in a second pass: one pass over x^2 cancels when the mean is large.
-//! RMSNorm (Zhang and Sennrich 2019, arXiv 1910.07467) takes 0 for the mean.
+//! RMSNorm (Zhang and Sennrich 2019, arXiv 1910.07467) takes 0 for the mean. Where nothing is normalised (NoNorm, Sun et al. 2020,
+//! arXiv 2004.02984) 1 stands for the root too, and weight and bias are what is left.
 
 use crate::isa::{Isa, Kernel, Level, dispatch};
 use crate::mat::{Mat, MatMut};
@@ -16,6 +17,8 @@ use crate::threads::{Disjoint, Threads};
 pub struct Norm {
     /// Whether the mean is subtracted; else it counts as 0: RMSNorm.
     pub centred: bool,
+    /// Whether it is divided by the root of its variance; else by 1.
+    pub scaled: bool,
     pub eps: f32,
     /// 1 where the weights are what a factor differs from 1 by, else 0.
     pub offset: f32,
@@ -30,7 +33,7 @@ impl Norm {
     /// One by the root of variance and eps.
     #[inline(always)]
     pub(crate) fn scale<I: Isa>(self, isa: I, x: &[f32], mean: f32) -> f32 {
-        1.0 / (sum_of_squares(isa, x, mean) / x.len() as f32 + self.eps).sqrt()
+        if self.scaled { 1.0 / (sum_of_squares(isa, x, mean) / x.len() as f32 + self.eps).sqrt() } else { 1.0 }
     }
 }
 
@@ -38,7 +41,8 @@ impl Norm {
 /// product wants another form than floats; `weight` and `bias` are (H,).
 ///
 /// Each element is within 3 * 2^-23 |offset + weight| max |x| / sigma and the last rounding of the exact value. A row that holds a
-/// NaN or an infinity becomes NaN; one whose variance overflows, from about 1e19 on, becomes the bias.
+/// NaN or an infinity becomes NaN; one whose variance overflows, from about 1e19 on, becomes the bias. (Where rows are not scaled sigma is
+/// 1, and an element depends on no other.)
 ///
 /// # Panics
 /// If the shapes disagree.
@@ -107,8 +111,9 @@ mod tests {
     use crate::naive;
     use crate::testing::{Guarded, Random, assert_same_bits, for_every_level, lanes, nans, ulp};
 
-    const NORM: Norm = Norm { centred: true, eps: 1e-12, offset: 0.0 };
-    const RMS: Norm = Norm { centred: false, eps: 1e-6, offset: 1.0 };
+    const NORM: Norm = Norm { centred: true, scaled: true, eps: 1e-12, offset: 0.0 };
+    const RMS: Norm = Norm { centred: false, scaled: true, eps: 1e-6, offset: 1.0 };
+    const NONE: Norm = Norm { centred: false, scaled: false, eps: 0.0, offset: 0.0 };
 
     /// Normalises dense rows of `cols` through operands that lie `gap` apart and off every cache line.
     fn normalised(
@@ -144,7 +149,8 @@ mod tests {
         let x = || row.iter().map(|x| f64::from(*x));
         let (n, largest) = (row.len() as f64, x().fold(0f64, |a, b| a.max(b.abs())));
         let mean = if norm.centred { x().sum::<f64>() / n } else { 0.0 };
-        let sigma = (x().map(|x| (x - mean).powi(2)).sum::<f64>() / n + f64::from(norm.eps)).sqrt();
+        let variance = x().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
+        let sigma = if norm.scaled { (variance + f64::from(norm.eps)).sqrt() } else { 1.0 };
         for (i, exact) in naive::layer_norm(row, weight, bias, norm).into_iter().enumerate() {
             let allowed =
                 3.0 * 2f64.powi(-23) * f64::from((norm.offset + weight[i]).abs()) * largest / sigma + 0.5 * ulp(exact);
@@ -161,7 +167,7 @@ mod tests {
                 let parameters = [&random.floats(len)[..], &random.floats(len)];
                 for (spread, mean) in [(1.0, 0.0), (1e-3, 0.0), (1e6, 0.0), (1e-15, 0.0), (1.0, 100.0)] {
                     let row: Vec<f32> = random.floats(len).iter().map(|x| x * spread + mean).collect();
-                    [NORM, RMS].into_iter().for_each(|norm| check(level, norm, &row, parameters));
+                    [NORM, RMS, NONE].into_iter().for_each(|norm| check(level, norm, &row, parameters));
                 }
             }
         });
@@ -233,7 +239,7 @@ mod tests {
             let row: Vec<f32> = elements.iter().map(|e| e.0).collect();
             let weight: Vec<f32> = elements.iter().map(|e| e.1).collect();
             let bias: Vec<f32> = elements.iter().map(|e| e.2).collect();
-            for_every_level(|level| [NORM, RMS].into_iter().for_each(|norm| check(level, norm, &row, [&weight, &bias])));
+            for_every_level(|level| [NORM, RMS, NONE].into_iter().for_each(|norm| check(level, norm, &row, [&weight, &bias])));
         }
     }
 }

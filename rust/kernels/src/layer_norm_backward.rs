@@ -3,7 +3,7 @@
 //!   dx = (g - mean(g) - x' mean(g x')) / sigma,  g = dy (offset + weight),  x' = (x - mean(x)) / sigma,  sigma = sqrt(var + eps)
 //!   dweight = sum of dy x',  dbias = sum of dy  over the rows
 //!
-//! (and where the norm is not centred, with 0 for both means but that of g x'). Mean and variance are found again from x: two passes over a row in the cache, against two more numbers to keep for it.
+//! (and where the norm is not centred, with 0 for both means but that of g x'; where it is not scaled, with 0 for that too and 1 for sigma). Mean and variance are found again from x: two passes over a row in the cache, against two more numbers to keep for it.
 
 use crate::isa::{Isa, Kernel, Level, dispatch_floats};
 use crate::layer_norm::Norm;
@@ -74,7 +74,8 @@ impl Backward<'_> {
             [g, isa.mul(g, isa.mul(isa.sub(x, centre), scale))]
         });
         let mean_g = if self.norm.centred { g / n } else { 0.0 };
-        let (mean_g, mean_gx) = (isa.splat(mean_g), isa.splat(-gx / n));
+        let mean_gx = if self.norm.scaled { -gx / n } else { 0.0 };
+        let (mean_g, mean_gx) = (isa.splat(mean_g), isa.splat(mean_gx));
         let out = [self.dx.row_mut(r), &mut *self.dweight, &mut *self.dbias];
         update(isa, out, [x, dy, self.weight], #[inline(always)] |[_, dweight, dbias], [x, dy, w]| {
             let unit = isa.mul(isa.sub(x, centre), scale);
@@ -90,8 +91,9 @@ mod tests {
     use crate::naive;
     use crate::testing::{Guarded, Random, assert_same_bits, for_every_level, lanes, nans, slope};
 
-    const NORM: Norm = Norm { centred: true, eps: 1e-12, offset: 0.0 };
-    const RMS: Norm = Norm { centred: false, eps: 1e-6, offset: 1.0 };
+    const NORM: Norm = Norm { centred: true, scaled: true, eps: 1e-12, offset: 0.0 };
+    const RMS: Norm = Norm { centred: false, scaled: true, eps: 1e-6, offset: 1.0 };
+    const NONE: Norm = Norm { centred: false, scaled: false, eps: 0.0, offset: 0.0 };
 
     /// dx, dweight and dbias of dense rows, through operands that lie `gap` apart and off every cache line.
     fn backward(
@@ -124,7 +126,7 @@ mod tests {
     #[test]
     fn the_twin_is_the_derivative_of_the_forward_twin() {
         let mut random = Random(31);
-        for (len, norm) in [2, 5, 33].into_iter().flat_map(|len| [(len, NORM), (len, RMS)]) {
+        for (len, norm) in [2, 5, 33].into_iter().flat_map(|len| [(len, NORM), (len, RMS), (len, NONE)]) {
             let [x, weight, bias, dy] = std::array::from_fn(|_| random.floats(len));
             let loss = |x: &[f32], weight: &[f32], bias: &[f32]| -> f64 {
                 naive::layer_norm(x, weight, bias, norm).iter().zip(&dy).map(|(y, d)| y * f64::from(*d)).sum()
@@ -156,7 +158,7 @@ mod tests {
             for len in (1..=4 * lanes(level) + 3).chain([384, 768, 1000, 4096]) {
                 let weight = random.floats(len);
                 let spreads = [(1.0, 0.0), (1e-3, 0.0), (1e6, 0.0), (1e-15, 0.0), (1.0, 100.0)];
-                for ((spread, mean), norm) in spreads.into_iter().flat_map(|s| [(s, NORM), (s, RMS)]) {
+                for ((spread, mean), norm) in spreads.into_iter().flat_map(|s| [(s, NORM), (s, RMS), (s, NONE)]) {
                     let x: Vec<f32> = random.floats(len).iter().map(|x| x * spread + mean).collect();
                     let dy = random.floats(len);
                     let [dx, dweight, dbias] = backward(level, norm, [&x, &weight, &dy], 0.0, 0, 0);
@@ -164,7 +166,8 @@ mod tests {
                     let n = len as f64;
                     let xs = || x.iter().map(|x| f64::from(*x));
                     let centre = if norm.centred { xs().sum::<f64>() / n } else { 0.0 };
-                    let sigma = (xs().map(|x| (x - centre).powi(2)).sum::<f64>() / n + f64::from(norm.eps)).sqrt();
+                    let variance = xs().map(|x| (x - centre).powi(2)).sum::<f64>() / n;
+                    let sigma = if norm.scaled { (variance + f64::from(norm.eps)).sqrt() } else { 1.0 };
                     let a = xs().fold(0f64, |a, x| a.max(x.abs())) / sigma;
                     let g =
                         dy.iter().zip(&weight).fold(0f64, |g, (d, w)| g.max(f64::from(d * (norm.offset + w)).abs()));

@@ -155,7 +155,7 @@ pub fn layer_norm(row: &[f32], weight: &[f32], bias: &[f32], norm: Norm) -> Vec<
     let n = row.len() as f64;
     let mean = if norm.centred { row.iter().sum::<f64>() / n } else { 0.0 };
     let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
-    let scale = 1.0 / (variance + f64::from(norm.eps)).sqrt();
+    let scale = if norm.scaled { 1.0 / (variance + f64::from(norm.eps)).sqrt() } else { 1.0 };
     row.iter().zip(weight).zip(bias).map(|((x, w), b)| (x - mean) * scale * factor(norm, *w) + f64::from(*b)).collect()
 }
 
@@ -174,6 +174,7 @@ pub fn layer_norm_backward(row: &[f32], weight: &[f32], norm: Norm, dy: &[f32]) 
     let centre = centred(mean(&mut x()));
     let sigma = (mean(&mut x().map(|x| (x - centre).powi(2))) + f64::from(norm.eps)).sqrt();
     let (mean_g, mean_gx) = (centred(mean(&mut g.iter().copied())), mean(&mut g.iter().zip(&unit).map(|(g, x)| g * x)));
+    let (sigma, mean_gx) = if norm.scaled { (sigma, mean_gx) } else { (1.0, 0.0) };
     let dx = g.iter().zip(&unit).map(|(g, x)| (g - mean_g - x * mean_gx) / sigma).collect();
     [dx, dbias.iter().zip(&unit).map(|(d, x)| d * x).collect(), dbias]
 }

@@ -47,7 +47,7 @@ fn no_kernel_allocates() {
     const T: usize = 100;
     const H: usize = 72;
     const HEADS: usize = 3;
-    const NORM: Norm = Norm { centred: true, eps: 1e-12, offset: 0.0 };
+    const NORM: Norm = Norm { centred: true, scaled: true, eps: 1e-12, offset: 0.0 };
     let x = vec![0.5; T * 3 * H];
     let mat = |cols| Mat::dense(&x[..T * cols], T, cols);
     let (mut wide, mut out) = (vec![0.0; T * 3 * H], vec![0.0; T * H]);

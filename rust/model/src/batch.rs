@@ -50,9 +50,15 @@ pub struct Batch<'a> {
     keys: Option<Vec<usize>>,
     /// The tokens that a head on tokens reads, counted from the batch's first; all where it is None.
     pub(crate) selected: Option<Vec<usize>>,
+    /// Of each token what `ids` would be of those that stand behind it and before it in its padded row, masked or not, or
+    /// [`NOBODY`]; empty where the model does not read them.
+    neighbours: [Vec<u32>; 2],
     /// What `ids` point into, where it is not the vocabulary: (B x W, H).
     embeds: Option<Mat<'a>>,
 }
+
+/// Where a row ends.
+pub(crate) const NOBODY: u32 = u32::MAX;
 
 /// Some consecutive sequences of a batch.
 pub(crate) struct Part<'a> {
@@ -61,6 +67,7 @@ pub(crate) struct Part<'a> {
     pub(crate) tasks: &'a [u32],
     pub(crate) positions: &'a [u32],
     pub(crate) columns: &'a [usize],
+    pub(crate) neighbours: [&'a [u32]; 2],
     /// As in the batch: the part's first token is number `starts[0]`.
     pub(crate) starts: &'a [usize],
     pub(crate) keys: Option<&'a [usize]>,
@@ -142,7 +149,16 @@ impl<'a> Batch<'a> {
             for i in tokens.chain(padding) {
                 let column = i % width;
                 let at = |argument, limit| Place { argument, row, column, limit };
-                batch.ids.push(ids.map_or(Ok(i as u32), |x| at(limits.argument, limits.words).check(x[i]))?);
+                let word = |i: usize, column: usize| {
+                    let place = Place { argument: limits.argument, row, column, limit: limits.words };
+                    ids.map_or(Ok(i as u32), |x| place.check(x[i]))
+                };
+                batch.ids.push(word(i, column)?);
+                if blueprint.embeddings.neighbours {
+                    let [next, previous] = &mut batch.neighbours;
+                    next.push(if column + 1 < width { word(i + 1, column + 1)? } else { NOBODY });
+                    previous.push(if column > 0 { word(i - 1, column - 1)? } else { NOBODY });
+                }
                 batch.types.push(types.map_or(Ok(0), |x| at("token_type_ids", limits.types).check(x[i]))?);
                 batch.positions.push(match positions {
                     Some(x) => at("position_ids", limits.positions - limits.offset).check(x[i])? + limits.offset as u32,
@@ -199,8 +215,9 @@ impl<'a> Batch<'a> {
             return Err(ModelError::Input("a batch to be learned from has input_ids, not inputs_embeds".to_owned()));
         }
         let batch = Batch::from_padded(padded, blueprint)?;
-        let Batch { ids, types, tasks, positions, next, columns, starts, width, keys, selected, .. } = batch;
-        Ok(Batch { ids, types, tasks, positions, next, columns, starts, width, keys, selected, embeds: None })
+        let Batch { ids, types, tasks, positions, next, columns, starts, width, keys, selected, neighbours, .. } = batch;
+        let embeds = None;
+        Ok(Batch { ids, types, tasks, positions, next, columns, starts, width, keys, selected, neighbours, embeds })
     }
 
     /// Sequences end to end: `lengths[s]` tokens each.
@@ -228,6 +245,12 @@ impl<'a> Batch<'a> {
                 }
                 batch.columns.push(column);
             }
+            if blueprint.embeddings.neighbours {
+                let [behind, before] = &mut batch.neighbours;
+                let words = &batch.ids[next..end];
+                behind.extend(words.iter().skip(1).chain(&[NOBODY]).take(words.len()));
+                before.extend([NOBODY].iter().chain(words).take(words.len()));
+            }
             batch.starts.push(end);
             batch.width = batch.width.max(end - next);
             next = end;
@@ -240,8 +263,9 @@ impl<'a> Batch<'a> {
 
     fn empty(width: usize) -> Self {
         let (ids, types, tasks, positions, next, columns) = (vec![], vec![], vec![], vec![], vec![], vec![]);
-        let starts = vec![0];
-        Batch { ids, types, tasks, positions, next, columns, starts, width, keys: None, selected: None, embeds: None }
+        let (starts, neighbours) = (vec![0], [vec![], vec![]]);
+        let (keys, selected, embeds) = (None, None, None);
+        Batch { ids, types, tasks, positions, next, columns, starts, width, keys, selected, neighbours, embeds }
     }
 
     /// How many tokens a head on tokens reads, where it does not read all.
@@ -280,6 +304,7 @@ impl<'a> Batch<'a> {
             tasks: if self.tasks.is_empty() { &[] } else { &self.tasks[tokens.clone()] },
             positions: &self.positions[tokens.clone()],
             columns: &self.columns[tokens.clone()],
+            neighbours: self.neighbours.each_ref().map(|ids| ids.get(tokens.clone()).unwrap_or(&[])),
             starts,
             keys: self.keys.as_ref().map(|keys| &keys[sequences]),
             selected: self.selected.as_ref().map(|selected| {

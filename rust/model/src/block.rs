@@ -1,13 +1,14 @@
-//! One layer of a transformer: attention, where there is a source attention over that, then feed-forward. Each is a sub-layer that adds
-//! what it makes to the residual stream; norms stand where the model has them (`ingredients/residual.rs`).
+//! One layer of a transformer: attention, where there is a source attention over that, then feed-forward, once or several times. Each is a
+//! sub-layer that adds what it makes to the residual stream; norms stand where the model has them (`ingredients/residual.rs`). Where there
+//! is a bottleneck the stream is the layer's own, narrower than what comes in and goes out (`ingredients/bottleneck.rs`).
 
 use ferroformer_kernels::{self as kernels, Form, Level, Mat, MatMut, Narrow, Threads, add};
 
 use crate::batch::Part;
-use crate::blueprint::{Blueprint, Parallel};
+use crate::blueprint::{Blueprint, NormSpec, Parallel};
 use crate::error::Result;
 use crate::export::{Export, ValuesMut};
-use crate::ingredients::{Around, Attention, FeedForward, LayerNorm, Linear, Residual};
+use crate::ingredients::{Around, Attention, Bottleneck, FeedForward, LayerNorm, Linear, Residual};
 use crate::loader::{Loader, Slot};
 use crate::packed_file::Piece;
 use crate::training::{Transposed, TransposedAttention};
@@ -21,13 +22,15 @@ pub(crate) struct At<'a> {
     pub(crate) around: Around<'a>,
     /// What the layer attends to beside: the tokens of a source, and their last hidden states (Ts, its size).
     pub(crate) source: Option<(&'a Part<'a>, Mat<'a>)>,
+    /// (T, R): what attention reads while the model learns, where that is not the stream.
+    pub(crate) read: Option<Mat<'a>>,
 }
 
 pub(crate) struct Block {
     /// The first sub-layers: over the tokens themselves, and over a source's.
     pub(crate) attentions: Vec<(Attention, Residual)>,
-    pub(crate) feed_forward: FeedForward,
-    feed_forward_residual: Residual,
+    pub(crate) feed_forwards: Vec<(FeedForward, Residual)>,
+    pub(crate) bottleneck: Option<Bottleneck>,
     /// Whether feed-forward reads what attention reads.
     pub(crate) parallel: Option<Parallel>,
     level: Level,
@@ -40,8 +43,16 @@ fn attentions(blueprint: &Blueprint, block: usize) -> impl Iterator<Item = (Stri
     names.take(there).map(move |(name, source)| (format!("layers.{block}.{name}"), source))
 }
 
-fn feed_forward(block: usize) -> String {
-    format!("layers.{block}.feed_forward")
+/// The names of feed-forwards; the last, or only, one has no number.
+fn feed_forwards(blueprint: &Blueprint, block: usize) -> impl Iterator<Item = (String, NormSpec)> {
+    let (last, norm) = (blueprint.feed_forward.count - 1, blueprint.norm);
+    let name = move |k| if k == last { "feed_forward".to_owned() } else { format!("feed_forward_{k}") };
+    let norm = move |k| if k == last { norm.last() } else { norm };
+    (0..=last).map(move |k| (format!("layers.{block}.{}", name(k)), norm(k)))
+}
+
+fn bottleneck(block: usize) -> String {
+    format!("layers.{block}.bottleneck")
 }
 
 /// Whether feed-forward has a norm of its own.
@@ -57,9 +68,12 @@ impl Block {
             slots.extend(Attention::slots(blueprint, &scope, source));
             slots.extend(Residual::slots(blueprint, &scope, source || blueprint.layer(layer).attention_norm));
         }
-        let scope = feed_forward(block);
-        slots.extend(FeedForward::slots(blueprint, &scope));
-        slots.extend(Residual::slots(blueprint, &scope, feed_forward_normed(blueprint)));
+        for (scope, _) in feed_forwards(blueprint, block) {
+            slots.extend(FeedForward::slots(blueprint, &scope));
+            slots.extend(Residual::slots(blueprint, &scope, feed_forward_normed(blueprint)));
+        }
+        let scope = bottleneck(block);
+        slots.extend(blueprint.bottleneck.into_iter().flat_map(|spec| Bottleneck::slots(blueprint, spec, &scope)));
         slots.into_iter()
     }
 
@@ -68,14 +82,21 @@ impl Block {
             let normed = source || blueprint.layer(layer).attention_norm;
             Ok((
                 Attention::load(loader, blueprint, &scope, source)?,
-                Residual::load(loader, blueprint, &scope, normed)?,
+                Residual::load(loader, blueprint, &scope, normed, blueprint.norm)?,
             ))
         };
-        let scope = feed_forward(block);
+        let feed_forward = |(scope, norm): (String, NormSpec)| {
+            let normed = feed_forward_normed(blueprint);
+            Ok((
+                FeedForward::load(loader, blueprint, &scope)?,
+                Residual::load(loader, blueprint, &scope, normed, norm)?,
+            ))
+        };
+        let bottleneck = |spec| Bottleneck::load(loader, blueprint, spec, &bottleneck(block));
         Ok(Self {
             attentions: attentions(blueprint, block).map(attention).collect::<Result<_>>()?,
-            feed_forward: FeedForward::load(loader, blueprint, &scope)?,
-            feed_forward_residual: Residual::load(loader, blueprint, &scope, feed_forward_normed(blueprint))?,
+            feed_forwards: feed_forwards(blueprint, block).map(feed_forward).collect::<Result<_>>()?,
+            bottleneck: blueprint.bottleneck.map(bottleneck).transpose()?,
             parallel: blueprint.parallel,
             level: loader.level,
         })
@@ -86,17 +107,28 @@ impl Block {
         self.attentions.len()
     }
 
-    /// The number of the last sub-layer, feed-forward.
+    /// The number of the last sub-layer.
     pub(crate) fn last(&self) -> usize {
-        self.stages()
+        self.stages() + self.feed_forwards.len() - 1
     }
 
     pub(crate) fn residual(&self, sub_layer: usize) -> &Residual {
-        self.attentions.get(sub_layer).map_or(&self.feed_forward_residual, |(_, residual)| residual)
+        match sub_layer.checked_sub(self.stages()) {
+            None => &self.attentions[sub_layer].1,
+            Some(k) => &self.feed_forwards[k].1,
+        }
     }
 
     pub(crate) fn residual_mut(&mut self, sub_layer: usize) -> &mut Residual {
-        self.attentions.get_mut(sub_layer).map_or(&mut self.feed_forward_residual, |(_, residual)| residual)
+        match sub_layer.checked_sub(self.stages()) {
+            None => &mut self.attentions[sub_layer].1,
+            Some(k) => &mut self.feed_forwards[k].1,
+        }
+    }
+
+    /// The norm of the layer's last sum.
+    pub(crate) fn after(&self) -> Option<&LayerNorm> {
+        self.bottleneck.as_ref().map_or(self.residual(self.last()).after.as_ref(), |narrow| Some(narrow.norm()))
     }
 
     /// Whose norm a sub-layer's work reads.
@@ -110,7 +142,8 @@ impl Block {
 
     /// The form in which [`project`](Self::project) reads what is in `room.narrow`.
     pub(crate) fn form(&self, stage: usize) -> Form {
-        self.form_before(stage, self.attentions[stage].0.form())
+        let form = || self.form_before(stage, self.attentions[stage].0.form());
+        self.bottleneck.as_ref().map_or_else(form, |bottleneck| bottleneck.forms()[0])
     }
 
     /// That in which a sub-layer, whose work reads `form`, reads the stream.
@@ -118,7 +151,8 @@ impl Block {
         if self.before(sub_layer).is_some() { Form::Floats } else { form }
     }
 
-    /// Some tokens: hidden (T, H), in [`form`](Self::form) in `room.narrow` -> what attention takes of them, (T, its columns).
+    /// Some tokens: hidden (T, H), in [`form`](Self::form) in `room.narrow` -> what attention takes of them, (T, its columns), and where
+    /// there is a bottleneck the stream (T, C).
     pub(crate) fn project(
         &self,
         stage: usize,
@@ -126,9 +160,14 @@ impl Block {
         hidden: Mat,
         around: Around,
         room: &mut Room,
+        stream: MatMut,
         qkv: MatMut,
     ) -> Result<()> {
-        let (Room { narrow, normed, .. }, (attention, _)) = (room, &self.attentions[stage]);
+        let (Room { narrow, normed, bottleneck: room, .. }, (attention, _)) = (room, &self.attentions[stage]);
+        if let Some(bottleneck) = &self.bottleneck {
+            bottleneck.enter(threads, hidden, narrow, room, stream, attention.form())?;
+            return attention.project(threads, room.read.mat(), narrow, around, qkv);
+        }
         let x = match self.before(stage) {
             Some(norm) => {
                 narrow.resize(attention.form(), hidden.rows(), hidden.cols())?;
@@ -138,6 +177,11 @@ impl Block {
             None => hidden,
         };
         attention.project(threads, x, narrow, around, qkv)
+    }
+
+    /// That in which a feed-forward reads the stream.
+    fn feed_forward_form(&self, k: usize) -> Form {
+        self.form_before(self.stages() + k, self.feed_forwards[k].0.form())
     }
 
     /// What all layers know of distances, x (P, H) -> what this one makes of it for attention.
@@ -152,8 +196,29 @@ impl Block {
     }
 
     /// What follows attention, token by token, to the next or to the end of the layer: context (T, heads x head_dim), hidden (T, H)
-    /// in and out, and out once more in `room.narrow`, in the form that what comes next reads.
+    /// in and out, and out once more in `room.narrow`, in the form that what comes next reads. Where there is a bottleneck, with the
+    /// stream (T, C).
+    #[expect(clippy::too_many_arguments, reason = "what is read and written, each by its own name")]
     pub(crate) fn finish(
+        &self,
+        stage: usize,
+        threads: &Threads,
+        context: Mat,
+        hidden: &mut MatMut,
+        mut stream: MatMut,
+        form: Form,
+        room: &mut Room,
+    ) -> Result<()> {
+        let Some(bottleneck) = &self.bottleneck else {
+            return self.finish_stream(stage, threads, context, hidden, form, room);
+        };
+        self.finish_stream(stage, threads, context, &mut stream, bottleneck.forms()[1], room)?;
+        let Room { narrow, bottleneck: room, .. } = room;
+        bottleneck.widen(threads, stream.view(), narrow, room, hidden.reborrow(), form)
+    }
+
+    /// Likewise, of the stream that sub-layers add to.
+    fn finish_stream(
         &self,
         stage: usize,
         threads: &Threads,
@@ -170,25 +235,25 @@ impl Block {
         attention.output(threads, context, residual.stream(&x), narrow, y.reborrow())?;
         let mut swaps = 0;
         if self.parallel.is_none() {
-            let read = if last { self.form_before(self.last(), self.feed_forward.form()) } else { form };
+            let read = if last { self.feed_forward_form(0) } else { form };
             narrow.resize(read, rows, cols)?;
             swaps += self.join(threads, residual, &mut x, &mut y, normed, narrow);
         }
-        if last {
-            let residual = &self.feed_forward_residual;
-            let before = self.before(self.last());
+        for (k, (feed_forward, residual)) in self.feed_forwards.iter().enumerate().filter(|_| last) {
+            let before = self.before(self.stages() + k);
+            let form = if k + 1 < self.feed_forwards.len() { self.feed_forward_form(k + 1) } else { form };
             if let Some(norm) = before {
-                narrow.resize(self.feed_forward.form(), rows, cols)?;
+                narrow.resize(feed_forward.form(), rows, cols)?;
                 norm.forward(threads, x.view(), normed.mat_mut(), narrow);
             }
             if self.parallel.is_some() {
                 // The stream is what was read, and the sum so far lies in y.
-                self.feed_forward.forward(threads, normed.mat(), narrow, Some(y.view()), inner, x.reborrow())?;
+                feed_forward.forward(threads, normed.mat(), narrow, Some(y.view()), inner, x.reborrow())?;
                 narrow.resize(form, rows, cols)?;
                 kernels::narrow(self.level, threads, x.view(), narrow);
             } else {
                 let u = if before.is_some() { normed.mat() } else { x.view() };
-                self.feed_forward.forward(threads, u, narrow, residual.stream(&x), inner, y.reborrow())?;
+                feed_forward.forward(threads, u, narrow, residual.stream(&x), inner, y.reborrow())?;
                 narrow.resize(form, rows, cols)?;
                 swaps += self.join(threads, residual, &mut x, &mut y, normed, narrow);
             }
@@ -226,7 +291,8 @@ impl Block {
     }
 
     fn residuals(&self) -> impl Iterator<Item = &Residual> {
-        self.attentions.iter().map(|(_, residual)| residual).chain([&self.feed_forward_residual])
+        let feed_forwards = self.feed_forwards.iter().map(|(_, residual)| residual);
+        self.attentions.iter().map(|(_, residual)| residual).chain(feed_forwards)
     }
 
     fn norms(&self) -> impl Iterator<Item = &LayerNorm> {
@@ -234,8 +300,8 @@ impl Block {
     }
 
     fn norms_mut(&mut self) -> impl Iterator<Item = &mut LayerNorm> {
-        let Self { attentions, feed_forward_residual, .. } = self;
-        let residuals = attentions.iter_mut().map(|(_, residual)| residual).chain([feed_forward_residual]);
+        let feed_forwards = self.feed_forwards.iter_mut().map(|(_, residual)| residual);
+        let residuals = self.attentions.iter_mut().map(|(_, residual)| residual).chain(feed_forwards);
         residuals.flat_map(Residual::norms_mut)
     }
 
@@ -243,15 +309,20 @@ impl Block {
         self.attentions.iter().map(|(attention, _)| attention)
     }
 
+    fn feed_forward_layers(&self) -> impl Iterator<Item = &FeedForward> {
+        self.feed_forwards.iter().map(|(feed_forward, _)| feed_forward)
+    }
+
     /// Whether it holds nothing, as the gradient of a block that is frozen.
     pub(crate) fn is_empty(&self) -> bool {
         self.attention_layers().all(Attention::is_empty)
-            && self.feed_forward.layers().into_iter().all(Linear::is_empty)
+            && self.feed_forward_layers().flat_map(FeedForward::layers).all(Linear::is_empty)
             && self.norms().all(LayerNorm::is_empty)
+            && self.bottleneck.as_ref().is_none_or(Bottleneck::is_empty)
     }
 
     pub(crate) fn transposed(&self, level: Level) -> Result<Transposed> {
-        let [up, down] = self.feed_forward.layers();
+        let both = |[first, last]: [&Linear; 2]| Ok([first.transposed(level)?, last.transposed(level)?]);
         let attention = |attention: &Attention| {
             let [projection, output] = attention.layers();
             Ok(TransposedAttention {
@@ -262,40 +333,50 @@ impl Block {
         };
         Ok(Transposed {
             attentions: self.attention_layers().map(attention).collect::<Result<_>>()?,
-            up: up.transposed(level)?,
-            down: down.transposed(level)?,
+            feed_forwards: self.feed_forward_layers().map(|x| both(x.layers())).collect::<Result<_>>()?,
+            bottleneck: self.bottleneck.as_ref().map(|bottleneck| both(bottleneck.layers())).transpose()?,
         })
     }
 
     pub(crate) fn exports(&self) -> impl Iterator<Item = Export<'_>> {
-        let linears = self.attention_layers().flat_map(Attention::exports).chain(self.feed_forward.exports());
-        linears.chain(self.norms().flat_map(LayerNorm::exports))
+        let feed_forwards = self.feed_forward_layers().flat_map(FeedForward::exports);
+        let linears = self.attention_layers().flat_map(Attention::exports).chain(feed_forwards);
+        let bottleneck = self.bottleneck.iter().flat_map(Bottleneck::exports);
+        linears.chain(self.norms().flat_map(LayerNorm::exports)).chain(bottleneck)
     }
 
     pub(crate) fn floats_mut(&mut self) -> Vec<&mut [f32]> {
-        let Self { attentions, feed_forward, feed_forward_residual, .. } = self;
+        let Self { attentions, feed_forwards, bottleneck, .. } = self;
         let (attentions, residuals): (Vec<_>, Vec<_>) = attentions.iter_mut().map(|(a, r)| (a, r)).unzip();
-        let linears = attentions.into_iter().flat_map(Attention::floats_mut).chain(feed_forward.floats_mut());
-        let norms = residuals.into_iter().chain([feed_forward_residual]).flat_map(Residual::norms_mut);
-        linears.chain(norms.flat_map(LayerNorm::floats_mut)).collect()
+        let (feed_forwards, others): (Vec<_>, Vec<_>) = feed_forwards.iter_mut().map(|(f, r)| (f, r)).unzip();
+        let feed_forwards = feed_forwards.into_iter().flat_map(FeedForward::floats_mut);
+        let linears = attentions.into_iter().flat_map(Attention::floats_mut).chain(feed_forwards);
+        let norms = residuals.into_iter().chain(others).flat_map(Residual::norms_mut);
+        let bottleneck = bottleneck.iter_mut().flat_map(Bottleneck::floats_mut);
+        linears.chain(norms.flat_map(LayerNorm::floats_mut)).chain(bottleneck).collect()
     }
 
     pub(crate) fn places(&self) -> Vec<Vec<Place>> {
-        let linears = self.attention_layers().flat_map(Attention::places).chain(self.feed_forward.places());
-        linears.chain(self.norms().flat_map(LayerNorm::places)).collect()
+        let feed_forwards = self.feed_forward_layers().flat_map(FeedForward::places);
+        let linears = self.attention_layers().flat_map(Attention::places).chain(feed_forwards);
+        let bottleneck = self.bottleneck.iter().flat_map(Bottleneck::places);
+        linears.chain(self.norms().flat_map(LayerNorm::places)).chain(bottleneck).collect()
     }
 
     pub(crate) fn slot_mut(&mut self, slot: &str) -> Option<ValuesMut<'_>> {
         if self.norms().any(|norm| norm.holds(slot)) {
             return self.norms_mut().find_map(|norm| norm.slot_mut(slot));
         }
-        let Self { attentions, feed_forward, .. } = self;
+        let Self { attentions, feed_forwards, bottleneck, .. } = self;
         let found = attentions.iter_mut().find_map(|(attention, _)| attention.slot_mut(slot));
-        found.or_else(|| feed_forward.slot_mut(slot))
+        let found = found.or_else(|| feed_forwards.iter_mut().find_map(|(feed_forward, _)| feed_forward.slot_mut(slot)));
+        found.or_else(|| bottleneck.as_mut()?.slot_mut(slot))
     }
 
     pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {
-        let linears = self.attention_layers().flat_map(Attention::pieces).chain(self.feed_forward.pieces());
-        linears.chain(self.norms().flat_map(LayerNorm::pieces)).collect()
+        let feed_forwards = self.feed_forward_layers().flat_map(FeedForward::pieces);
+        let linears = self.attention_layers().flat_map(Attention::pieces).chain(feed_forwards);
+        let bottleneck = self.bottleneck.iter().flat_map(Bottleneck::pieces);
+        linears.chain(self.norms().flat_map(LayerNorm::pieces)).chain(bottleneck).collect()
     }
 }

@@ -17,6 +17,9 @@ pub struct Blueprint {
     /// Whether feed-forward reads what attention reads, not what that made of it.
     #[serde(default)]
     pub parallel: Option<Parallel>,
+    /// Where the sub-layers of a layer work on a stream of another width.
+    #[serde(default)]
+    pub bottleneck: Option<BottleneckSpec>,
     /// The model whose last hidden states each layer attends to as well.
     #[serde(default)]
     pub source: Option<Box<Blueprint>>,
@@ -70,10 +73,15 @@ pub struct EmbeddingsSpec {
     /// Whether a linear layer follows, from `size` to the model's.
     #[serde(default)]
     pub projection: bool,
-    /// Whether that layer, then without a bias, reads words' vectors alone. Those of the other tables have the model's size and are added
-    /// to what it makes.
+    /// Whether that layer reads words' vectors alone. Those of the other tables have the model's size and are added to what it makes; the
+    /// norm is of the sum.
     #[serde(default)]
     pub words_projected: bool,
+    #[serde(default = "yes")]
+    pub projection_bias: bool,
+    /// Whether it reads the vectors of a word's neighbours too: of the next one, its own, of the one before, zeros where a row ends.
+    #[serde(default)]
+    pub neighbours: bool,
     /// Whether what stands in padding becomes zeros, where it is computed, and attends to nothing in any layer.
     #[serde(default)]
     pub masked: bool,
@@ -104,6 +112,8 @@ pub struct FactorSpec {
 #[serde(deny_unknown_fields)]
 pub struct EmbeddingNormSpec {
     pub eps: f32,
+    #[serde(default)]
+    pub kind: NormKind,
     #[serde(default = "yes")]
     pub bias: bool,
 }
@@ -214,6 +224,28 @@ pub struct RmsNormSpec {
     pub eps: f32,
 }
 
+/// What sub-layers add to is not what a layer reads but a stream that is made of it, of another width, and at the end, through a linear
+/// layer, added to it: sub-layers cost less (Sun et al. 2020, arXiv 2004.02984).
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BottleneckSpec {
+    /// The stream's width.
+    pub size: usize,
+    pub attention: BottleneckAttention,
+}
+
+/// What queries, keys and values are made of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BottleneckAttention {
+    /// The stream.
+    Stream,
+    /// Queries and keys of a second one, made likewise; values of what the layer reads.
+    Second,
+    /// What the layer reads.
+    Input,
+}
+
 /// Queries and keys are multiplied with vectors of their distance too (He et al. 2020, arXiv 2006.03654).
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -285,6 +317,9 @@ impl RelativeSpec {
 #[serde(deny_unknown_fields)]
 pub struct FeedForwardSpec {
     pub size: usize,
+    /// How many a layer has, one after the other.
+    #[serde(default = "one")]
+    pub count: usize,
     pub activation: ActivationName,
     /// Whether a second layer beside `up` is multiplied by its activated outputs.
     #[serde(default)]
@@ -319,6 +354,9 @@ impl Default for FeedForwardGroups {
 pub struct NormSpec {
     pub kind: NormKind,
     pub eps: f32,
+    /// Of a layer's last feed-forward, where that is another.
+    #[serde(default)]
+    pub last_eps: Option<f32>,
     pub placement: NormPlacement,
     #[serde(default = "yes")]
     pub bias: bool,
@@ -327,12 +365,15 @@ pub struct NormSpec {
     pub offset: f32,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NormKind {
+    #[default]
     LayerNorm,
     /// Without a mean and without a bias.
     RmsNorm,
+    /// Weights and a bias, and nothing normalised.
+    Affine,
 }
 
 /// Whether feed-forward has a norm of its own then, or reads attention's.
@@ -414,6 +455,9 @@ pub struct HeadSpec {
     /// Whether its weights are those of the word embeddings.
     #[serde(default)]
     pub tied: bool,
+    /// How many of its inputs these weights read, where others, held as (inputs, outputs), read the rest.
+    #[serde(default)]
+    pub split: Option<usize>,
     #[serde(default = "yes")]
     pub bias: bool,
     /// Whether no training changes that; a checkpoint has it as (1, outputs).
@@ -491,25 +535,36 @@ fn yes() -> bool {
     true
 }
 
+impl NormKind {
+    fn norm(self) -> Norm {
+        Norm { centred: self == NormKind::LayerNorm, scaled: self != NormKind::Affine, eps: 0.0, offset: 0.0 }
+    }
+}
+
 impl NormSpec {
     pub(crate) fn norm(&self) -> Norm {
-        Norm { centred: self.kind == NormKind::LayerNorm, eps: self.eps, offset: self.offset }
+        Norm { eps: self.eps, offset: self.offset, ..self.kind.norm() }
+    }
+
+    /// Of a layer's last feed-forward.
+    pub(crate) fn last(&self) -> Self {
+        NormSpec { eps: self.last_eps.unwrap_or(self.eps), ..*self }
     }
 
     pub(crate) fn biased(&self) -> bool {
-        self.bias && self.kind == NormKind::LayerNorm
+        self.bias && self.kind != NormKind::RmsNorm
     }
 }
 
 impl EmbeddingNormSpec {
     pub(crate) fn norm(self) -> Norm {
-        Norm { centred: true, eps: self.eps, offset: 0.0 }
+        Norm { eps: self.eps, ..self.kind.norm() }
     }
 }
 
 impl RmsNormSpec {
     pub(crate) fn norm(self) -> Norm {
-        Norm { centred: false, eps: self.eps, offset: 0.0 }
+        Norm { eps: self.eps, ..NormKind::RmsNorm.norm() }
     }
 }
 
@@ -586,6 +641,7 @@ impl Blueprint {
         self.check_layers()?;
         self.check_groups()?;
         self.check_convolution()?;
+        self.check_bottleneck()?;
         self.check_head()?;
         let embedding_norm = self.embeddings.norm.map_or(0.0, |norm| norm.eps);
         let transform = self.head.and_then(|head| head.transform?.norm).map_or(0.0, |norm| norm.eps);
@@ -593,6 +649,7 @@ impl Blueprint {
         for (name, eps) in [
             ("embeddings.norm.eps", embedding_norm),
             ("norm.eps", self.norm.eps),
+            ("norm.last_eps", self.norm.last().eps),
             ("head.transform.norm.eps", transform),
             ("pooler.norm.eps", pooler),
             ("attention.query_key_norm.eps", self.attention.query_key_norm.map_or(0.0, |norm| norm.eps)),
@@ -648,6 +705,8 @@ impl Blueprint {
             ("attention.scale_factor", Some(self.attention.scale_factor)),
             ("attention.relative.buckets", self.attention.relative.map(|relative| relative.buckets)),
             ("feed_forward.size", Some(self.feed_forward.size)),
+            ("feed_forward.count", Some(self.feed_forward.count)),
+            ("bottleneck.size", self.bottleneck.map(|bottleneck| bottleneck.size)),
             ("attention.convolution.kernel", self.attention.convolution.map(|convolution| convolution.kernel)),
             ("head.outputs", self.head.map(|head| head.outputs)),
             ("head.transform.size", transform),
@@ -658,8 +717,10 @@ impl Blueprint {
                 return Err(refused(format!("{name} is {size}; expected 1 <= {name} <= {LIMIT}")));
             }
         }
-        if self.num_layers > MOST_LAYERS {
-            return Err(refused(format!("num_layers is {}; at most {MOST_LAYERS} are supported", self.num_layers)));
+        for (name, count) in [("num_layers", self.num_layers), ("feed_forward.count", self.feed_forward.count)] {
+            if count > MOST_LAYERS {
+                return Err(refused(format!("{name} is {count}; at most {MOST_LAYERS} are supported")));
+            }
         }
         if !e.projection && self.embedding_size() != self.hidden_size {
             let problem = format!("embeddings.size is {}, hidden_size {}", self.embedding_size(), self.hidden_size);
@@ -681,8 +742,11 @@ impl Blueprint {
         {
             return Err(refused("embeddings.sines are of a table of positions and of finite numbers".to_owned()));
         }
-        if e.words_projected && (!e.projection || e.norm.is_some()) {
-            return Err(refused("embeddings.words_projected goes with a projection and without a norm".to_owned()));
+        if e.words_projected && !e.projection || e.neighbours && !e.words_projected {
+            return Err(refused("embeddings.words_projected goes with a projection, embeddings.neighbours with that".to_owned()));
+        }
+        if e.neighbours && (self.attention.causal || self.source.is_some() || e.shared) {
+            return Err(refused("embeddings.neighbours are an encoder's: a word sees the one behind it".to_owned()));
         }
         if e.masked && e.projection {
             return Err(refused("embeddings cannot be both masked and projected".to_owned()));
@@ -745,7 +809,7 @@ impl Blueprint {
     /// Groups divide what they cut.
     fn check_groups(&self) -> Result<()> {
         let (attention, feed_forward) = (&self.attention, &self.feed_forward);
-        let ([queries, keys, values], hidden) = (attention.qkv_sizes(), self.hidden_size);
+        let ([queries, keys, values], hidden) = (attention.qkv_sizes(), self.stream_size());
         let all = [
             ("attention.groups.query", attention.groups.query, [hidden, queries]),
             ("attention.groups.key", attention.groups.key, [hidden, keys]),
@@ -795,6 +859,24 @@ impl Blueprint {
         Ok(())
     }
 
+    fn check_bottleneck(&self) -> Result<()> {
+        if self.feed_forward.count > 1 && self.parallel.is_some() {
+            return Err(refused("sub-layers that are parallel are two".to_owned()));
+        }
+        let Some(bottleneck) = self.bottleneck else { return Ok(()) };
+        let AttentionSpec { query_key_norm, disentangled, convolution, fused, groups, stored, .. } = &self.attention;
+        let plain = *stored == WeightShape::Rows && [groups.query, groups.key, groups.value, groups.output] == [1; 4];
+        let alone = query_key_norm.is_none() && disentangled.is_none() && convolution.is_none();
+        if self.norm.placement != NormPlacement::Post || self.source.is_some() || !alone || !plain {
+            let problem = "a bottleneck goes with norms after sums, without a source, and with plain attention";
+            return Err(refused(problem.to_owned()));
+        }
+        if *fused && bottleneck.attention == BottleneckAttention::Second {
+            return Err(refused("queries, keys and values that read different vectors are not fused".to_owned()));
+        }
+        Ok(())
+    }
+
     fn check_head(&self) -> Result<()> {
         if self.pooler.is_some_and(|pooler| !pooler.dense && (pooler.activation.is_some() || pooler.norm.is_some())) {
             return Err(refused("a pooler without a dense layer has no activation and no norm".to_owned()));
@@ -810,10 +892,14 @@ impl Blueprint {
         if self.pooler.is_none() && head.reads == HeadInput::Pooled {
             return Err(refused("a head reads the pooled vectors of a model without a pooler".to_owned()));
         }
+        let reads = head.transform.and_then(|transform| transform.size).unwrap_or(self.hidden_size);
+        if let Some(split) = head.split.filter(|split| *split == 0 || *split >= reads) {
+            return Err(refused(format!("head.split is {split}; expected 0 < head.split < {reads}, the head's inputs")));
+        }
         if !head.tied {
             return Ok(());
         }
-        let reads = head.transform.and_then(|transform| transform.size).unwrap_or(self.hidden_size);
+        let reads = head.split.unwrap_or(reads);
         let words = [self.embeddings.vocab_size, self.embedding_size()];
         if [head.outputs, reads] != words {
             let [outputs, inputs] = words;
@@ -863,6 +949,18 @@ impl Blueprint {
         }
         if self.embeddings.words_projected {
             shapes += ", words projected";
+            if self.embeddings.projection_bias {
+                shapes += " with a bias";
+            }
+            if self.embeddings.neighbours {
+                shapes += " and with neighbours";
+            }
+        }
+        if let Some(bottleneck) = self.bottleneck {
+            shapes += &format!(", bottleneck {} {:?}", bottleneck.size, bottleneck.attention);
+        }
+        if feed_forward.count > 1 {
+            shapes += &format!(", feed_forwards {}", feed_forward.count);
         }
         if !plain {
             shapes += &format!(", layers {layers:?}");
@@ -884,6 +982,9 @@ impl Blueprint {
         if let Some(head) = self.head {
             let transform = head.transform.map(|t| (t.size, t.bias, t.norm.map(|norm| norm.bias)));
             shapes += &format!(", head {} bias {} transform {transform:?} tied {}", head.outputs, head.bias, head.tied);
+            if let Some(split) = head.split {
+                shapes += &format!(" split {split}");
+            }
         }
         if let Some(head) = self.second_head {
             shapes += &format!(", second head {} bias {}", head.outputs, head.bias);
@@ -922,9 +1023,29 @@ impl Blueprint {
             || self.layers.iter().any(|layer| layer.window.is_some())
     }
 
+    /// The width of what sub-layers add to.
+    pub(crate) fn stream_size(&self) -> usize {
+        self.bottleneck.map_or(self.hidden_size, |bottleneck| bottleneck.size)
+    }
+
+    /// The width of what queries, keys and values are made of.
+    pub(crate) fn attention_inputs(&self) -> usize {
+        let Some(BottleneckSpec { size, attention }) = self.bottleneck else { return self.hidden_size };
+        match attention {
+            BottleneckAttention::Stream => size,
+            BottleneckAttention::Second => size + self.hidden_size,
+            BottleneckAttention::Input => self.hidden_size,
+        }
+    }
+
     /// The width of what is looked up.
     pub(crate) fn embedding_size(&self) -> usize {
         self.embeddings.size.unwrap_or(self.hidden_size)
+    }
+
+    /// The width of what the embeddings' projection reads.
+    pub(crate) fn projected_size(&self) -> usize {
+        self.embedding_size() * if self.embeddings.neighbours { 3 } else { 1 }
     }
 
     /// Whether the word embeddings are the weights of the head too.

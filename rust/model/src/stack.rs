@@ -173,25 +173,25 @@ impl<'m> Stack<'m> {
         let (layers, of_layer) = (self.layers(), self.blueprint.blocks());
         let stages: Vec<_> =
             layers.iter().enumerate().flat_map(|(i, block)| (0..block.stages()).map(move |s| (i, s))).collect();
-        self.each_chunk(threads, ws, |team, tokens, _, mut hidden, qkv, room, angles| {
+        self.each_chunk(threads, ws, |team, tokens, _, [mut hidden, stream, qkv], room, angles| {
             let (block, around) = (layers[0], self.around(0, angles));
             room.narrow.resize(block.form(0), hidden.rows(), hidden.cols())?;
             let Room { embeddings, narrow, .. } = room;
             self.weights.embeddings.forward(team, part, tokens.clone(), embeddings, hidden.reborrow(), narrow)?;
-            block.project(0, team, hidden.view(), around.of(tokens), room, qkv)
+            block.project(0, team, hidden.view(), around.of(tokens), room, stream, qkv)
         })?;
         share.hidden_state(0, part, ws);
         for (n, &(i, stage)) in stages.iter().enumerate() {
             check()?;
             let (block, next) = (layers[i], stages.get(n + 1).map(|&(i, stage)| (i, layers[i], stage)));
             self.attend(threads, part, beside, (i, block, stage), of_layer[i], ws, share)?;
-            self.each_chunk(threads, ws, |team, tokens, context, mut hidden, qkv, room, angles| {
+            self.each_chunk(threads, ws, |team, tokens, context, [mut hidden, mut stream, qkv], room, angles| {
                 let form = next.map_or(Form::Floats, |(_, block, stage)| block.form(stage));
-                block.finish(stage, team, context, &mut hidden, form, room)?;
+                block.finish(stage, team, context, &mut hidden, stream.reborrow(), form, room)?;
                 match (next, &self.weights.final_norm) {
                     (Some((i, block, stage)), _) => {
                         let around = self.around(i, angles);
-                        block.project(stage, team, hidden.view(), around.of(tokens), room, qkv)
+                        block.project(stage, team, hidden.view(), around.of(tokens), room, stream, qkv)
                     }
                     (None, Some(norm)) => {
                         room.sum.mat_mut().copy(hidden.view());
@@ -292,27 +292,27 @@ impl<'m> Stack<'m> {
         Around { angles, window, scale, ..Around::default() }
     }
 
-    /// `work(team, tokens, context, hidden, qkv, room, angles)` for chunks of a part's tokens, with their rows of the workspace: chunks
+    /// `work(team, tokens, context, [hidden, stream, qkv], room, angles)` for chunks of a part's tokens, with their rows of the workspace: chunks
     /// side by side, each on one thread, where there are enough tokens; else one chunk on all threads.
     fn each_chunk(
         &self,
         threads: &Threads,
         ws: &mut Workspace,
-        work: impl Fn(&Threads, Range<usize>, Mat, MatMut, MatMut, &mut Room, &[Rows]) -> Result<()> + Sync,
+        work: impl Fn(&Threads, Range<usize>, Mat, [MatMut; 3], &mut Room, &[Rows]) -> Result<()> + Sync,
     ) -> Result<()> {
         let (context, rooms, angles) = (ws.context.mat(), &ws.rooms, &ws.angles);
         let chunks = chunks(context.rows(), threads.count());
         let failure = Mutex::new(None);
-        let chunk = |team: &Threads, rank: usize, tokens: Range<usize>, [hidden, qkv]: [MatMut; 2]| {
+        let chunk = |team: &Threads, rank: usize, tokens: Range<usize>, mats: [MatMut; 3]| {
             let mut room = lock(&rooms[rank]);
             let result = room
                 .resize(self.blueprint, tokens.len())
-                .and_then(|()| work(team, tokens.clone(), context.rows_of(tokens), hidden, qkv, &mut room, angles));
+                .and_then(|()| work(team, tokens.clone(), context.rows_of(tokens), mats, &mut room, angles));
             if let Err(error) = result {
                 *lock(&failure) = Some(error);
             }
         };
-        let mats = [ws.hidden.mat_mut(), ws.qkv.mat_mut()];
+        let mats = [ws.hidden.mat_mut(), ws.stream.mat_mut(), ws.qkv.mat_mut()];
         if chunks == 1 {
             chunk(threads, 0, 0..context.rows(), mats);
         } else {

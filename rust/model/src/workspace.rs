@@ -10,7 +10,7 @@ use ferroformer_kernels::{
 use crate::batch::Part;
 use crate::blueprint::Blueprint;
 use crate::error::Result;
-use crate::ingredients::{Distances, EmbeddingRoom, HeadRoom, PoolerRoom, Surroundings};
+use crate::ingredients::{BottleneckRoom, Distances, EmbeddingRoom, HeadRoom, PoolerRoom, Surroundings};
 use crate::memory;
 
 /// Rows of activations, apart by a stride that suits the cache.
@@ -54,6 +54,8 @@ impl Rows {
 pub(crate) struct Workspace {
     /// (T, H): what flows from block to block.
     pub(crate) hidden: Rows,
+    /// (T, C): what flows inside a block, where that has a bottleneck; else without columns.
+    pub(crate) stream: Rows,
     /// (T, all heads x head_dim)
     pub(crate) qkv: Rows,
     /// (T, heads x head_dim)
@@ -86,19 +88,21 @@ pub(crate) struct Workspace {
 pub(crate) struct Room {
     /// What the next product reads, where that is not floats.
     pub(crate) narrow: Narrow,
-    /// (t, H): a residual sum before its norm.
+    /// (t, C): a residual sum before its norm. (C is H where there is no bottleneck.)
     pub(crate) sum: Rows,
-    /// (t, H): what a product reads, where that is not the residual stream.
+    /// (t, C): what a product reads, where that is not the residual stream.
     pub(crate) normed: Rows,
     /// (t, up's outputs)
     pub(crate) feed_forward: Rows,
     pub(crate) embeddings: EmbeddingRoom,
+    pub(crate) bottleneck: BottleneckRoom,
 }
 
 impl Room {
     pub(crate) fn resize(&mut self, blueprint: &Blueprint, tokens: usize) -> Result<()> {
-        self.sum.resize(tokens, blueprint.hidden_size)?;
-        self.normed.resize(if blueprint.pre_norm() { tokens } else { 0 }, blueprint.hidden_size)?;
+        self.sum.resize(tokens, blueprint.stream_size())?;
+        self.normed.resize(if blueprint.pre_norm() { tokens } else { 0 }, blueprint.stream_size())?;
+        self.bottleneck.resize(blueprint, tokens)?;
         self.feed_forward.resize(tokens, blueprint.feed_forward.up_size())
     }
 }
@@ -118,6 +122,7 @@ impl Workspace {
             self.surroundings.get_or_insert_default().resize(spec, threads, part);
         }
         self.hidden.resize(tokens, hidden)?;
+        self.stream.resize(tokens, blueprint.bottleneck.map_or(0, |bottleneck| bottleneck.size))?;
         self.qkv.resize(tokens, blueprint.attention.qkv_size())?;
         self.context.resize(tokens, heads)?;
         self.rooms.resize_with(threads.count(), Mutex::default);

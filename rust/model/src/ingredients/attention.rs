@@ -12,7 +12,7 @@ use super::convolution::{Convolution, Read, Surroundings};
 use super::linear::Layer;
 use super::{Distances, LayerNorm, Linear, QueryKeyNorm, blind};
 use crate::batch::Part;
-use crate::blueprint::{AttentionSpec, Blueprint, DisentangledSpec};
+use crate::blueprint::{AttentionSpec, Blueprint, BottleneckAttention, BottleneckSpec, DisentangledSpec};
 use crate::error::Result;
 use crate::export::{Export, ValuesMut};
 use crate::loader::{Loader, Slot};
@@ -22,7 +22,7 @@ use crate::weights::Place;
 use crate::workspace::Rows;
 
 pub(crate) struct Attention {
-    /// H to all heads x head_dim: queries, keys, values and a convolution's values of a token side by side; queries alone where there is
+    /// H, or what a bottleneck makes of that, to all heads x head_dim: queries, keys, values and a convolution's values of a token side by side; queries alone where there is
     /// a source.
     projection: Linear,
     output: Linear,
@@ -100,6 +100,11 @@ fn projection_parts(blueprint: &Blueprint, scope: &str, source: bool) -> Vec<Lay
         return vec![whole];
     }
     let part = |(name, size, groups, bias)| Layer::new(format!("{scope}.{name}"), size, bias).grouped(groups, stored);
+    if let Some(BottleneckSpec { size, attention: BottleneckAttention::Second }) = blueprint.bottleneck {
+        let second = |name, outputs| Layer::new(format!("{scope}.{name}"), outputs, spec.bias).reading(0..size);
+        let value = Layer::new(format!("{scope}.value"), values, spec.bias);
+        return vec![second("query", queries), second("key", keys), value.reading(size..blueprint.attention_inputs())];
+    }
     let mut parts = vec![
         part(("query", queries, groups.query, spec.bias)),
         part(("key", keys, groups.key, biased)),
@@ -131,12 +136,12 @@ fn position_parts(blueprint: &Blueprint, scope: &str) -> Option<Vec<Layer>> {
 
 fn output_parts(blueprint: &Blueprint, scope: &str) -> Vec<Layer> {
     let AttentionSpec { output_bias, groups, stored, .. } = &blueprint.attention;
-    vec![Layer::new(format!("{scope}.output"), blueprint.hidden_size, *output_bias).grouped(groups.output, *stored)]
+    vec![Layer::new(format!("{scope}.output"), blueprint.stream_size(), *output_bias).grouped(groups.output, *stored)]
 }
 
 impl Attention {
     pub(crate) fn slots(blueprint: &Blueprint, scope: &str, source: bool) -> impl Iterator<Item = Slot> + use<> {
-        let projection = Linear::slots(&projection_parts(blueprint, scope, source), blueprint.hidden_size);
+        let projection = Linear::slots(&projection_parts(blueprint, scope, source), blueprint.attention_inputs());
         let positions = position_parts(blueprint, scope).unwrap_or_default();
         let norm = blueprint.attention.query_key_norm.filter(|_| !source).into_iter();
         let norm: Vec<_> = norm.flat_map(|spec| QueryKeyNorm::slots(blueprint, spec, scope)).collect();
@@ -152,7 +157,8 @@ impl Attention {
     }
 
     pub(crate) fn load(loader: &Loader, blueprint: &Blueprint, scope: &str, source: bool) -> Result<Self> {
-        let projection = Linear::load(loader, projection_parts(blueprint, scope, source), blueprint.hidden_size)?;
+        let projection = projection_parts(blueprint, scope, source);
+        let projection = Linear::load(loader, projection, blueprint.attention_inputs())?;
         let norm = blueprint.attention.query_key_norm.filter(|_| !source);
         let source = source_parts(blueprint, scope, source);
         let source = source.map(|(parts, size)| Linear::load(loader, parts, size)).transpose()?;

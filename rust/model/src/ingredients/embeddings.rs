@@ -1,4 +1,5 @@
-//! Token, position and token-type vectors, summed; normalised and projected where the model does so.
+//! Token, position and token-type vectors, summed; normalised and projected where the model does so, the words' with those of their
+//! neighbours where it reads these.
 
 use std::ops::Range;
 
@@ -9,8 +10,8 @@ use ferroformer_kernels::{
 
 use super::linear::Layer;
 use super::{LayerNorm, Linear};
-use crate::batch::Part;
-use crate::blueprint::{Blueprint, FactorSpec, PositionSines};
+use crate::batch::{NOBODY, Part};
+use crate::blueprint::{Blueprint, EmbeddingNormSpec, FactorSpec, PositionSines};
 use crate::error::Result;
 use crate::export::{Export, Values, ValuesMut};
 use crate::init::{Init, Sines};
@@ -27,8 +28,10 @@ pub(crate) struct Embeddings {
     factor: f32,
     norm: Option<LayerNorm>,
     projection: Option<Linear>,
-    /// Whether the tables are added to what the projection makes of words.
+    /// Whether the tables are added to what the projection makes of words, and the norm is of the sum.
     words_projected: bool,
+    /// Whether the projection reads the words behind and before a word beside its own.
+    neighbours: bool,
     /// Of the vectors that are looked up, E.
     size: usize,
     /// Whether what stands in padding becomes zeros.
@@ -64,12 +67,13 @@ enum Words {
 /// What some tokens' embeddings are made in.
 #[derive(Default)]
 pub(crate) struct EmbeddingRoom {
-    /// (t, E): before and after the norm.
+    /// (t, E or 3 E): before and after a norm that stands before the projection.
     sum: Rows,
     normed: Rows,
     narrow: Narrow,
-    /// (t, H): what is added to the projection.
+    /// (t, H): what is added to the projection, and the sum, where there is a norm of that.
     added: Rows,
+    whole: Rows,
 }
 
 const WORD: &str = "embeddings.word";
@@ -81,7 +85,7 @@ fn tied_parts(blueprint: &Blueprint) -> Vec<Layer> {
 }
 
 fn projection_parts(blueprint: &Blueprint) -> Vec<Layer> {
-    vec![Layer::new("embeddings.projection", blueprint.hidden_size, !blueprint.embeddings.words_projected)]
+    vec![Layer::new("embeddings.projection", blueprint.hidden_size, blueprint.embeddings.projection_bias)]
 }
 
 fn slot(name: &str, shape: [usize; 2]) -> Slot {
@@ -94,6 +98,11 @@ fn position_sines(slot: Slot, spec: &PositionSines, padding: Option<u32>) -> Slo
     Slot { init: Init::Sines(sines), trained: false, ..slot }
 }
 
+/// The width of the vectors of all tables but the words', and of what is normalised.
+fn sum_size(blueprint: &Blueprint) -> usize {
+    if blueprint.embeddings.words_projected { blueprint.hidden_size } else { blueprint.embedding_size() }
+}
+
 /// All tables but the words', in the order in which their rows are added.
 fn tables(blueprint: &Blueprint) -> impl Iterator<Item = (By, Slot, Option<u32>)> + use<'_> {
     let e = &blueprint.embeddings;
@@ -102,7 +111,7 @@ fn tables(blueprint: &Blueprint) -> impl Iterator<Item = (By, Slot, Option<u32>)
         (By::Position, "embeddings.position", e.positions, e.padding_position),
         (By::Task, "embeddings.task_type", e.task_types, None),
     ];
-    let size = if e.words_projected { blueprint.hidden_size } else { blueprint.embedding_size() };
+    let size = sum_size(blueprint);
     let slot = move |by, name, rows| match &e.sines {
         Some(sines) if matches!(by, By::Position) => {
             position_sines(slot(name, [rows, size]), sines, e.padding_position)
@@ -131,10 +140,10 @@ impl By {
 }
 
 impl Look {
-    /// Adds the gradient of what was looked up, d (T, E), if it is wanted.
-    fn add_gradient(&mut self, level: Level, pass: &Pass, d: Mat) {
+    /// Adds the gradient of what was looked up by these ids, d (T, E), if it is wanted.
+    fn add_gradient(&mut self, level: Level, pass: &Pass, ids: &[u32], d: Mat) {
         if self.table.rows() > 0 {
-            scatter_add(level, pass.threads, d, self.by.ids(pass.step.part), self.padding, &mut self.table);
+            scatter_add(level, pass.threads, d, ids, self.padding, &mut self.table);
         }
     }
 }
@@ -144,9 +153,10 @@ impl Embeddings {
         let (e, size) = (&blueprint.embeddings, blueprint.embedding_size());
         let mut slots = if e.shared { vec![] } else { vec![slot(WORD, [e.vocab_size, size])] };
         slots.extend(tables(blueprint).map(|(_, slot, _)| slot));
-        slots.extend(e.norm.into_iter().flat_map(|norm| LayerNorm::slots(NORM, size, norm.norm(), norm.bias)));
+        let norm_slots = |norm: EmbeddingNormSpec| LayerNorm::slots(NORM, sum_size(blueprint), norm.norm(), norm.bias);
+        slots.extend(e.norm.into_iter().flat_map(norm_slots));
         if e.projection {
-            slots.extend(Linear::slots(&projection_parts(blueprint), size));
+            slots.extend(Linear::slots(&projection_parts(blueprint), blueprint.projected_size()));
         }
         if blueprint.tied() {
             slots.extend(Linear::slots(&tied_parts(blueprint), size).skip(1));
@@ -164,10 +174,10 @@ impl Embeddings {
         } else {
             Words::Table(look(By::Word, slot(WORD, [e.vocab_size, size]), e.padding)?)
         };
-        let norm = |spec: crate::blueprint::EmbeddingNormSpec| {
-            LayerNorm::load(loader, NORM.to_owned(), size, spec.norm(), spec.bias)
+        let norm = |spec: EmbeddingNormSpec| {
+            LayerNorm::load(loader, NORM.to_owned(), sum_size(blueprint), spec.norm(), spec.bias)
         };
-        let projection = || Linear::load(loader, projection_parts(blueprint), size);
+        let projection = || Linear::load(loader, projection_parts(blueprint), blueprint.projected_size());
         Ok(Self {
             word,
             tables: tables(blueprint).map(|(by, slot, padding)| look(by, slot, padding)).collect::<Result<_>>()?,
@@ -175,6 +185,7 @@ impl Embeddings {
             norm: e.norm.map(norm).transpose()?,
             projection: e.projection.then(projection).transpose()?,
             words_projected: e.words_projected,
+            neighbours: e.neighbours,
             size,
             masked: e.masked,
             level: loader.level,
@@ -211,8 +222,25 @@ impl Embeddings {
         };
         self.before_projection(threads, part, tokens.clone(), room, None)?;
         self.project(threads, projection, part, tokens, room, out.reborrow())?;
-        narrow(self.level, threads, out.view(), narrow_out);
+        match self.norm_of_sum() {
+            Some(norm) => norm.forward(threads, room.whole.mat(), out, narrow_out),
+            None => narrow(self.level, threads, out.view(), narrow_out),
+        }
         Ok(())
+    }
+
+    /// The norm of what is projected, and that of what the projection makes with all that is added.
+    fn norm_before(&self) -> Option<&LayerNorm> {
+        self.norm.as_ref().filter(|_| !self.words_projected)
+    }
+
+    fn norm_of_sum(&self) -> Option<&LayerNorm> {
+        self.norm.as_ref().filter(|_| self.words_projected)
+    }
+
+    /// The width of what is projected.
+    fn projected_size(&self) -> usize {
+        if self.neighbours { 3 * self.size } else { self.size }
     }
 
     /// What the projection reads: `room.normed`, and `room.narrow` in its form.
@@ -224,26 +252,27 @@ impl Embeddings {
         room: &mut EmbeddingRoom,
         dropout: Option<Dropout>,
     ) -> Result<()> {
-        let (count, first) = (tokens.len(), tokens.start);
+        let (count, first, size) = (tokens.len(), tokens.start, self.projected_size());
         let EmbeddingRoom { sum, normed, narrow: room_narrow, .. } = room;
-        sum.resize(count, self.size)?;
-        normed.resize(count, self.size)?;
-        room_narrow.resize(self.projection.as_ref().map_or(Form::Floats, Linear::form), count, self.size)?;
+        sum.resize(count, size)?;
+        normed.resize(count, size)?;
+        room_narrow.resize(self.projection.as_ref().map_or(Form::Floats, Linear::form), count, size)?;
         self.look_up(part, tokens, sum.mat_mut());
-        match &self.norm {
+        match self.norm_before() {
             Some(norm) => norm.forward(threads, sum.mat(), normed.mat_mut(), room_narrow),
             None => {
                 normed.mat_mut().copy(sum.mat());
                 narrow(self.level, threads, normed.mat(), room_narrow);
             }
         }
-        if let Some(dropout) = dropout {
+        if let Some(dropout) = dropout.filter(|_| !self.words_projected) {
             dropout.apply(self.level, first, normed.mat_mut());
         }
         Ok(())
     }
 
-    /// What [`before_projection`](Self::before_projection) left of some tokens -> out (t, H).
+    /// What [`before_projection`](Self::before_projection) left of some tokens -> out (t, H), or where there is a norm of the sum
+    /// `room.whole`.
     fn project(
         &self,
         threads: &Threads,
@@ -253,7 +282,7 @@ impl Embeddings {
         room: &mut EmbeddingRoom,
         out: MatMut,
     ) -> Result<()> {
-        let EmbeddingRoom { normed, narrow, added, .. } = room;
+        let EmbeddingRoom { normed, narrow, added, whole, .. } = room;
         let mut epilogue = Epilogue::default();
         if self.words_projected && !self.tables.is_empty() {
             added.resize(tokens.len(), out.cols())?;
@@ -261,7 +290,11 @@ impl Embeddings {
             gather_add(self.level, &sources, added.mat_mut());
             epilogue.residual = Some(added.mat());
         }
-        projection.forward(threads, normed.mat(), narrow, epilogue, out)
+        if self.norm_of_sum().is_none() {
+            return projection.forward(threads, normed.mat(), narrow, epilogue, out);
+        }
+        whole.resize(tokens.len(), out.cols())?;
+        projection.forward(threads, normed.mat(), narrow, epilogue, whole.mat_mut())
     }
 
     /// The words of its own.
@@ -278,16 +311,30 @@ impl Embeddings {
         self.tables.iter().map(|look| (Lookup::Table(&look.table), look.by.ids(part), 1.0))
     }
 
-    /// The sum of some tokens' rows of all tables that are looked up first (T, E).
-    fn look_up(&self, part: &Part, tokens: Range<usize>, out: MatMut) {
+    /// The sum of some tokens' rows of all tables that are looked up first (T, E), or their words' and these words' neighbours' side by
+    /// side (T, 3 E).
+    fn look_up(&self, part: &Part, tokens: Range<usize>, mut out: MatMut) {
+        if !self.neighbours {
+            return self.look_up_of(part, &part.ids[tokens.clone()], tokens, out);
+        }
+        for (n, ids) in around(part).into_iter().enumerate() {
+            let mut out = block_mut(&mut out, n, self.size);
+            let ids = &ids[tokens.clone()];
+            self.look_up_of(part, &somebody(ids), tokens.clone(), out.reborrow());
+            clear_nobody(ids, out);
+        }
+    }
+
+    /// Likewise, of words with these ids (t,).
+    fn look_up_of(&self, part: &Part, ids: &[u32], tokens: Range<usize>, out: MatMut) {
         let (words, factor) = match (&self.word, part.embeds) {
             (_, Some(embeds)) => (Lookup::Floats(embeds), 1.0),
             (Words::Shared, None) => (part.shared.expect("whose words they are").words(), self.factor),
             (_, None) => (self.words(), self.factor),
         };
         let others = self.others(part).filter(|_| !self.words_projected);
-        let all = std::iter::once((words, part.ids, factor)).chain(others);
-        let sources: Vec<_> = all.map(|(table, ids, factor)| (table, &ids[tokens.clone()], factor)).collect();
+        let others = others.map(|(table, ids, factor)| (table, &ids[tokens.clone()], factor));
+        let sources: Vec<_> = std::iter::once((words, ids, factor)).chain(others).collect();
         gather_add(self.level, &sources, out);
     }
 
@@ -296,11 +343,11 @@ impl Embeddings {
         pass.for_each_chunk([out], [], |mut chunk, [mut out], []| {
             let Chunk { step, tokens, threads, room } = &mut chunk;
             let (dropout, room) = (step.dropout(Site::Embeddings), &mut **room);
-            if let Some(projection) = &self.projection {
-                self.before_projection(threads, step.part, tokens.clone(), &mut room.embeddings, dropout)?;
-                return self.project(threads, projection, step.part, tokens.clone(), &mut room.embeddings, out);
-            }
             let (embeddings, none) = (&mut room.embeddings, &mut room.none);
+            if let Some(projection) = self.projection.as_ref().filter(|_| !self.words_projected) {
+                self.before_projection(threads, step.part, tokens.clone(), embeddings, dropout)?;
+                return self.project(threads, projection, step.part, tokens.clone(), embeddings, out);
+            }
             self.forward(threads, step.part, tokens.clone(), embeddings, out.reborrow(), none)?;
             if let Some(dropout) = dropout {
                 dropout.apply(self.level, tokens.start, out);
@@ -333,12 +380,17 @@ impl Embeddings {
             }
             None => None,
         };
-        let d_sum = if transposed.is_some() { d_embedded } else { d_sum };
+        let d_sum = if d_embedded.rows() > 0 { d_embedded } else { d_sum };
         let mats = [d_hidden.reborrow(), d_sum.reborrow(), normed.reborrow()];
         pass.for_each_chunk(mats, [sums.reborrow()], |mut chunk, [mut d, mut d_sum, mut normed], [mut sums]| {
             let Chunk { step, tokens, threads, room } = &mut chunk;
             let (dropout, room) = (step.dropout(Site::Embeddings), &mut room.embeddings);
             self.before_projection(threads, step.part, tokens.clone(), room, dropout)?;
+            let own_sums = &mut sums.row_mut(0)[..];
+            if self.words_projected {
+                self.sum_backward(threads, step.part, tokens.clone(), room, dropout, d.reborrow(), own_sums)?;
+            }
+            let dropout = dropout.filter(|_| !self.words_projected);
             let EmbeddingRoom { sum, normed: made, .. } = room;
             if self.masked {
                 clear_padding(step.part, tokens.clone(), d.reborrow());
@@ -354,35 +406,74 @@ impl Embeddings {
             if let Some(dropout) = dropout {
                 dropout.apply(self.level, tokens.start, d_normed.reborrow());
             }
-            let Some(norm) = &self.norm else {
+            let Some(norm) = self.norm_before() else {
                 d_sum.copy(d_normed.view());
                 return Ok(());
             };
-            let sums = &mut sums.row_mut(0)[..2 * self.size];
+            let sums = &mut own_sums[..2 * self.size];
             sums.fill(0.0);
             norm.backward(sum.mat(), d_normed.view(), d_sum, sums);
             Ok(())
         })?;
         if let Some(norm) = &mut gradient.norm {
-            norm.add_gradient(sums.view().block(0..sums.rows(), 0..2 * self.size));
+            let width = 2 * if self.words_projected { d_hidden.cols() } else { self.size };
+            norm.add_gradient(sums.view().block(0..sums.rows(), 0..width));
         }
         if let Some(projection) = &mut gradient.projection {
             projection.add_gradient(self.level, pass.threads, normed.view(), d_hidden.view());
         }
         let d_tables = if self.words_projected { d_hidden.view() } else { d_sum.view() };
-        gradient.tables.iter_mut().for_each(|look| look.add_gradient(self.level, pass, d_tables));
+        for look in &mut gradient.tables {
+            look.add_gradient(self.level, pass, look.by.ids(pass.step.part), d_tables);
+        }
         if self.factor != 1.0 {
             (0..d_sum.rows()).for_each(|t| scale(self.level, pass.threads, d_sum.row_mut(t), self.factor));
         }
-        shared.unwrap_or(gradient).add_words(self.level, pass, d_sum.view());
+        let words = shared.unwrap_or(gradient);
+        if !self.neighbours {
+            words.add_words(self.level, pass, pass.step.part.ids, d_sum.view());
+            return Ok(());
+        }
+        for (n, ids) in around(pass.step.part).into_iter().enumerate() {
+            clear_nobody(ids, block_mut(d_sum, n, self.size));
+            let d = d_sum.view().block(0..ids.len(), n * self.size..(n + 1) * self.size);
+            words.add_words(self.level, pass, &somebody(ids), d);
+        }
         Ok(())
     }
 
-    /// Adds the gradient of words that were looked up, d (T, E).
-    fn add_words(&mut self, level: Level, pass: &Pass, d: Mat) {
+    /// Some tokens' embeddings where words are projected, what [`before_projection`](Self::before_projection) left and the gradient of what
+    /// came out, d (t, H) -> that of the sum, in its place; that of the norm's weights in `sums`.
+    #[expect(clippy::too_many_arguments, reason = "what flows back, each by its own name")]
+    fn sum_backward(
+        &self,
+        threads: &Threads,
+        part: &Part,
+        tokens: Range<usize>,
+        room: &mut EmbeddingRoom,
+        dropout: Option<Dropout>,
+        mut d: MatMut,
+        sums: &mut [f32],
+    ) -> Result<()> {
+        if let Some(dropout) = dropout {
+            dropout.apply(self.level, tokens.start, d.reborrow());
+        }
+        let (Some(norm), Some(projection)) = (self.norm_of_sum(), &self.projection) else { return Ok(()) };
+        self.project(threads, projection, part, tokens, room, d.reborrow())?;
+        let EmbeddingRoom { added, whole, .. } = room;
+        added.resize(d.rows(), d.cols())?;
+        added.mat_mut().copy(d.view());
+        let sums = &mut sums[..2 * d.cols()];
+        sums.fill(0.0);
+        norm.backward(whole.mat(), added.mat(), d, sums);
+        Ok(())
+    }
+
+    /// Adds the gradient of words with these ids that were looked up, d (T, E).
+    fn add_words(&mut self, level: Level, pass: &Pass, ids: &[u32], d: Mat) {
         match &mut self.word {
-            Words::Table(look) => look.add_gradient(level, pass, d),
-            Words::Tied(linear, padding) => linear.scatter_add(pass.threads, d, pass.step.part.ids, *padding),
+            Words::Table(look) => look.add_gradient(level, pass, ids, d),
+            Words::Tied(linear, padding) => linear.scatter_add(pass.threads, d, ids, *padding),
             Words::Shared => {}
         }
     }
@@ -485,6 +576,29 @@ impl Embeddings {
         }
         pieces
     }
+}
+
+/// The words that the projection reads of each token, in the order in which it reads them: behind it, its own, before it.
+fn around<'a>(part: &Part<'a>) -> [&'a [u32]; 3] {
+    let [next, previous] = part.neighbours;
+    [next, part.ids, previous]
+}
+
+/// Some columns of each row, `size` of them, behind n times as many.
+fn block_mut<'a>(rows: &'a mut MatMut, n: usize, size: usize) -> MatMut<'a> {
+    let count = rows.rows();
+    rows.reborrow().into_block(0..count, n * size..(n + 1) * size)
+}
+
+/// Ids that are there for those that are not.
+fn somebody(ids: &[u32]) -> Vec<u32> {
+    ids.iter().map(|id| if *id == NOBODY { 0 } else { *id }).collect()
+}
+
+/// Zeros where there is no word.
+fn clear_nobody(ids: &[u32], mut rows: MatMut) {
+    let nobody = ids.iter().enumerate().filter(|(_, id)| **id == NOBODY);
+    nobody.for_each(|(t, _)| rows.row_mut(t).fill(0.0));
 }
 
 /// Zeros for those of some tokens, whose rows these are, that stand in padding.

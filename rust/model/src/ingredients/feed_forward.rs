@@ -1,8 +1,8 @@
 //! The position-wise feed-forward network: up, activation or gate, down.
 
 use ferroformer_kernels::{
-    Activation, Epilogue, Form, Level, Mat, MatMut, Narrow, Threads, activation_backward, gate, gate_backward, linear,
-    narrow,
+    Activation, Epilogue, Form, Level, Mat, MatMut, Narrow, PackedLinear, Threads, activation_backward, gate,
+    gate_backward, linear, narrow,
 };
 
 use super::Linear;
@@ -12,7 +12,6 @@ use crate::error::Result;
 use crate::export::{Export, ValuesMut};
 use crate::loader::{Loader, Slot};
 use crate::packed_file::Piece;
-use crate::training::Transposed;
 use crate::weights::Place;
 use crate::workspace::Rows;
 
@@ -38,18 +37,18 @@ fn up_parts(blueprint: &Blueprint, scope: &str) -> Vec<Layer> {
 
 fn down_parts(blueprint: &Blueprint, scope: &str) -> Vec<Layer> {
     let FeedForwardSpec { bias, groups, stored, .. } = blueprint.feed_forward;
-    vec![Layer::new(format!("{scope}.down"), blueprint.hidden_size, bias).grouped(groups.down, stored)]
+    vec![Layer::new(format!("{scope}.down"), blueprint.stream_size(), bias).grouped(groups.down, stored)]
 }
 
 impl FeedForward {
     pub(crate) fn slots(blueprint: &Blueprint, scope: &str) -> impl Iterator<Item = Slot> + use<> {
-        let up = Linear::slots(&up_parts(blueprint, scope), blueprint.hidden_size);
+        let up = Linear::slots(&up_parts(blueprint, scope), blueprint.stream_size());
         up.chain(Linear::slots(&down_parts(blueprint, scope), blueprint.feed_forward.size))
     }
 
     pub(crate) fn load(loader: &Loader, blueprint: &Blueprint, scope: &str) -> Result<Self> {
         let FeedForwardSpec { size, gated, activation, .. } = blueprint.feed_forward;
-        let up = Linear::load(loader, up_parts(blueprint, scope), blueprint.hidden_size)?;
+        let up = Linear::load(loader, up_parts(blueprint, scope), blueprint.stream_size())?;
         let down = Linear::load(loader, down_parts(blueprint, scope), size)?;
         Ok(Self { up, down, activation: activation.into(), gated, size, level: loader.level })
     }
@@ -106,7 +105,7 @@ impl FeedForward {
     pub(crate) fn backward(
         &self,
         threads: &Threads,
-        transposed: &Transposed,
+        [transposed_up, transposed_down]: &[PackedLinear; 2],
         mut up: MatMut,
         d_out: Mat,
         residual: Option<Mat>,
@@ -116,7 +115,7 @@ impl FeedForward {
     ) {
         let rows = d_up.rows();
         let mut d_inner = d_up.reborrow().into_block(0..rows, 0..self.size);
-        linear(threads, d_out, &transposed.down, Epilogue::default(), d_inner.reborrow());
+        linear(threads, d_out, transposed_down, Epilogue::default(), d_inner.reborrow());
         drop(d_inner);
         if self.gated {
             gate_backward(self.level, self.activation, up.reborrow(), d_up.reborrow());
@@ -124,7 +123,7 @@ impl FeedForward {
             activation_backward(self.level, self.activation, up.reborrow(), d_up.reborrow());
         }
         drop(up.into_block(0..rows, 0..self.size));
-        linear(threads, d_up.view(), &transposed.up, Epilogue { residual, ..Epilogue::default() }, d_x);
+        linear(threads, d_up.view(), transposed_up, Epilogue { residual, ..Epilogue::default() }, d_x);
     }
 
     /// The layers of this ingredient, whose gradients a caller takes.

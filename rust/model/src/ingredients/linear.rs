@@ -1,5 +1,6 @@
 //! y = x W^T + b, several such layers with the same input side by side (query, key and value). Where a layer's weights are in groups,
-//! a group's outputs read its own inputs alone: y[:, g] = x[:, g] W_g^T, and each group of each layer is a product of its own.
+//! a group's outputs read its own inputs alone: y[:, g] = x[:, g] W_g^T, and each group of each layer is a product of its own. Layers may
+//! read a part of the inputs: those that read the same are one product.
 
 use std::ops::Range;
 
@@ -18,7 +19,7 @@ use crate::packed_file::Piece;
 use crate::weights::Place;
 
 pub(crate) struct Linear {
-    /// One, or one for each group of each layer.
+    /// One, or one for each group of each layer, or for layers that read the same.
     products: Vec<Product>,
     weights: Vec<Share>,
     biases: Vec<Share>,
@@ -44,6 +45,8 @@ pub(crate) struct Layer {
     /// Parts, heads and channels of the outputs, where a checkpoint holds them head by head.
     by_head: Option<[usize; 3]>,
     groups: usize,
+    /// Which of the inputs it reads, where not all.
+    reads: Option<Range<usize>>,
     shape: WeightShape,
     /// Whether biases are not trained; a checkpoint has them as (1, outputs).
     fixed_bias: bool,
@@ -53,7 +56,8 @@ impl Layer {
     pub(crate) fn new(scope: impl Into<String>, outputs: usize, bias: bool) -> Self {
         let scope = scope.into();
         let biases = bias.then(|| (scope.clone(), 0..outputs)).into_iter().collect();
-        Layer { biases, scope, outputs, by_head: None, groups: 1, shape: WeightShape::Rows, fixed_bias: false }
+        let shape = WeightShape::Rows;
+        Layer { biases, scope, outputs, by_head: None, groups: 1, reads: None, shape, fixed_bias: false }
     }
 
     /// With these biases, that a checkpoint holds apart.
@@ -71,12 +75,23 @@ impl Layer {
         Layer { groups, shape, ..self }
     }
 
+    /// That reads some of the inputs; not in groups.
+    pub(crate) fn reading(self, inputs: Range<usize>) -> Self {
+        Layer { reads: Some(inputs), ..self }
+    }
+
     /// With biases that no training changes.
     pub(crate) fn fixed_bias(self, fixed_bias: bool) -> Self {
         Layer { fixed_bias, ..self }
     }
 
+    /// Of so many inputs those that it reads.
+    fn reads(&self, inputs: usize) -> Range<usize> {
+        self.reads.clone().unwrap_or(0..inputs)
+    }
+
     fn weight(&self, inputs: usize) -> Share {
+        let inputs = self.reads(inputs).len();
         let [shape, _] = self.shape.of([self.outputs, inputs], self.groups);
         let slot = Slot::new(format!("{}.weight", self.scope), &shape, Init::Normal);
         let order = match (self.shape, &shape[..]) {
@@ -125,14 +140,18 @@ impl Linear {
             outputs += part.outputs;
         }
         let products = if parts.iter().all(|part| part.groups == 1) {
-            let name = parts.iter().map(|part| part.scope.as_str()).collect::<Vec<_>>().join("+");
-            let packed = loader.linear(&name, inputs, &weights, &biases, 0)?;
-            vec![Product { name, packed, reads: 0..inputs, makes: 0..outputs }]
+            let (mut products, mut first) = (vec![], 0);
+            for same in parts.chunk_by(|a, b| a.reads == b.reads) {
+                let product = Product::load(loader, same, inputs, first)?;
+                first = product.makes.end;
+                products.push(product);
+            }
+            products
         } else {
             let first = parts.iter().scan(0, |next, part| Some(std::mem::replace(next, *next + part.outputs)));
             let groups =
                 parts.iter().zip(first).flat_map(|(part, first)| (0..part.groups).map(move |g| (part, first, g)));
-            groups.map(|(part, first, g)| Product::load(loader, part, inputs, first, g)).collect::<Result<_>>()?
+            groups.map(|(part, first, g)| Product::load_group(loader, part, inputs, first, g)).collect::<Result<_>>()?
         };
         Ok(Self { products, weights, biases, inputs, level: loader.level })
     }
@@ -284,8 +303,22 @@ impl Linear {
 }
 
 impl Product {
+    /// Layers that read the same, whose outputs come after so many others'.
+    fn load(loader: &Loader, parts: &[Layer], inputs: usize, first: usize) -> Result<Self> {
+        let (mut weights, mut biases, mut outputs) = (vec![], vec![], 0);
+        for part in parts {
+            weights.push(after(outputs, part.weight(inputs)));
+            biases.extend(part.biases().map(|share| after(outputs, share)));
+            outputs += part.outputs;
+        }
+        let name = parts.iter().map(|part| part.scope.as_str()).collect::<Vec<_>>().join("+");
+        let reads = parts.first().map_or(0..inputs, |part| part.reads(inputs));
+        let packed = loader.linear(&name, reads.len(), &weights, &biases, 0)?;
+        Ok(Product { name, packed, reads, makes: first..first + outputs })
+    }
+
     /// A group of a layer, whose outputs come after so many others'.
-    fn load(loader: &Loader, layer: &Layer, inputs: usize, first: usize, group: usize) -> Result<Self> {
+    fn load_group(loader: &Loader, layer: &Layer, inputs: usize, first: usize, group: usize) -> Result<Self> {
         let (reads, makes) = (inputs / layer.groups, layer.outputs / layer.groups);
         let name = format!("{}/{group}", layer.scope);
         let weight = (layer.weight(inputs).0, 0..makes);

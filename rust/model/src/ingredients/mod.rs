@@ -5,6 +5,7 @@
 
 mod attention;
 mod blind;
+mod bottleneck;
 mod convolution;
 mod disentangled;
 mod embeddings;
@@ -19,6 +20,7 @@ mod residual;
 mod transform;
 
 pub(crate) use attention::{Around, Attention};
+pub(crate) use bottleneck::{Bottleneck, BottleneckRoom};
 pub(crate) use convolution::Surroundings;
 pub(crate) use disentangled::RelativeEmbeddings;
 pub(crate) use embeddings::{EmbeddingRoom, Embeddings};

@@ -2,7 +2,7 @@
 
 use ferroformer_kernels::{Mat, MatMut};
 
-use crate::blueprint::{Blueprint, NormPlacement};
+use crate::blueprint::{Blueprint, NormPlacement, NormSpec};
 use crate::error::Result;
 use crate::loader::{Loader, Slot};
 
@@ -27,13 +27,20 @@ fn scopes(blueprint: &Blueprint, scope: &str, normed: bool) -> [Option<String>; 
 
 impl Residual {
     pub(crate) fn slots(blueprint: &Blueprint, scope: &str, normed: bool) -> impl Iterator<Item = Slot> + use<> {
-        let (size, spec) = (blueprint.hidden_size, blueprint.norm);
+        let (size, spec) = (blueprint.stream_size(), blueprint.norm);
         let norms = scopes(blueprint, scope, normed).into_iter().flatten();
         norms.flat_map(move |scope| LayerNorm::slots(&scope, size, spec.norm(), spec.biased()))
     }
 
-    pub(crate) fn load(loader: &Loader, blueprint: &Blueprint, scope: &str, normed: bool) -> Result<Self> {
-        let (size, spec) = (blueprint.hidden_size, blueprint.norm);
+    /// With norms that are said by `spec`.
+    pub(crate) fn load(
+        loader: &Loader,
+        blueprint: &Blueprint,
+        scope: &str,
+        normed: bool,
+        spec: NormSpec,
+    ) -> Result<Self> {
+        let size = blueprint.stream_size();
         let load = |scope: Option<String>| {
             scope.map(|scope| LayerNorm::load(loader, scope, size, spec.norm(), spec.biased())).transpose()
         };

@@ -6,7 +6,7 @@ use std::ops::Range;
 use ferroformer_kernels::{Epilogue, Mat, MatMut, add, linear};
 
 use super::pass::{Chunk, ChunkRoom, Pass, Site, Work};
-use super::tape::{Flow, PositionRoom, Saved, SavedAttention, Transposed};
+use super::tape::{Flow, PositionRoom, Saved, SavedAttention, SavedFeedForward, Transposed};
 use crate::block::{At, Block};
 use crate::error::Result;
 use crate::ingredients::{Around, LayerNorm, table_of_layer};
@@ -72,14 +72,21 @@ impl Block {
     /// Where in the model an attention's work is dropped, and its probabilities.
     fn sites(&self, stage: usize, layer: usize) -> [Site; 2] {
         match stage {
+            0 if self.bottleneck.is_some() => [Site::Nowhere, Site::Probabilities(layer)],
             0 => [Site::Attention(layer), Site::Probabilities(layer)],
             _ => [Site::CrossAttention(layer), Site::CrossProbabilities(layer)],
         }
     }
 
-    /// All tokens of a batch: hidden (T, H) -> `saved`, and `sum` (T, H), of which [`output`](Self::output) makes what comes out of
-    /// this block; a `sum` without rows is not wanted.
-    pub(crate) fn record(
+    /// Likewise of a feed-forward's work. What is added inside a bottleneck is not dropped, nor what another feed-forward follows.
+    fn site(&self, k: usize, layer: usize) -> Site {
+        let last = k + 1 == self.feed_forwards.len();
+        if last && self.bottleneck.is_none() { Site::FeedForward(layer) } else { Site::Nowhere }
+    }
+
+    /// All tokens of a batch: the stream that sub-layers add to, hidden (T, C) -> `saved`, and `sum` (T, C), the last one; a `sum` without
+    /// rows is not wanted.
+    pub(super) fn record_stream(
         &self,
         pass: &Pass,
         at: At,
@@ -88,7 +95,7 @@ impl Block {
         mut sum: MatMut,
         scratch: &mut [f32],
     ) -> Result<()> {
-        let Saved { attentions, up, made } = saved;
+        let Saved { attentions, feed_forwards, .. } = saved;
         for stage in 0..self.stages() {
             let (done, rest) = attentions.split_at_mut(stage);
             let s = done.last().map_or(hidden, |below| below.sum.view());
@@ -97,7 +104,7 @@ impl Block {
             let (context, (attention, residual)) = (context.view(), &self.attentions[stage]);
             let last = stage + 1 == self.stages();
             let [up, made, sum] = if last {
-                [up.reborrow(), made.reborrow(), sum.reborrow()]
+                feed_forwards[0].mats(self.feed_forwards.len() == 1, &mut sum)
             } else {
                 std::array::from_fn(|_| MatMut::dense(&mut [], 0, hidden.cols()))
             };
@@ -116,7 +123,16 @@ impl Block {
                     return Ok(());
                 }
                 let base = if self.parallel.is_some() { hidden.rows_of(tokens) } else { own_sum.view() };
-                self.record_feed_forward(at.layer, chunk, base, own_sum.view(), up, made, sum)
+                self.record_feed_forward(0, at.layer, chunk, base, own_sum.view(), up, made, sum)
+            })?;
+        }
+        for k in 1..self.feed_forwards.len() {
+            let (done, rest) = feed_forwards.split_at_mut(k);
+            let below = done[k - 1].sum.view();
+            let mats = rest[0].mats(k + 1 == self.feed_forwards.len(), &mut sum);
+            pass.for_each_chunk(mats, [], |chunk, [up, made, sum], []| {
+                let below = below.rows_of(chunk.tokens.clone());
+                self.record_feed_forward(k, at.layer, chunk, below, below, up, made, sum)
             })?;
         }
         Ok(())
@@ -140,7 +156,11 @@ impl Block {
             self.normalise(stage, s, &mut chunk);
             let Chunk { threads, room, .. } = &mut chunk;
             let ChunkRoom { hidden, none, .. } = &mut **room;
-            attention.project(threads, self.read(stage, s, hidden.first(count)), none, around.of(tokens), qkv)
+            let x = match at.read {
+                Some(read) => read.rows_of(tokens.clone()),
+                None => self.read(stage, s, hidden.first(count)),
+            };
+            attention.project(threads, x, none, around.of(tokens), qkv)
         })?;
         if let (1.., Some((_, source))) = (stage, at.source) {
             attention.project_source(pass.threads, source, &mut Default::default(), keys_values.reborrow())?;
@@ -158,6 +178,7 @@ impl Block {
     #[expect(clippy::too_many_arguments, reason = "what is read and written, each by its own name")]
     fn record_feed_forward(
         &self,
+        k: usize,
         layer: usize,
         mut chunk: Chunk,
         base: Mat,
@@ -166,26 +187,22 @@ impl Block {
         made: MatMut,
         sum: MatMut,
     ) -> Result<()> {
-        let (last, count) = (self.last(), chunk.tokens.len());
-        self.normalise(last, base, &mut chunk);
+        let (number, count) = (self.stages() + k, chunk.tokens.len());
+        let (feed_forward, residual) = &self.feed_forwards[k];
+        self.normalise(number, base, &mut chunk);
         let Chunk { threads, room, .. } = &mut chunk;
         let ChunkRoom { hidden: normed, feed_forward: inner, .. } = &mut **room;
-        self.feed_forward.record(threads, self.read(last, base, normed.first(count)), up, inner.first_mut(count))?;
+        feed_forward.record(threads, self.read(number, base, normed.first(count)), up, inner.first_mut(count))?;
         if sum.rows() > 0 {
-            let [_, down] = self.feed_forward.layers();
+            let [_, down] = feed_forward.layers();
             let mut room = std::mem::take(&mut chunk.room.feed_forward);
-            chunk.drop(Site::Activation(layer), room.first_mut(count).into_block(0..count, 0..down.inputs()));
+            chunk.drop(Site::Activation(layer, k), room.first_mut(count).into_block(0..count, 0..down.inputs()));
             chunk.room.feed_forward = room;
             let inner = chunk.room.feed_forward.first(count).block(0..count, 0..down.inputs());
-            let stream = self.stream(last, base, chunk.room.hidden.first(count));
+            let stream = self.stream(number, base, chunk.room.hidden.first(count));
             let stream = if self.parallel.is_some() { below } else { stream };
-            let branch = self.residual(last).branch.as_ref();
-            chunk.add_work(
-                Work { site: Site::FeedForward(layer), layer: down, x: inner, branch },
-                stream,
-                made,
-                sum,
-            )?;
+            let (site, branch) = (self.site(k, layer), residual.branch.as_ref());
+            chunk.add_work(Work { site, layer: down, x: inner, branch }, stream, made, sum)?;
         }
         Ok(())
     }
@@ -195,7 +212,7 @@ impl Block {
         pass.for_each_chunk([hidden], [], |mut chunk, [mut hidden], []| {
             let Chunk { tokens, threads, room, .. } = &mut chunk;
             let sum = sum.rows_of(tokens.clone());
-            match &self.residual(self.last()).after {
+            match self.after() {
                 Some(norm) => norm.forward(threads, sum, hidden, &mut room.none),
                 None => hidden.copy(sum),
             }
@@ -203,10 +220,11 @@ impl Block {
         })
     }
 
-    /// What [`record`](Self::record) read, made and saved, and the gradient of what came out, in `flow` -> the gradient of what
-    /// was read, in its place; those of the weights are added to `gradient`.
+    /// What [`record_stream`](Self::record_stream) read, made and saved, and the gradient of what came out behind the last norm of the
+    /// stream, in `flow` -> the gradient of what was read, in its place; those of the weights are added to `gradient`. The gradient of what
+    /// attention read, where that is not the stream, goes to `flow.d_read`.
     #[expect(clippy::too_many_arguments, reason = "what flows back, each by its own name")]
-    pub(crate) fn backward(
+    pub(super) fn stream_backward(
         &self,
         pass: &Pass,
         at: At,
@@ -217,19 +235,22 @@ impl Block {
         scratch: &mut [f32],
         gradient: &mut Block,
     ) -> Result<()> {
-        transposed.fill(pass.threads, self);
-        self.feed_forward_backward(pass, at, flow, saved, sum, transposed, gradient)?;
+        for k in (0..self.feed_forwards.len()).rev() {
+            self.feed_forward_backward(pass, k, at, flow, saved, sum, transposed, gradient)?;
+        }
         for stage in (0..self.stages()).rev() {
             self.attention_backward(pass, stage, at, flow, saved, transposed, scratch, gradient)?;
         }
         Ok(())
     }
 
-    /// From `flow.d_hidden` to `flow.d_before`, the gradient of the sum before feed-forward, and to that of the last attention's context.
+    /// From `flow.d_hidden`, or of one that another follows from the gradient of its sum, `flow.d_before`, to that of the sum before it, in
+    /// `flow.d_before`, and from the first to that of the last attention's context.
     #[expect(clippy::too_many_arguments, reason = "what flows back, each by its own name")]
     fn feed_forward_backward(
         &self,
         pass: &Pass,
+        k: usize,
         at: At,
         flow: &mut Flow,
         saved: &mut Saved,
@@ -238,11 +259,17 @@ impl Block {
         gradient: &mut Block,
     ) -> Result<()> {
         let (level, threads, size) = (pass.step.level, pass.threads, sum.cols());
-        let (last, below) = (self.last(), self.last() - 1);
+        let (number, below, last) = (self.stages() + k, self.stages() - 1, k + 1 == self.feed_forwards.len());
+        let (feed_forward, residual) = &self.feed_forwards[k];
+        if !last {
+            std::mem::swap(&mut flow.d_sum, &mut flow.d_before);
+        }
         let Flow { hidden, d_hidden, d_sum, d_before, dropped, middle, d_up, d_context, sums, .. } = flow;
-        let Saved { attentions, up, made } = saved;
-        let attention = &attentions[below];
-        let base = if self.parallel.is_some() { hidden.view() } else { attention.sum.view() };
+        let Saved { attentions, feed_forwards, .. } = saved;
+        let (done, rest) = feed_forwards.split_at_mut(k);
+        let (attention, SavedFeedForward { up, made, .. }) = (&attentions[below], &mut rest[0]);
+        let before = done.last().map_or(attention.sum.view(), |below| below.sum.view());
+        let base = if self.parallel.is_some() { hidden.view() } else { before };
         let (d_out, made, made_below) = (d_hidden.view(), made.view(), attention.made.view());
         let [d_down, d_output] = dropped;
         let mats = [
@@ -260,22 +287,27 @@ impl Block {
             let (tokens, sums) = (chunk.tokens.clone(), &mut sums.row_mut(0)[..SUMS * size]);
             sums.fill(0.0);
             let d_out = d_out.rows_of(tokens.clone());
-            match &self.residual(last).after {
+            match &residual.after {
+                _ if !last => {}
                 Some(norm) => {
                     norm.backward(sum.rows_of(tokens.clone()), d_out, d_sum.reborrow(), &mut sums[place(AFTER, size)]);
                 }
                 None => d_sum.copy(d_out),
             }
-            let branch = self.residual(last).branch.as_ref().map(|norm| (norm, made.rows_of(tokens.clone())));
-            let site = Site::FeedForward(at.layer);
+            let branch = residual.branch.as_ref().map(|norm| (norm, made.rows_of(tokens.clone())));
+            let site = self.site(k, at.layer);
             let d_down = chunk.work_back(site, branch, d_sum.view(), &mut d_down, &mut sums[place(BRANCH, size)]);
             let back = |chunk: &Chunk, residual: Option<Mat>, out: MatMut| {
-                let drop = |rows: MatMut| chunk.drop(Site::Activation(at.layer), rows);
-                self.feed_forward.backward(&chunk.threads, transposed, up, d_down, residual, d_up, out, drop);
+                let drop = |rows: MatMut| chunk.drop(Site::Activation(at.layer, k), rows);
+                let transposed = &transposed.feed_forwards[k];
+                feed_forward.backward(&chunk.threads, transposed, up, d_down, residual, d_up, out, drop);
             };
             let s = base.rows_of(tokens.clone());
             let own = &mut sums[place(BETWEEN, size)];
-            self.step_back(last, &mut chunk, s, d_sum.view(), middle, d_before.reborrow(), own, back);
+            self.step_back(number, &mut chunk, s, d_sum.view(), middle, d_before.reborrow(), own, back);
+            if k > 0 {
+                return Ok(());
+            }
             let d_work = if self.parallel.is_some() { d_sum.view() } else { d_before.view() };
             let own = &mut sums[place(BRANCH_BELOW, size)];
             self.context_back(
@@ -291,16 +323,20 @@ impl Block {
             );
             Ok(())
         })?;
-        add_sums(gradient.residual_mut(last).after.as_mut(), sums, AFTER, size);
-        add_sums(gradient.between_mut(last), sums, BETWEEN, size);
-        add_sums(gradient.residual_mut(last).branch.as_mut(), sums, BRANCH, size);
-        add_sums(gradient.residual_mut(below).branch.as_mut(), sums, BRANCH_BELOW, size);
+        add_sums(gradient.between_mut(number), sums, BETWEEN, size);
+        let (feed_forward_gradient, residual_gradient) = &mut gradient.feed_forwards[k];
+        add_sums(residual_gradient.after.as_mut().filter(|_| last), sums, AFTER, size);
+        add_sums(residual_gradient.branch.as_mut(), sums, BRANCH, size);
         let d_work = if self.parallel.is_some() { d_sum.view() } else { d_before.view() };
         let (d_down, d_output) = (after(d_down, d_sum.view()), after(d_output, d_work));
-        let [up_gradient, down_gradient] = gradient.feed_forward.layers_mut();
-        let inner = up.view().block(0..up.rows(), 0..self.feed_forward.layers()[1].inputs());
+        let [up_gradient, down_gradient] = feed_forward_gradient.layers_mut();
+        let inner = up.view().block(0..up.rows(), 0..feed_forward.layers()[1].inputs());
         down_gradient.add_gradient(level, threads, inner, d_down);
-        up_gradient.add_gradient(level, threads, self.read(last, base, middle.view()), d_up.view());
+        up_gradient.add_gradient(level, threads, self.read(number, base, middle.view()), d_up.view());
+        if k > 0 {
+            return Ok(());
+        }
+        add_sums(gradient.residual_mut(below).branch.as_mut(), sums, BRANCH_BELOW, size);
         let [_, output_gradient] = gradient.attentions[below].0.layers_mut();
         output_gradient.add_gradient(level, threads, attention.context.view(), d_output);
         Ok(())
@@ -368,8 +404,9 @@ impl Block {
         let convolved = self.attend_backward(pass, stage, at, flow, saved, transposed, scratch, gradient)?;
         let (level, threads, size) = (pass.step.level, pass.threads, flow.hidden.cols());
         let transposed = &*transposed;
-        let Flow { hidden, d_hidden, d_sum, d_before, dropped: [_, d_output], middle, d_context, d_qkv, sums, .. } =
+        let Flow { hidden, d_hidden, d_sum, d_before, dropped, middle, d_context, d_qkv, d_read: d_apart, sums, .. } =
             flow;
+        let [_, d_output] = dropped;
         let (done, _) = saved.attentions.split_at(stage);
         let below = done.last();
         let s = below.map_or(hidden.view(), |below| below.sum.view());
@@ -377,9 +414,10 @@ impl Block {
         let (d_stream, columns) = (d_before.view(), self.attentions[stage].0.columns_made());
         let d_qkv = d_qkv.view().block(0..s.rows(), 0..columns);
         let (out, d_read) = if below.is_some() { (d_sum, None) } else { (d_hidden, convolved.then_some(d_sum.view())) };
-        let mats = [out.reborrow(), middle.reborrow(), d_output.reborrow(), d_context.reborrow()];
+        let (middle_now, d_apart) = (middle.reborrow(), d_apart.reborrow());
+        let mats = [out.reborrow(), middle_now, d_output.reborrow(), d_context.reborrow(), d_apart];
         pass.for_each_chunk(mats, [sums.reborrow()], |mut chunk, mats, [mut sums]| {
-            let [mut out, middle, mut d_output, d_context] = mats;
+            let [mut out, middle, mut d_output, d_context, d_apart] = mats;
             let (tokens, sums) = (chunk.tokens.clone(), &mut sums.row_mut(0)[..SUMS * size]);
             sums.fill(0.0);
             let projection = &transposed.attentions[stage].projection;
@@ -389,7 +427,12 @@ impl Block {
             };
             let (s, d_stream) = (s.rows_of(tokens.clone()), d_stream.rows_of(tokens));
             let own = &mut sums[place(BETWEEN, size)];
-            self.step_back(stage, &mut chunk, s, d_stream, middle, out.reborrow(), own, back);
+            if at.read.is_some() {
+                back(&chunk, None, d_apart);
+                out.copy(d_stream);
+            } else {
+                self.step_back(stage, &mut chunk, s, d_stream, middle, out.reborrow(), own, back);
+            }
             if let Some(d_read) = d_read {
                 add(level, d_read.rows_of(chunk.tokens.clone()), out.reborrow());
             }
@@ -402,7 +445,8 @@ impl Block {
         })?;
         add_sums(gradient.between_mut(stage), sums, BETWEEN, size);
         let [projection_gradient, _] = gradient.attentions[stage].0.layers_mut();
-        projection_gradient.add_gradient(level, threads, self.read(stage, s, middle.view()), d_qkv);
+        let read = at.read.unwrap_or_else(|| self.read(stage, s, middle.view()));
+        projection_gradient.add_gradient(level, threads, read, d_qkv);
         if let Some(below) = below {
             add_sums(gradient.residual_mut(stage - 1).branch.as_mut(), sums, BRANCH_BELOW, size);
             let d_output = after(d_output, out.view());
@@ -471,6 +515,14 @@ impl Block {
     }
 }
 
+impl SavedFeedForward<'_> {
+    /// What it reads and makes; the sum of the last is another's.
+    fn mats<'a>(&'a mut self, last: bool, last_sum: &'a mut MatMut) -> [MatMut<'a>; 3] {
+        let sum = if last { last_sum.reborrow() } else { self.sum.reborrow() };
+        [self.up.reborrow(), self.made.reborrow(), sum]
+    }
+}
+
 impl<'a> At<'a> {
     /// What an attention goes by: the first by what stands around a token, the other by a source and what is made of it.
     fn of_stage(self, stage: usize, keys_values: Option<Mat<'a>>) -> Around<'a> {
@@ -486,6 +538,6 @@ impl<'a> At<'a> {
 }
 
 /// What was dropped, where there is any.
-fn after<'a>(dropped: &'a MatMut, plain: Mat<'a>) -> Mat<'a> {
+pub(super) fn after<'a>(dropped: &'a MatMut, plain: Mat<'a>) -> Mat<'a> {
     if dropped.rows() == 0 { plain } else { dropped.view() }
 }

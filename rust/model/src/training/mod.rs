@@ -7,6 +7,7 @@
 //! Tokens are cut into chunks that depend on their number alone, and sums over tokens are taken in the order of the tokens or of the
 //! chunks: the same batch gives the same bits on any number of threads.
 
+mod bottleneck;
 mod gradients;
 mod layer;
 mod loss;

@@ -60,13 +60,16 @@ pub(crate) enum Site {
     CrossProbabilities(usize),
     CrossAttention(usize),
     FeedForward(usize),
-    Activation(usize),
+    /// Of a layer, and which of its feed-forwards.
+    Activation(usize, usize),
     /// What a layer reads of the embeddings of distances.
     Positions(usize),
     Head,
     Pooler,
     /// What the final norm makes.
     Last,
+    /// Where nothing is.
+    Nowhere,
 }
 
 pub(crate) struct Pass<'a> {
@@ -133,7 +136,8 @@ impl Step<'_> {
             Site::Positions(layer) => (dropout.hidden, 4 * layer as u64 + 8),
             Site::CrossProbabilities(layer) => (dropout.attention, OTHERS + 3 * layer as u64),
             Site::CrossAttention(layer) => (dropout.hidden, OTHERS + 3 * layer as u64 + 1),
-            Site::Activation(layer) => (dropout.inner, OTHERS + 3 * layer as u64 + 2),
+            Site::Activation(layer, k) => (dropout.inner, OTHERS * (k as u64 + 1) + 3 * layer as u64 + 2),
+            Site::Nowhere => return None,
         };
         kernels::Dropout::new(rate, crate::init::scatter(dropout.seed ^ crate::init::scatter(number)))
     }

@@ -60,7 +60,8 @@ impl Stack<'_> {
             let positions = flow.positions.as_deref().map(|room| (room.projected.mat(), &room.places[..]));
             let (bias, surroundings) = (bias_of(distances, layer), *surroundings);
             let around = Around { bias, positions, surroundings, ..self.around(layer, angles) };
-            block.record(pass, At { layer, around, source }, flow.hidden.view(), saved, sum.reborrow(), scratch)?;
+            let at = At { layer, around, source, read: None };
+            block.record(pass, at, flow.hidden.view(), flow.narrowed.as_mut(), saved, sum.reborrow(), scratch)?;
         }
         self.last(pass, layers, flow.hidden.reborrow())
     }
@@ -93,10 +94,11 @@ impl Stack<'_> {
             let positions = flow.positions.is_some().then(|| (made.0.mat(), &made.1[..]));
             let (bias, surroundings) = (bias_of(distances, layer), *surroundings);
             let around = Around { bias, positions, surroundings, ..self.around(layer, angles) };
-            let at = At { layer, around, source };
+            let at = At { layer, around, source, read: None };
             if checkpointing {
                 let unwanted = MatMut::dense(&mut [], 0, sum.cols());
-                blocks[layer].record(pass, at, flow.hidden.view(), saved, unwanted, scratch)?;
+                let (hidden, narrowed) = (flow.hidden.view(), flow.narrowed.as_mut());
+                blocks[layer].record(pass, at, hidden, narrowed, saved, unwanted, scratch)?;
             }
             let gradient = &mut gradients.blocks[of_layer[layer]];
             blocks[layer].backward(pass, at, flow, saved, sum.view(), transposed, scratch, gradient)?;

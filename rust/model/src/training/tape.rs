@@ -14,7 +14,7 @@ use crate::batch::Part;
 use crate::block::Block;
 use crate::blueprint::{Blueprint, NormPlacement};
 use crate::error::Result;
-use crate::ingredients::{Distances, HeadRoom, PoolerRoom, Surroundings};
+use crate::ingredients::{Bottleneck, Distances, HeadRoom, PoolerRoom, Surroundings};
 use crate::memory;
 use crate::rotation;
 use crate::stack::Stack;
@@ -115,10 +115,19 @@ pub(crate) struct Top {
 /// What a layer keeps for the way back.
 pub(crate) struct Saved<'a> {
     pub(crate) attentions: Vec<SavedAttention<'a>>,
+    pub(crate) feed_forwards: Vec<SavedFeedForward<'a>>,
+    /// (T, C): the last sum inside a bottleneck; else without rows, for that is the layer's.
+    pub(crate) inside: MatMut<'a>,
+}
+
+/// C is H where there is no bottleneck.
+pub(crate) struct SavedFeedForward<'a> {
     /// (T, up's outputs): what activation or gate reads.
     pub(crate) up: MatMut<'a>,
-    /// (T, H): what feed-forward made, where that is normalised before it is added.
+    /// (T, C): what it made, where that is normalised before it is added.
     pub(crate) made: MatMut<'a>,
+    /// (T, C): the stream and its work; of the last without rows.
+    pub(crate) sum: MatMut<'a>,
 }
 
 pub(crate) struct SavedAttention<'a> {
@@ -128,9 +137,9 @@ pub(crate) struct SavedAttention<'a> {
     pub(crate) source: MatMut<'a>,
     /// (T, heads x head_dim), and what a convolution makes
     pub(crate) context: MatMut<'a>,
-    /// (T, H): what it made, where that is normalised before it is added.
+    /// (T, C): what it made, where that is normalised before it is added.
     pub(crate) made: MatMut<'a>,
-    /// (T, H): the stream and its work.
+    /// (T, C): the stream and its work.
     pub(crate) sum: MatMut<'a>,
 }
 
@@ -146,20 +155,25 @@ pub(crate) struct Flow<'a> {
     pub(crate) hidden: MatMut<'a>,
     /// (T, H): the gradient of what the layer makes, then of what it reads.
     pub(crate) d_hidden: MatMut<'a>,
-    /// (T, H): of a sub-layer's sum, and of the one before.
+    /// (T, C): of a sub-layer's sum, and of the one before.
     pub(crate) d_sum: MatMut<'a>,
     pub(crate) d_before: MatMut<'a>,
     /// The two as their sub-layers' last layers see them, where they were dropped or normalised; else without rows.
     pub(crate) dropped: [MatMut<'a>; 2],
-    /// (T, H): what a sub-layer's work reads.
+    /// (T, C): what a sub-layer's work reads.
     pub(crate) middle: MatMut<'a>,
     /// (T, up's outputs)
     pub(crate) d_up: MatMut<'a>,
     pub(crate) d_context: MatMut<'a>,
     pub(crate) d_qkv: MatMut<'a>,
+    /// (T, R): of what attention reads, where that is not the stream; else without rows.
+    pub(crate) d_read: MatMut<'a>,
+    /// Where a layer has a bottleneck.
+    pub(crate) narrowed: Option<Narrowed<'a>>,
     /// Of a source's last hidden states (Ts, its size), over all layers; of a layer's keys and values of these.
     pub(crate) source: Option<(MatMut<'a>, MatMut<'a>)>,
-    /// (T, E): what the embeddings' projection reads, and the gradient of what is looked up; without rows where there is none.
+    /// (T, E or 3 E): what the embeddings' projection reads, and the gradient of what is looked up; without rows where the first is what the
+    /// layers read.
     pub(crate) embedded: [MatMut<'a>; 2],
     /// (chunks, 8 H or more): sums over the tokens of a chunk.
     pub(crate) sums: MatMut<'a>,
@@ -168,11 +182,28 @@ pub(crate) struct Flow<'a> {
     pub(crate) positions: Option<&'a mut PositionRoom>,
 }
 
+/// What a bottleneck gives to the sub-layers inside, and what flows back.
+pub(crate) struct Narrowed<'a> {
+    /// (T, C): the stream before the first sub-layer.
+    pub(crate) hidden: MatMut<'a>,
+    pub(crate) d_hidden: MatMut<'a>,
+    /// (T, C or 2 C): what its norms read.
+    pub(crate) made: MatMut<'a>,
+    pub(crate) d_made: MatMut<'a>,
+    /// (T, R): what attention reads.
+    pub(crate) read: MatMut<'a>,
+    /// (T, H): of the layer's last sum, and as its last layer sees it, where it was dropped; else without rows.
+    pub(crate) d_sum: MatMut<'a>,
+    pub(crate) dropped: MatMut<'a>,
+}
+
 /// A layer's products the other way round. All layers use them by turns.
 pub(crate) struct Transposed {
     pub(crate) attentions: Vec<TransposedAttention>,
-    pub(crate) up: PackedLinear,
-    pub(crate) down: PackedLinear,
+    /// Up and down.
+    pub(crate) feed_forwards: Vec<[PackedLinear; 2]>,
+    /// In and out.
+    pub(crate) bottleneck: Option<[PackedLinear; 2]>,
 }
 
 pub(crate) struct TransposedAttention {
@@ -228,7 +259,7 @@ impl<'a> Cutter<'a> {
 
 /// What all layers keep.
 fn layers<'a>(blueprint: &Blueprint, plan: Plan, from: &mut Cutter<'a>) -> Layers<'a> {
-    let (tokens, h, a) = (plan.tokens, blueprint.hidden_size, blueprint.context_size());
+    let (tokens, h, c, a) = (plan.tokens, blueprint.hidden_size, blueprint.stream_size(), blueprint.context_size());
     let [queries, keys, values] = blueprint.attention.qkv_sizes();
     let normed = if blueprint.norm.placement == NormPlacement::Sandwich { tokens } else { 0 };
     let sums = (0..blueprint.num_layers).map(|_| from.cut(tokens, h)).collect();
@@ -236,14 +267,20 @@ fn layers<'a>(blueprint: &Blueprint, plan: Plan, from: &mut Cutter<'a>) -> Layer
         qkv: from.cut(tokens, if stage == 0 { blueprint.attention.recorded_qkv_size() } else { queries }),
         source: from.cut(if stage == 0 { 0 } else { plan.source }, keys + values),
         context: from.cut(tokens, a),
-        made: from.cut(normed, h),
-        sum: from.cut(tokens, h),
+        made: from.cut(normed, c),
+        sum: from.cut(tokens, c),
+    };
+    let count = blueprint.feed_forward.count;
+    let feed_forward = |k: usize, from: &mut Cutter<'a>| SavedFeedForward {
+        up: from.cut(tokens, blueprint.feed_forward.up_size()),
+        made: from.cut(normed, c),
+        sum: from.cut(if k + 1 < count { tokens } else { 0 }, c),
     };
     let stages = 1 + usize::from(blueprint.source.is_some());
     let mut saved = |_| Saved {
         attentions: (0..stages).map(|stage| attention(stage, from)).collect(),
-        up: from.cut(tokens, blueprint.feed_forward.up_size()),
-        made: from.cut(normed, h),
+        feed_forwards: (0..count).map(|k| feed_forward(k, from)).collect(),
+        inside: from.cut(if blueprint.bottleneck.is_some() { tokens } else { 0 }, c),
     };
     let saved = (0..if plan.checkpointing { 1 } else { blueprint.num_layers }).map(&mut saved).collect();
     Layers { sums, saved }
@@ -252,8 +289,12 @@ fn layers<'a>(blueprint: &Blueprint, plan: Plan, from: &mut Cutter<'a>) -> Layer
 /// What flows through one.
 fn flow<'a>(blueprint: &Blueprint, plan: Plan, from: &mut Cutter<'a>) -> Flow<'a> {
     let (tokens, h, f) = (plan.tokens, blueprint.hidden_size, blueprint.feed_forward.up_size());
-    let [hidden, d_hidden, d_sum, d_before, middle] = std::array::from_fn(|_| from.cut(tokens, h));
+    let c = blueprint.stream_size();
+    let [hidden, d_hidden] = std::array::from_fn(|_| from.cut(tokens, h));
+    let [d_sum, d_before, middle] = std::array::from_fn(|_| from.cut(tokens, c));
     let apart = plan.dropping || blueprint.norm.placement == NormPlacement::Sandwich;
+    let apart = if apart { tokens } else { 0 };
+    let read = if blueprint.bottleneck.is_some() { tokens } else { 0 };
     let [_, keys, values] = blueprint.attention.qkv_sizes();
     let source = blueprint.source.as_ref();
     Flow {
@@ -265,9 +306,19 @@ fn flow<'a>(blueprint: &Blueprint, plan: Plan, from: &mut Cutter<'a>) -> Flow<'a
         d_up: from.cut(tokens, f),
         d_context: from.cut(tokens, blueprint.context_size()),
         d_qkv: from.cut(tokens, blueprint.attention.qkv_size()),
-        dropped: std::array::from_fn(|_| from.cut(if apart { tokens } else { 0 }, h)),
+        dropped: std::array::from_fn(|_| from.cut(apart, c)),
+        d_read: from.cut(read, blueprint.attention_inputs()),
+        narrowed: blueprint.bottleneck.map(|spec| Narrowed {
+            hidden: from.cut(tokens, c),
+            d_hidden: from.cut(tokens, c),
+            made: from.cut(tokens, spec.made()),
+            d_made: from.cut(tokens, spec.made()),
+            read: from.cut(tokens, blueprint.attention_inputs()),
+            d_sum: from.cut(tokens, h),
+            dropped: from.cut(apart, h),
+        }),
         source: source.map(|of| (from.cut(plan.source, of.hidden_size), from.cut(plan.source, keys + values))),
-        embedded: std::array::from_fn(|_| from.cut(projected(blueprint, tokens), blueprint.embedding_size())),
+        embedded: std::array::from_fn(|_| from.cut(projected(blueprint, tokens), blueprint.projected_size())),
         sums: from.cut(chunks(tokens), sum_columns(blueprint)),
         d_bias: &mut [],
         positions: None,
@@ -295,7 +346,7 @@ impl Tape {
         self.rooms.resize_with(threads.count(), Mutex::default);
         for room in &mut self.rooms {
             let room = room.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
-            room.hidden.resize(longest_chunk(tokens), blueprint.hidden_size)?;
+            room.hidden.resize(longest_chunk(tokens), blueprint.stream_size())?;
             room.feed_forward.resize(longest_chunk(tokens), blueprint.feed_forward.up_size())?;
         }
         if self.transposed.is_none() {
@@ -340,21 +391,25 @@ impl Tape {
     }
 }
 
-/// How many tokens the embeddings' projection sees.
+/// How many tokens the embeddings' projection sees; all too where gradients inside layers are narrower than what is looked up.
 fn projected(blueprint: &Blueprint, tokens: usize) -> usize {
-    if blueprint.embeddings.projection { tokens } else { 0 }
+    if blueprint.embeddings.projection || blueprint.bottleneck.is_some() { tokens } else { 0 }
 }
 
 /// The columns of sums over tokens: a layer's norms', those of queries and keys, or one of the embeddings.
 fn sum_columns(blueprint: &Blueprint) -> usize {
-    (SUMS * blueprint.hidden_size).max(2 * blueprint.embedding_size()).max(4 * blueprint.attention.head_dim)
+    let size = blueprint.hidden_size.max(blueprint.stream_size());
+    (SUMS * size).max(2 * blueprint.embedding_size()).max(4 * blueprint.attention.head_dim)
 }
 
 impl Transposed {
     pub(crate) fn fill(&mut self, threads: &Threads, block: &Block) {
-        let [up, down] = block.feed_forward.layers();
-        up.transpose(threads, &mut self.up);
-        down.transpose(threads, &mut self.down);
+        let feed_forwards = block.feed_forwards.iter().map(|(feed_forward, _)| feed_forward.layers());
+        let bottleneck = block.bottleneck.iter().map(Bottleneck::layers);
+        let room = self.feed_forwards.iter_mut().chain(&mut self.bottleneck);
+        for (transposed, layers) in room.zip(feed_forwards.chain(bottleneck)) {
+            transposed.iter_mut().zip(layers).for_each(|(transposed, layer)| layer.transpose(threads, transposed));
+        }
         for (transposed, (attention, _)) in self.attentions.iter_mut().zip(&block.attentions) {
             let [projection, output] = attention.layers();
             projection.transpose(threads, &mut transposed.projection);
