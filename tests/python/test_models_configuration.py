@@ -62,6 +62,8 @@ SETTINGS = [
     ("umt5", {"feed_forward_proj": "gated-silu", "tie_word_embeddings": False, "num_layers": 2}),
     ("smollm3", {"no_rope_layer_interval": 3, "num_hidden_layers": 7}),
     ("smollm3", {"num_hidden_layers": 3, "no_rope_layers": [0, 1, 0], "use_sliding_window": True, "sliding_window": 9}),
+    ("mobilebert", {"intra_bottleneck_size": 64, "num_attention_heads": 8, "normalization_type": "layer_norm"}),
+    ("mobilebert", {"use_bottleneck": False, "hidden_size": 48, "trigram_input": False, "num_feedforward_networks": 1}),
     ("squeezebert", {"q_groups": 2, "output_groups": 8, "hidden_size": 48, "embedding_size": 48}),
 ]
 
@@ -189,6 +191,13 @@ REFUSED = [
     ("gemma2", {"query_pre_attn_scalar": 0}, "query_pre_attn_scalar=0: at least 1"),
     ("gemma2", {"sliding_window": None}, "sliding_window=None: layers with a window need one of at least 1"),
     ("mistral", {"sliding_window": 0}, "sliding_window=0: layers with a window need one of at least 1"),
+    ("mobilebert", {"normalization_type": "rms_norm"}, "normalization_type='rms_norm' is not supported; supported: layer_norm, no_norm"),
+    ("mobilebert", {"num_feedforward_networks": 0}, "num_feedforward_networks=0: at least 1"),
+    ("mobilebert", {"num_feedforward_networks": 65}, "num_feedforward_networks=65: at most 64"),
+    ("mobilebert", {"true_hidden_size": 24}, "true_hidden_size=24: it is intra_bottleneck_size, 128"),
+    ("mobilebert", {"use_bottleneck": False, "true_hidden_size": 128}, "true_hidden_size=128: it is hidden_size, 24"),
+    ("mobilebert", {"key_query_shared_bottleneck": False}, "hidden_size=24, intra_bottleneck_size=128: they are the same where"),
+    ("mobilebert", {"intra_bottleneck_size": 9}, "intra_bottleneck_size=9 is not a multiple of num_attention_heads=2"),
     ("modernbert", {"classifier_pooling": "bos"}, "classifier_pooling='bos' is not supported; supported: cls, mean"),
     ("modernbert", {"layer_types": ["full_attention"]}, "layer_types has 1 entries, num_hidden_layers is 2"),
     ("modernbert", {"layer_types": ["full_attention", "causal"]}, "layer_types='causal' is not supported"),
@@ -229,6 +238,12 @@ def test_refused_by_name(model_type, settings, message):
     import re
 
     assert re.search(message, refusal(model_type, settings))
+
+
+def test_words_wider_than_hidden_states_predict_none():
+    wide = {"embedding_size": 30}
+    assert "embedding_size=30, hidden_size=24: word vectors are no wider" in refusal("mobilebert", wide, "MaskedLM")
+    AutoModel.from_config(AutoConfig.for_model("mobilebert", **SMALL | wide))
 
 
 @pytest.mark.parametrize("settings", [{"summary_type": "mean"}, {"summary_use_proj": False}, {"summary_activation": None}])

@@ -38,9 +38,9 @@ OWN_SETTINGS = {
 )
 # without windows
 LLAMAS = ["llama", "qwen2", "qwen3", "smollm3"]
-WITH_EMBEDDING_SIZE = ["albert", "convbert", "electra", "roformer"]
+WITH_EMBEDDING_SIZE = ["albert", "convbert", "electra", "mobilebert", "roformer"]
 # what a model of these sizes has to say
-OWN = {"squeezebert": {"embedding_size": 24}}
+OWN = {"squeezebert": {"embedding_size": 24}, "mobilebert": {"embedding_size": 8, "intra_bottleneck_size": 12}}
 
 
 def build(model_type, task=None, spread=0.2, **settings):
@@ -170,7 +170,9 @@ def test_a_decoder_of_its_own(model_type):
     assert new <= set(tied.tied_tensors) and len(new) == 1 + len(old)
     bias = next((w for name, w in state.items() if w.shape == (50,)), np.zeros(50))
     kept = {name: w for name, w in state.items() if name not in old}
-    untied.load_state_dict(kept | dict.fromkeys(new, bias) | {decoder: 2 * state[words]})
+    # what a head reads beyond the width of word vectors has weights of its own
+    rest = {name: 2 * w for name, w in kept.items() if name == "cls.predictions.dense.weight" and model_type == "mobilebert"}
+    untied.load_state_dict(kept | rest | dict.fromkeys(new, bias) | {decoder: 2 * state[words]})
     real = MASK == 1
     expected = (2 * (tied(IDS, MASK).logits - bias) + bias)[real]
     close(untied(IDS, MASK).logits[real], expected, 5e-6)
@@ -571,3 +573,89 @@ def test_convberts_padding_is_seen(dtype, tmp_path):
             mirrored[f"{kernel}.{kind}"] = w.reshape(-1, 5, *w.shape[1:])[:, ::-1].reshape(w.shape)
         model.load_state_dict(mirrored)
         close(model(IDS, MASK)[0], left[:, ::-1], 1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+def test_mobileberts_padding_is_seen(dtype, tmp_path):
+    """As in transformers: by the token beside it alone in what is embedded, whose words it is made of; wherever it stands. What stands
+    further away in padding is seen by nobody."""
+    build("mobilebert").save_pretrained(tmp_path)
+    model = AutoModel.from_pretrained(tmp_path, dtype=dtype)
+    padded = model(IDS, MASK, output_hidden_states=True)
+    alone = model(IDS[1:2, :4], output_hidden_states=True)
+    embedded = padded.hidden_states[0][1], alone.hidden_states[0][0]
+    assert np.array_equal(embedded[0][:3], embedded[1][:3]) and not np.allclose(embedded[0][3], embedded[1][3], atol=1e-3)
+    # the token is what it is between these words: in a longer text
+    assert np.array_equal(embedded[0][3], model(IDS[1:2], output_hidden_states=True).hidden_states[0][0, 3])
+    assert not np.allclose(padded[0][1, :4], alone[0][0], atol=1e-3)
+    assert not padded[0][1, 4:].any()
+    other = IDS.copy()
+    other[1, 5:] = 7
+    assert np.array_equal(model(other, MASK)[0], padded[0])
+    other[1, 4] = other[1, 4] % 40 + 3
+    assert not np.array_equal(model(other, MASK)[0][1, :4], padded[0][1, :4])
+    assert np.array_equal(model(other, MASK)[0][[0, 2]], padded[0][[0, 2]])
+
+
+@pytest.mark.parametrize("attention", [{}, {"use_bottleneck_attention": True}, {"key_query_shared_bottleneck": False}])
+@pytest.mark.parametrize("normalization_type", ["no_norm", "layer_norm"])
+def test_mobileberts_layer_in_numpy(attention, normalization_type):
+    """Beside the formula, with three feed-forward networks; embeddings of three words."""
+    hidden = 24 if attention else 15
+    model = build(
+        "mobilebert", num_hidden_layers=1, hidden_size=hidden, intra_bottleneck_size=24, num_feedforward_networks=3,
+        hidden_act="gelu", normalization_type=normalization_type, layer_norm_eps=1e-3, **attention
+    )
+    state, out = model.state_dict(), model(IDS, output_hidden_states=True)
+
+    def norm(x, name, eps=1e-3):
+        if normalization_type == "layer_norm":
+            x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + eps)
+        return x * state[f"{name}.weight"] + state[f"{name}.bias"]
+
+    words = np.pad(state["embeddings.word_embeddings.weight"][IDS], [(0, 0), (1, 1), (0, 0)])
+    x = dense(np.concatenate([words[:, 2:], words[:, 1:-1], words[:, :-2]], -1), state, "embeddings.embedding_transformation")
+    x = x + state["embeddings.position_embeddings.weight"][:9] + state["embeddings.token_type_embeddings.weight"][0]
+    x = norm(x, "embeddings.LayerNorm", 1e-5)
+    close(out.hidden_states[0], x, 5e-6)
+    layer = "encoder.layer.0"
+    stream = norm(dense(x, state, f"{layer}.bottleneck.input.dense"), f"{layer}.bottleneck.input.LayerNorm")
+    if not attention:
+        second = norm(dense(x, state, f"{layer}.bottleneck.attention.dense"), f"{layer}.bottleneck.attention.LayerNorm")
+    read = [second, second, x] if not attention else [stream] * 3 if "use_bottleneck_attention" in attention else [x] * 3
+    q, k, v = (
+        dense(y, state, f"{layer}.attention.self.{name}").reshape(3, 9, 4, 6).swapaxes(1, 2)
+        for y, name in zip(read, ("query", "key", "value"), strict=True)
+    )
+    scores = np.exp(q @ k.swapaxes(2, 3) / np.sqrt(6))
+    context = (scores / scores.sum(-1, keepdims=True) @ v).swapaxes(1, 2).reshape(3, 9, 24)
+    own = norm(dense(context, state, f"{layer}.attention.output.dense") + stream, f"{layer}.attention.output.LayerNorm")
+    for place, eps in ((f"{layer}.ffn.0", 1e-3), (f"{layer}.ffn.1", 1e-3), (layer, 1e-5)):
+        inner = gelu(dense(own, state, f"{place}.intermediate.dense"))
+        own = norm(dense(inner, state, f"{place}.output.dense") + own, f"{place}.output.LayerNorm", eps)
+    last = dense(own, state, f"{layer}.output.bottleneck.dense") + x
+    close(out.last_hidden_state, norm(last, f"{layer}.output.bottleneck.LayerNorm"), 5e-6)
+
+
+def test_mobilebert_without_bottleneck_is_bert():
+    """With layer norms, one feed-forward network and words as wide as hidden states; bert's epsilons differ a little."""
+    settings = {"use_bottleneck": False, "num_feedforward_networks": 1, "trigram_input": False, "embedding_size": 24}
+    model = build("mobilebert", normalization_type="layer_norm", layer_norm_eps=1e-5, hidden_act="gelu", **settings)
+    bert = BertModel(BertConfig(**SMALL, layer_norm_eps=1e-5))
+    bert.load_state_dict(model.state_dict())
+    for ours, theirs in zip(model(IDS, MASK), bert(IDS, MASK), strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_mobileberts_words_grow_and_shrink(tied):
+    """With the weights that lie across: the old words' logits stay, and new words have some."""
+    model = build("mobilebert", "MaskedLM", tie_word_embeddings=tied)
+    before = model(IDS, MASK).logits
+    model.resize_token_embeddings(60)
+    assert model.state_dict()["cls.predictions.dense.weight"].shape == (16, 60)
+    after = model(IDS, MASK).logits
+    close(after[..., :50], before)
+    assert after[..., 50:].std() > 0.01
+    model.resize_token_embeddings(50)
+    assert np.array_equal(model(IDS, MASK).logits, before)

@@ -15,11 +15,12 @@ SIZES = {
     "intermediate_size": 30,
     "initializer_range": 0.25,
 }
-KINDS = {"Albert": "sentence_order_label", "Bert": "next_sentence_label", "Ernie": "next_sentence_label"}
+KINDS = {"Albert": "sentence_order_label"} | dict.fromkeys(("Bert", "Ernie", "MobileBert"), "next_sentence_label")
+OWN = {"MobileBert": {"intra_bottleneck_size": 12, "embedding_size": 8, "normalization_type": "layer_norm"}}
 
 
 def model_of(kind):
-    config = getattr(ferroformer, f"{kind}Config")(**SIZES)
+    config = getattr(ferroformer, f"{kind}Config")(**SIZES, **OWN.get(kind, {}))
     return getattr(ferroformer, f"{kind}ForPreTraining")(config, seed=3)
 
 
@@ -31,7 +32,7 @@ def batch_of(kind):
     return {"input_ids": ids, "attention_mask": mask, "labels": words, KINDS[kind]: [0, 1, 1]}
 
 
-@pytest.mark.parametrize("kind", ["Bert", "Ernie"])
+@pytest.mark.parametrize("kind", ["Bert", "Ernie", "MobileBert"])
 def test_two_heads_are_two_models(kind, tmp_path):
     both, batch = model_of(kind), batch_of(kind)
     both.save_pretrained(tmp_path)

@@ -47,7 +47,7 @@ ACTIVATIONS = {
 MAX_LAYERS = 1024
 
 
-class EncoderConfig(PreTrainedConfig):
+class SizedConfig(PreTrainedConfig):
     """What BERT and the encoders after it have in common; names are those of transformers."""
 
     vocab_size: int = 30522
@@ -62,8 +62,6 @@ class EncoderConfig(PreTrainedConfig):
     initializer_range: float = 0.02
     layer_norm_eps: float = 1e-12
     pad_token_id: int | None = 0
-    bos_token_id: int | None = None
-    eos_token_id: int | list[int] | None = None
     tie_word_embeddings: bool = True
 
     def validate(self) -> None:
@@ -85,6 +83,13 @@ class EncoderConfig(PreTrainedConfig):
                 f"The hidden size ({self.hidden_size}) is not a multiple of the number of attention heads "
                 f"({self.num_attention_heads})"
             )
+
+
+class EncoderConfig(SizedConfig):
+    """And those that nearly all of them have, too."""
+
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
 
 
 class BertConfig(EncoderConfig):

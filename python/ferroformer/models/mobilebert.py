@@ -25,7 +25,7 @@ from .bert import (
     PREDICTIONS,
     BertForMaskedLM,
     BertForNextSentencePrediction,
-    EncoderConfig,
+    SizedConfig,
     encoder_blueprint,
 )
 
@@ -48,7 +48,7 @@ EPS = 1e-5
 MAX_FEED_FORWARDS = 64
 
 
-class MobileBertConfig(EncoderConfig):
+class MobileBertConfig(SizedConfig):
     """The settings of a MobileBERT model; names and defaults are those of transformers."""
 
     model_type = "mobilebert"
@@ -75,7 +75,7 @@ class MobileBertConfig(EncoderConfig):
     true_hidden_size: int | None = None
 
     def validate(self) -> None:
-        """As EncoderConfig."""
+        """As SizedConfig."""
         super().validate()
         check_positive(self, "type_vocab_size", "embedding_size", "intra_bottleneck_size", "num_feedforward_networks")
         check_probability(self, "classifier_dropout")
