@@ -215,7 +215,8 @@ impl<'a> Batch<'a> {
             return Err(ModelError::Input("a batch to be learned from has input_ids, not inputs_embeds".to_owned()));
         }
         let batch = Batch::from_padded(padded, blueprint)?;
-        let Batch { ids, types, tasks, positions, next, columns, starts, width, keys, selected, neighbours, .. } = batch;
+        let Batch { ids, types, tasks, positions, next, columns, starts, width, keys, selected, neighbours, .. } =
+            batch;
         let embeds = None;
         Ok(Batch { ids, types, tasks, positions, next, columns, starts, width, keys, selected, neighbours, embeds })
     }

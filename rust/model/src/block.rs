@@ -369,7 +369,8 @@ impl Block {
         }
         let Self { attentions, feed_forwards, bottleneck, .. } = self;
         let found = attentions.iter_mut().find_map(|(attention, _)| attention.slot_mut(slot));
-        let found = found.or_else(|| feed_forwards.iter_mut().find_map(|(feed_forward, _)| feed_forward.slot_mut(slot)));
+        let found =
+            found.or_else(|| feed_forwards.iter_mut().find_map(|(feed_forward, _)| feed_forward.slot_mut(slot)));
         found.or_else(|| bottleneck.as_mut()?.slot_mut(slot))
     }
 

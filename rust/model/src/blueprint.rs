@@ -743,7 +743,9 @@ impl Blueprint {
             return Err(refused("embeddings.sines are of a table of positions and of finite numbers".to_owned()));
         }
         if e.words_projected && !e.projection || e.neighbours && !e.words_projected {
-            return Err(refused("embeddings.words_projected goes with a projection, embeddings.neighbours with that".to_owned()));
+            return Err(refused(
+                "embeddings.words_projected goes with a projection, embeddings.neighbours with that".to_owned(),
+            ));
         }
         if e.neighbours && (self.attention.causal || self.source.is_some() || e.shared) {
             return Err(refused("embeddings.neighbours are an encoder's: a word sees the one behind it".to_owned()));
@@ -894,7 +896,9 @@ impl Blueprint {
         }
         let reads = head.transform.and_then(|transform| transform.size).unwrap_or(self.hidden_size);
         if let Some(split) = head.split.filter(|split| *split == 0 || *split >= reads) {
-            return Err(refused(format!("head.split is {split}; expected 0 < head.split < {reads}, the head's inputs")));
+            return Err(refused(format!(
+                "head.split is {split}; expected 0 < head.split < {reads}, the head's inputs"
+            )));
         }
         if !head.tied {
             return Ok(());

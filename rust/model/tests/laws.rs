@@ -6,7 +6,7 @@ mod common {
 
 use std::collections::HashMap;
 
-use common::model::{BLUEPRINT, PRECISIONS, grouped_and_convolved, initial};
+use common::model::{BLUEPRINT, PRECISIONS, initial, variants};
 use ferroformer_kernels::Level;
 use ferroformer_model::{
     Batch, Blueprint, Cancel, Encoder, ModelError, Outputs, Padded, Pooling, Precision, SentencePooling, Source, Want,
@@ -74,8 +74,8 @@ fn sequences() -> Vec<Vec<i64>> {
 #[test]
 fn the_same_bits_in_any_company() {
     let sequences = sequences();
-    let [grouped, convolved] = grouped_and_convolved();
-    let blueprints = [BLUEPRINT.to_owned(), with_even_heads(), grouped, convolved];
+    let [grouped, convolved, narrowed] = variants();
+    let blueprints = [BLUEPRINT.to_owned(), with_even_heads(), grouped, convolved, narrowed];
     let kinds = Level::available().flat_map(|level| PRECISIONS.map(|precision| (level, precision)));
     for ((level, precision), blueprint) in
         kinds.flat_map(|kind| blueprints.each_ref().map(|blueprint| (kind, blueprint)))
@@ -129,12 +129,13 @@ fn relative_error(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// bf16 rounds to one part in 256, int8 to one part in 254 of a row's largest: two layers make a few times that. What a convolution's
-/// kernel is made of has gone through twice as many roundings, and a product of two such numbers.
+/// kernel is made of has gone through twice as many roundings, and a product of two such numbers; where there are three feed-forwards
+/// there are twice as many products.
 #[test]
 fn lower_precision_is_close_to_float32() {
-    let [grouped, convolved] = grouped_and_convolved();
+    let [grouped, convolved, narrowed] = variants();
     for level in Level::available() {
-        for (blueprint, more) in [(&with_even_heads(), 1.0), (&grouped, 1.0), (&convolved, 2.0)] {
+        for (blueprint, more) in [(&with_even_heads(), 1.0), (&grouped, 1.0), (&convolved, 2.0), (&narrowed, 2.0)] {
             let exact = states_of(blueprint, level, Precision::Float32);
             for (precision, allowed) in [(Precision::BFloat16, more * 0.02), (Precision::Int8, more * 0.04)] {
                 let error = relative_error(&states_of(blueprint, level, precision), &exact);
@@ -239,6 +240,8 @@ fn blueprints_beyond_reason_are_refused_at_once() {
     for (from, to) in [
         ("\"hidden_size\": 52", "\"hidden_size\": 0"),
         ("\"num_layers\": 2", "\"num_layers\": 2000000000"),
+        ("\"size\": 71", "\"size\": 71, \"count\": 2000000000"),
+        ("\"num_layers\": 2", "\"num_layers\": 2, \"bottleneck\": {\"size\": 0, \"attention\": \"stream\"}"),
         ("\"size\": 71", "\"size\": 1099511627776"),
         ("\"gelu\"", "\"glue\""),
         ("1e-12", "-1.0"),

@@ -7,7 +7,7 @@ mod common {
 
 use std::collections::HashSet;
 
-use common::model::{BLUEPRINT, PRECISIONS, grouped_and_convolved, initial};
+use common::model::{BLUEPRINT, PRECISIONS, initial, variants};
 use ferroformer_kernels::{Level, Precision};
 use ferroformer_model::{AdamW, Batch, Cancel, Cotangents, Dropout, Encoder, Gradients, Optimizer, Recipe, Rule};
 
@@ -29,8 +29,9 @@ fn encoder(level: Level) -> Encoder {
 
 /// Of each kind of blueprint on each level.
 fn encoders() -> impl Iterator<Item = (String, Encoder)> {
-    let [grouped, convolved] = grouped_and_convolved();
-    let kinds = [("plain", BLUEPRINT.to_owned()), ("grouped", grouped), ("convolved", convolved)];
+    let [grouped, convolved, narrowed] = variants();
+    let kinds =
+        [("plain", BLUEPRINT.to_owned()), ("grouped", grouped), ("convolved", convolved), ("narrowed", narrowed)];
     let of = |level, (kind, blueprint): &(_, String)| {
         (format!("{level:?}, {kind}"), initial(blueprint, level, Precision::Float32))
     };

@@ -210,7 +210,13 @@ impl Bottleneck {
             let out = d_made.reborrow().into_block(0..rows, columns.clone());
             norm.backward(made.block(0..rows, columns), d, out, sums);
         }
-        linear(threads, d_made.view(), transposed, Epilogue { residual: Some(d_sum), ..Epilogue::default() }, dx.reborrow());
+        linear(
+            threads,
+            d_made.view(),
+            transposed,
+            Epilogue { residual: Some(d_sum), ..Epilogue::default() },
+            dx.reborrow(),
+        );
         input.into_iter().for_each(|d| add(level, d, dx.reborrow()));
     }
 

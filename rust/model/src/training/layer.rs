@@ -404,8 +404,9 @@ impl Block {
         let convolved = self.attend_backward(pass, stage, at, flow, saved, transposed, scratch, gradient)?;
         let (level, threads, size) = (pass.step.level, pass.threads, flow.hidden.cols());
         let transposed = &*transposed;
-        let Flow { hidden, d_hidden, d_sum, d_before, dropped, middle, d_context, d_qkv, d_read: d_apart, sums, .. } =
-            flow;
+        let Flow {
+            hidden, d_hidden, d_sum, d_before, dropped, middle, d_context, d_qkv, d_read: d_apart, sums, ..
+        } = flow;
         let [_, d_output] = dropped;
         let (done, _) = saved.attentions.split_at(stage);
         let below = done.last();

@@ -15,15 +15,21 @@ pub(crate) const BLUEPRINT: &str = r#"{
     "pooler": {"activation": "tanh"}
 }"#;
 
-/// [`BLUEPRINT`] with weights in groups, of different numbers and shapes, and beside its attention a convolution.
+/// [`BLUEPRINT`] with weights in groups, of different numbers and shapes; with a convolution beside its attention; and with a bottleneck,
+/// several feed-forwards and norms that are weights alone.
 #[allow(dead_code, reason = "not for all tests")]
-pub(crate) fn grouped_and_convolved() -> [String; 2] {
+pub(crate) fn variants() -> [String; 3] {
     let attention = |more: &str| BLUEPRINT.replace("\"head_dim\": 13", &format!("\"head_dim\": 13, {more}"));
     let groups = r#""groups": {"query": 4, "key": 2, "value": 13, "output": 2}, "stored": "convolution""#;
     let feed_forward = r#""size": 78, "groups": {"up": 26, "down": 13}, "stored": "groups""#;
     [
         attention(groups).replace("\"size\": 71", feed_forward),
         attention(r#""convolution": {"kernel": 5}"#).replace("\"heads\": 4", "\"heads\": 3"),
+        BLUEPRINT
+            .replace("\"num_layers\": 2", r#""num_layers": 2, "bottleneck": {"size": 39, "attention": "second"}"#)
+            .replace("\"heads\": 4", "\"heads\": 3")
+            .replace("\"size\": 71", "\"size\": 23, \"count\": 3")
+            .replace("\"kind\": \"layer_norm\"", "\"kind\": \"affine\""),
     ]
 }
 
