@@ -42,6 +42,8 @@ MORE: dict[str, dict[str, Any]] = {
     "distilbert": {"dim": HIDDEN, "n_layers": LAYERS, "n_heads": HEADS, "hidden_dim": INNER, "vocab_size": 30000},
     "electra": {"embedding_size": 128},
     "eurobert": {"pad_token_id": 0},
+    # as wide inside as the published model
+    "mobilebert": {"embedding_size": 128, "intra_bottleneck_size": 128, "intermediate_size": 512, "num_attention_heads": 4},
     "modernbert": {"pad_token_id": 0},
     "squeezebert": {"embedding_size": HIDDEN},
 }

@@ -72,10 +72,15 @@ def test_the_size_of_a_batch_changes_nothing(real, dtype):
 
 
 @pytest.mark.numbers
-def test_the_size_of_a_batch_changes_nothing_where_padding_is_seen():
-    """By the convolutions of ConvBERT: what a row gives is what it gives without padding."""
-    config = ferroformer.ConvBertConfig(**SIZES | {"hidden_size": 24}, embedding_size=8, initializer_range=0.3, num_labels=3)
-    model = ferroformer.ConvBertForSequenceClassification(config)
+@pytest.mark.parametrize("kind", ["ConvBert", "MobileBert"])
+def test_the_size_of_a_batch_changes_nothing_where_padding_is_seen(kind):
+    """By the convolutions of ConvBERT, and where MobileBERT embeds words with their neighbours: what a row gives is what it gives without
+    padding."""
+    own = {"intra_bottleneck_size": 12} if kind == "MobileBert" else {}
+    config = getattr(ferroformer, f"{kind}Config")(
+        **SIZES | {"hidden_size": 24} | own, embedding_size=8, initializer_range=0.3, num_labels=3
+    )
+    model = getattr(ferroformer, f"{kind}ForSequenceClassification")(config)
     pipe = pipeline("text-classification", model, tokenizer=TOKENIZER)
     logits = [model(**TOKENIZER(text, return_tensors="np")).logits[0] for text in TEXTS]
     results = pipe(TEXTS, top_k=None, batch_size=4, function_to_apply="none")
