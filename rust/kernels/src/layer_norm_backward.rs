@@ -3,7 +3,8 @@
 //!   dx = (g - mean(g) - x' mean(g x')) / sigma,  g = dy (offset + weight),  x' = (x - mean(x)) / sigma,  sigma = sqrt(var + eps)
 //!   dweight = sum of dy x',  dbias = sum of dy  over the rows
 //!
-//! (and where the norm is not centred, with 0 for both means but that of g x'; where it is not scaled, with 0 for that too and 1 for sigma). Mean and variance are found again from x: two passes over a row in the cache, against two more numbers to keep for it.
+//! (and where the norm is not centred, with 0 for both means but that of g x'; where it is not scaled, with 0 for that too and 1 for
+//! sigma). Mean and variance are found again from x: two passes over a row in the cache, against two more numbers to keep for it.
 
 use crate::isa::{Isa, Kernel, Level, dispatch_floats};
 use crate::layer_norm::Norm;

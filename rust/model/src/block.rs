@@ -153,6 +153,7 @@ impl Block {
 
     /// Some tokens: hidden (T, H), in [`form`](Self::form) in `room.narrow` -> what attention takes of them, (T, its columns), and where
     /// there is a bottleneck the stream (T, C).
+    #[expect(clippy::too_many_arguments, reason = "what is read and written, each by its own name")]
     pub(crate) fn project(
         &self,
         stage: usize,

@@ -133,7 +133,9 @@ fn relative_error(a: &[f32], b: &[f32]) -> f32 {
 /// there are twice as many products.
 #[test]
 fn lower_precision_is_close_to_float32() {
+    // Where nothing is normalised weights of this size let hidden states run away, and scores with them.
     let [grouped, convolved, narrowed] = variants();
+    let narrowed = narrowed.replace("affine", "layer_norm");
     for level in Level::available() {
         for (blueprint, more) in [(&with_even_heads(), 1.0), (&grouped, 1.0), (&convolved, 2.0), (&narrowed, 2.0)] {
             let exact = states_of(blueprint, level, Precision::Float32);
