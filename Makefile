@@ -33,9 +33,9 @@ test-rust:
 
 # The whole suite on the best instruction set, then what computes on each of the others.
 test-python: $(VENV)/built
-	$(BIN)/python -m pytest --quiet
+	$(BIN)/python -m pytest --quiet --numprocesses auto
 	for isa in $$($(BIN)/python -c "from ferroformer import _native; print(*set(_native.available_isas()) - {_native.isa()})"); do \
-		FERROFORMER_ISA=$$isa $(BIN)/python -m pytest --quiet -m numbers || exit 1; \
+		FERROFORMER_ISA=$$isa $(BIN)/python -m pytest --quiet --numprocesses auto -m numbers || exit 1; \
 	done
 
 check: $(VENV)/built  ## formatting, lints, types, stubs
