@@ -1,5 +1,6 @@
 """Shared by the tests of the Python layer: where the recorded data lies, a reader, and small models."""
 
+import gzip
 import importlib.util
 import json
 import socket
@@ -22,8 +23,9 @@ _DTYPES = {"F32": "<f4", "I64": "<i8", "BOOL": "?"}
 
 
 def read_safetensors(path):
-    """Name -> array."""
+    """Name -> array; of a file that may be compressed."""
     data = path.read_bytes()
+    data = gzip.decompress(data) if path.suffix == ".gz" else data
     (size,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + size])
     header.pop("__metadata__", None)

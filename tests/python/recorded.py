@@ -29,7 +29,7 @@ def cases(name, call=None):
 
 def arrays(name, case, *kinds):
     """For each kind ("in", "out", "grad", "after"): {name: array} of a case."""
-    tensors = read_safetensors(MODELS_DIR / name / "cases.safetensors")
+    tensors = read_safetensors(MODELS_DIR / name / "cases.safetensors.gz")
     starts = [f"{case}/{kind}/" for kind in kinds]
     return [{key.removeprefix(start): a for key, a in tensors.items() if key.startswith(start)} for start in starts]
 

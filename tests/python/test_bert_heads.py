@@ -29,7 +29,7 @@ def directory(task):
 
 
 def recorded(task, case):
-    tensors = read_safetensors(directory(task) / "cases.safetensors")
+    tensors = read_safetensors(directory(task) / "cases.safetensors.gz")
     return [
         {name.removeprefix(start): array for name, array in tensors.items() if name.startswith(start)}
         for start in (f"{case}/in/", f"{case}/out/")

@@ -1,5 +1,6 @@
 """Every recorded call gives what transformers gave."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -8,11 +9,11 @@ import pytest
 from ferroformer import AutoTokenizer
 
 DATA = Path(__file__).parents[1] / "data" / "tokenizers"
-FAMILIES = sorted(path.parent.name for path in DATA.glob("*/encodings.json"))
+FAMILIES = sorted(path.parent.name for path in DATA.glob("*/encodings.json.gz"))
 
 
 def recorded(family):
-    return json.loads((DATA / family / "encodings.json").read_text(encoding="utf-8"))
+    return json.loads(gzip.decompress((DATA / family / "encodings.json.gz").read_bytes()))
 
 
 def run(tokenizer, row):
