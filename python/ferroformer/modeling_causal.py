@@ -6,19 +6,16 @@ An architecture's file makes a class of one of these and its own base, as with `
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from . import losses, modeling_heads
 from .cache_utils import DynamicCache, checked_cache
 from .errors import InputError
+from .kept_logits import KeepsLogits
 from .losses import Loss, LossOptions
 from .model_inputs import encoder_inputs
 from .modeling_generation import GenerativeModel
 from .modeling_utils import PreTrainedModel
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 __all__ = ["CausalLM", "Decoder", "DecoderModel", "SequenceClassification"]
 
@@ -112,14 +109,13 @@ class DecoderHead(modeling_heads.HeadModel, Decoder):
         return _output(self.output_class)(logits=logits, past_key_values=past, hidden_states=hidden, attentions=attentions)
 
 
-class CausalLM(DecoderHead, GenerativeModel):
+class CausalLM(KeepsLogits, DecoderHead, GenerativeModel):
     """The word after each token: one number for each word of the vocabulary.
 
     The head's weights are the word embeddings, if `config.tie_word_embeddings` says so. labels: (B, T) integers in
     0..vocab_size-1, and -100 for those that do not count; each is predicted at the token before its own, so `labels=input_ids` is
     what a text teaches. InputError for a label that counts where the token before it is masked, for nothing is computed there.
-    logits_to_keep: the logits of the last so many columns alone (0: of all), of the columns that an array (K,) or of those that an
-    array (B, K) names for each row; with an array (B, T) of bools of these alone, (M, vocabulary). Not with labels.
+    logits_to_keep: as `KeepsLogits` has it.
     """
 
     output_class = "CausalLMOutputWithPast"
@@ -134,24 +130,8 @@ class CausalLM(DecoderHead, GenerativeModel):
     def num_outputs(self, config: Any) -> int:
         return int(config.vocab_size)
 
-    def inputs(self, *arrays: Any, others: dict[str, Any]) -> dict[str, Any]:
-        kept = others.pop("logits_to_keep", 0)
-        everything = isinstance(kept, int) and kept == 0
-        return super().inputs(*arrays, others=others) | {"logits_to_keep": None if everything else kept}
-
-    def read_tokens(self, inputs: dict[str, Any]) -> Any:
-        if inputs.get("logits_to_keep") is None:
-            return None
-        return _Kept(inputs, self.embedding_size).selected
-
-    def outputs(self, inputs: dict[str, Any], last: Any, pooled: Any, logits: Any, *rest: Any) -> Any:
-        if inputs.get("logits_to_keep") is not None:
-            logits = _Kept(inputs, self.embedding_size).spread(logits)
-        return super().outputs(inputs, last, pooled, logits, *rest)
-
     def loss(self, outputs: Any, labels: dict[str, Any], inputs: dict[str, Any], options: LossOptions) -> Loss:
-        if inputs.get("logits_to_keep") is not None:
-            raise InputError("logits_to_keep and labels: a loss is of the logits of all tokens")
+        self.check_all_kept(inputs)
         targets = losses.shifted(labels["labels"])
         _check_predicted(targets, inputs.get("attention_mask"))
         if outputs.logits.ndim == 2:  # of the tokens that predict a label alone
@@ -194,52 +174,6 @@ class SequenceClassification(DecoderHead, modeling_heads.SequenceClassification)
             found = f"attention_mask[{row}, {last[row]}] is 0, where the last token that is not pad_token_id={padding} stands"
             raise InputError(f"{found}: expected 1, for the label is read there")
         return (np.arange(width) == last[:, None]).astype(np.int64)
-
-
-class _Kept:
-    """The places whose logits `logits_to_keep` asks for."""
-
-    def __init__(self, inputs: dict[str, Any], embedding_size: int) -> None:
-        import numpy as np
-
-        arrays = encoder_inputs(inputs, embedding_size)
-        ids, mask = arrays["input_ids"], arrays["attention_mask"]
-        shape = (arrays["inputs_embeds"] if ids is None else ids).shape[:2]  # type: ignore[union-attr]
-        self.places = _places(inputs["logits_to_keep"], *shape)
-        # (B, T): those of them that are not masked
-        self.selected = np.zeros(shape, np.int64)
-        self.selected[self.places] = 1 if mask is None else mask[self.places]
-
-    def spread(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits (M, V) of the selected tokens, to their places; zeros at those that are masked."""
-        import numpy as np
-
-        number = self.selected.cumsum().reshape(self.selected.shape) - 1
-        there = self.selected[self.places] == 1
-        spread = np.zeros((*there.shape, logits.shape[-1]), np.float32)
-        spread[there] = logits[number[self.places][there]]
-        return spread
-
-
-def _places(kept: Any, rows: int, width: int) -> tuple[NDArray[Any], ...]:
-    """Rows and columns, of one shape. Raises InputError, TypeError."""
-    import numpy as np
-
-    array = np.asarray(kept)
-    if array.dtype.kind not in "iub":
-        raise TypeError(f"logits_to_keep must be an integer or an array of integers or bools, got dtype {array.dtype}")
-    fits = array.ndim < 2 or array.ndim == 2 and len(array) == rows
-    if array.dtype.kind == "b":
-        fits = array.shape in ((width,), (rows, width))
-    if not fits:
-        raise InputError(f"logits_to_keep has the shape {array.shape}; the input ({rows}, {width})")
-    if array.ndim == 2 and array.dtype.kind == "b":
-        return np.nonzero(array)
-    try:
-        columns = np.arange(width)[-int(array) :] if array.ndim == 0 else np.arange(width)[array]
-    except IndexError:
-        raise InputError(f"logits_to_keep names a column that a row of {width} tokens has not: {kept!r:.200}") from None
-    return tuple(np.broadcast_arrays(np.arange(rows)[:, None], columns))
 
 
 def _check_predicted(targets: Any, attention_mask: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from . import losses
 from .errors import ConfigError
+from .kept_logits import KeepsLogits
 from .losses import Loss, LossOptions
 from .model_inputs import merge_choices
 from .modeling_utils import PreTrainedModel
@@ -233,11 +234,11 @@ class QuestionAnswering(HeadModel):
         return self._answer(output, return_dict)
 
 
-class MaskedLM(HeadModel):
+class MaskedLM(KeepsLogits, HeadModel):
     """The words that stand where words were masked: one number for each word of the vocabulary, for each token.
 
     The head's weights are the word embeddings, unless `config.tie_word_embeddings` is False. labels: (B, T) integers in
-    0..vocab_size-1, and -100 for tokens that do not count, among them all that are masked out.
+    0..vocab_size-1, and -100 for tokens that do not count, among them all that are masked out. logits_to_keep: as `KeepsLogits` has it.
     """
 
     reads = "tokens"
@@ -258,6 +259,7 @@ class MaskedLM(HeadModel):
 
     def words_loss(self, logits: Any, labels: Any, inputs: dict[str, Any], options: LossOptions) -> Loss:
         """The cross-entropy of labelled tokens."""
+        self.check_all_kept(inputs)
         losses.check_masked(labels, inputs.get("attention_mask"))
         if logits.ndim == 2:  # of labelled tokens alone
             labels = losses.counted(labels)
@@ -287,7 +289,7 @@ class PreTraining(MaskedLM):
     ) -> Any:
         from . import modeling_outputs
 
-        return getattr(modeling_outputs, self.output_class)(None, logits, pooled, hidden, attentions)
+        return getattr(modeling_outputs, self.output_class)(None, self.kept(inputs, logits), pooled, hidden, attentions)
 
     def loss(self, outputs: Any, labels: dict[str, Any], inputs: dict[str, Any], options: LossOptions) -> Loss:
         import numpy as np

@@ -22,7 +22,7 @@ class _Given:
         self.config = BertConfig(**settings)
         self.calls = []
 
-    def __call__(self, *, input_ids, attention_mask, return_dict, token_type_ids=None):
+    def __call__(self, *, input_ids, attention_mask, return_dict, token_type_ids=None, **options):
         self.calls.append(len(input_ids))
         lengths = attention_mask.sum(axis=1)
         assert ((np.arange(input_ids.shape[1]) < lengths[:, None]) == attention_mask).all()
@@ -30,7 +30,7 @@ class _Given:
         padded = np.zeros((*input_ids.shape, self.outputs()), np.float32)
         for row, (values, length) in enumerate(zip(rows, lengths)):
             padded[row, :length] = values
-        return self.answer(padded)
+        return self.answer(padded, **options)
 
     def outputs(self):
         return self.config.num_labels
@@ -51,6 +51,9 @@ class GivenForSequenceClassification(_Given):
 class GivenForMaskedLM(_Given):
     def outputs(self):
         return self.config.vocab_size
+
+    def answer(self, padded, logits_to_keep):
+        return {"logits": padded[logits_to_keep]}
 
 
 class GivenForQuestionAnswering(_Given):

@@ -41,39 +41,6 @@ def test_padding_on_either_side(model):
         assert not right[row, length:].any() and not left[row, : 8 - length].any()
 
 
-@pytest.mark.parametrize(
-    "kept", [1, 3, 8, 100, np.int64(2), [0], [5, 2, -1], [[1, 2], [0, 0], [7, 3]], IDS % 3 == 0, IDS[0] % 2 == 0]
-)
-@pytest.mark.parametrize("mask", [None, LEFT, RIGHT])
-def test_logits_to_keep_are_some_of_all(model, kept, mask):
-    whole, columns = model(IDS, attention_mask=mask).logits, np.asarray(kept)
-    if columns.ndim == 0:
-        expected = whole[:, -int(kept) :]
-    elif columns.shape == IDS.shape:
-        expected = whole[columns]
-    elif columns.ndim == 2:
-        expected = np.take_along_axis(whole, columns[:, :, None], axis=1)
-    else:
-        expected = whole[:, columns]
-    assert np.array_equal(model(IDS, attention_mask=mask, logits_to_keep=kept).logits, expected)
-    assert np.array_equal(model(IDS, attention_mask=mask, logits_to_keep=0).logits, whole)
-
-
-@pytest.mark.parametrize(
-    "kept, error, words",
-    [
-        ([9], InputError, "logits_to_keep names a column"),
-        ([[1, 2]], InputError, r"has the shape \(1, 2\)"),
-        (np.zeros((3, 7), bool), InputError, r"has the shape \(3, 7\)"),
-        (1.5, TypeError, "float64"),
-    ],
-)
-def test_logits_to_keep_that_cannot_be(kept, error, words):
-    model = recorded.load("gpt2-CausalLM")
-    with pytest.raises(error, match=words):
-        model(IDS, logits_to_keep=kept)
-
-
 def test_a_loss_is_of_the_labels_after_each_token(model):
     """By hand, in float64; the same in training, which computes labelled tokens alone."""
     labels = np.where(np.random.default_rng(1).random(IDS.shape) < 0.6, IDS, -100) * RIGHT - 100 * (1 - RIGHT)
@@ -99,8 +66,6 @@ def test_labels_that_nothing_predicts():
     # the word after the last token is predicted by that
     after = np.where(np.arange(8) <= LENGTHS[:, None], IDS, -100)
     assert np.isfinite(model(IDS, attention_mask=RIGHT, labels=after).loss)
-    with pytest.raises(InputError, match="logits_to_keep and labels"):
-        model(IDS, labels=IDS, logits_to_keep=2)
 
 
 def test_what_is_not_there():

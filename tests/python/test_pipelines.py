@@ -339,6 +339,20 @@ def test_words(fill):
     assert fill([text]) == found and fill([text, text]) == [found, found]
 
 
+def test_words_of_a_model():
+    """The logits of masks alone are computed: the same as where all are."""
+    model = ferroformer.BertForMaskedLM(BertConfig(**SIZES, initializer_range=0.3))
+    texts = ["a [MASK]", "[MASK] is [MASK] and not a cat", "so [MASK] are they"]
+    for text, found in zip(texts, pipeline("fill-mask", model, tokenizer=TOKENIZER)(texts, top_k=4)):
+        inputs = TOKENIZER(text, return_tensors="np")
+        places = np.nonzero(inputs["input_ids"][0] == TOKENIZER.mask_token_id)[0]
+        for place, words in zip(places, [found] if len(places) == 1 else found, strict=True):
+            logits = model(**inputs).logits[0, place].astype(np.float64)
+            best = np.argsort(-logits)[:4]
+            assert [word["token"] for word in words] == best.tolist()
+            assert [word["score"] for word in words] == pytest.approx(np.exp(logits[best]) / np.exp(logits).sum(), rel=1e-5)
+
+
 def test_several_masks(fill):
     first, second = fill("[MASK] and [MASK]", top_k=2)
     assert len(first) == len(second) == 2

@@ -75,8 +75,19 @@ class FillMaskPipeline(Pipeline):
             rows.append(Row(inputs, places))
         return rows
 
+    def compute(self, rows: list[Row], **options: Any) -> Any:
+        """Of each row the logits of its masks (M, vocabulary)."""
+        import numpy as np
+
+        arrays = self._padded([row.inputs for row in rows])
+        masks = np.zeros(arrays["input_ids"].shape, bool)
+        for row, wanted in zip(rows, masks):
+            wanted[row.notes] = True
+        logits = self.model(**arrays, logits_to_keep=masks, return_dict=True)["logits"]
+        return np.split(logits, masks.sum(-1).cumsum()[:-1])
+
     def keep(self, outputs: Any, index: int, row: Row) -> Any:
-        return outputs["logits"][index, row.notes]
+        return outputs[index]
 
     def postprocess(self, rows: list[Row], kept: list[Any], top_k: int = 5, targets: Any = None) -> Any:
         ids, places = rows[0].inputs["input_ids"], rows[0].notes
