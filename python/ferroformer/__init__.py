@@ -237,6 +237,8 @@ if TYPE_CHECKING:
     from .models.roformer import RoFormerForSequenceClassification as RoFormerForSequenceClassification
     from .models.roformer import RoFormerForTokenClassification as RoFormerForTokenClassification
     from .models.roformer import RoFormerModel as RoFormerModel
+    from .models.roformer_tokenizer import RoFormerTokenizer as RoFormerTokenizer
+    from .models.roformer_tokenizer import RoFormerTokenizerFast as RoFormerTokenizerFast
     from .models.smollm3 import SmolLM3Config as SmolLM3Config
     from .models.smollm3 import SmolLM3ForCausalLM as SmolLM3ForCausalLM
     from .models.smollm3 import SmolLM3ForQuestionAnswering as SmolLM3ForQuestionAnswering
@@ -604,6 +606,8 @@ _MODULES = {
     "RoFormerForSequenceClassification": "models.roformer",
     "RoFormerForTokenClassification": "models.roformer",
     "RoFormerModel": "models.roformer",
+    "RoFormerTokenizer": "models.roformer_tokenizer",
+    "RoFormerTokenizerFast": "models.roformer_tokenizer",
     "SmolLM3Config": "models.smollm3",
     "SmolLM3ForCausalLM": "models.smollm3",
     "SmolLM3ForQuestionAnswering": "models.smollm3",
@@ -1027,6 +1031,8 @@ __all__ = [
     "RoFormerForSequenceClassification",
     "RoFormerForTokenClassification",
     "RoFormerModel",
+    "RoFormerTokenizer",
+    "RoFormerTokenizerFast",
     "RobertaConfig",
     "RobertaForMaskedLM",
     "RobertaForMultipleChoice",

@@ -14,6 +14,7 @@ Section = dict[str, Any]
 TemplateItem = str | tuple[str, int]
 
 WORD_PIECE_DECODER: Section = {"type": "WordPiece", "prefix": "##", "cleanup": True}
+BERT_PRE_TOKENIZER: Section = {"type": "BertPreTokenizer"}
 WHITESPACE_SPLIT: Section = {"type": "WhitespaceSplit"}
 
 

@@ -34,7 +34,7 @@ def copy(tmp_path):
     return make
 
 
-@pytest.mark.parametrize("model_type", ["roformer", "whisper", "esm"])
+@pytest.mark.parametrize("model_type", ["rembert", "whisper", "esm"])
 def test_a_class_that_is_not_there_is_named(copy, model_type):
     with pytest.raises(NotImplementedError, match=f"Tokenizer of the model type {model_type} is not there yet"):
         AutoTokenizer.from_pretrained(copy("minilm", {"model_type": model_type}))

@@ -47,6 +47,7 @@ _CLASSES = {
     "NllbTokenizer": (_TRANSLATION,),
     "PegasusTokenizer": (_PIECES,),
     "Qwen2Tokenizer": (_BYTES,),
+    "RoFormerTokenizer": ("roformer_tokenizer",),
     "RobertaTokenizer": (_BYTES,),
     "SqueezeBertTokenizer": (_BERT, "BertTokenizer"),
     "T5Tokenizer": (_PIECES,),

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, ClassVar
 
 from ..added_token import AddedToken
 from ..config_files import write_text
-from ..tokenization_sections import WORD_PIECE_DECODER, bert_normalizer, roberta_processing
+from ..tokenization_sections import (
+    BERT_PRE_TOKENIZER,
+    WORD_PIECE_DECODER,
+    Section,
+    bert_normalizer,
+    roberta_processing,
+)
 from ..tokenization_vocabulary import Vocab, VocabularyTokenizer
 
 
@@ -18,6 +24,9 @@ class WordPieceTokenizer(VocabularyTokenizer):
     """
 
     vocab_files_names = {"vocab_file": "vocab.txt", "tokenizer_file": "tokenizer.json"}
+    pre_tokenizer: ClassVar[Section] = BERT_PRE_TOKENIZER
+    # whether the normalizer puts spaces around Chinese characters where `tokenize_chinese_chars` asks for it
+    chinese_apart: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -36,8 +45,10 @@ class WordPieceTokenizer(VocabularyTokenizer):
             vocab,
             {"type": "WordPiece", "unk_token": str(unk_token)},
             {
-                "normalizer": bert_normalizer(do_lower_case, strip_accents, tokenize_chinese_chars),
-                "pre_tokenizer": {"type": "BertPreTokenizer"},
+                "normalizer": bert_normalizer(
+                    do_lower_case, strip_accents, tokenize_chinese_chars and self.chinese_apart
+                ),
+                "pre_tokenizer": self.pre_tokenizer,
                 "decoder": WORD_PIECE_DECODER,
             },
             unk_token=unk_token,
