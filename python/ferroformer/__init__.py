@@ -197,6 +197,9 @@ if TYPE_CHECKING:
     from .models.mt5 import MT5Config as MT5Config
     from .models.mt5 import MT5EncoderModel as MT5EncoderModel
     from .models.mt5 import MT5ForConditionalGeneration as MT5ForConditionalGeneration
+    from .models.mt5 import MT5ForQuestionAnswering as MT5ForQuestionAnswering
+    from .models.mt5 import MT5ForSequenceClassification as MT5ForSequenceClassification
+    from .models.mt5 import MT5ForTokenClassification as MT5ForTokenClassification
     from .models.mt5 import MT5Model as MT5Model
     from .models.nomic_bert import NomicBertConfig as NomicBertConfig
     from .models.nomic_bert import NomicBertForMaskedLM as NomicBertForMaskedLM
@@ -263,10 +266,16 @@ if TYPE_CHECKING:
     from .models.t5 import T5Config as T5Config
     from .models.t5 import T5EncoderModel as T5EncoderModel
     from .models.t5 import T5ForConditionalGeneration as T5ForConditionalGeneration
+    from .models.t5 import T5ForQuestionAnswering as T5ForQuestionAnswering
+    from .models.t5 import T5ForSequenceClassification as T5ForSequenceClassification
+    from .models.t5 import T5ForTokenClassification as T5ForTokenClassification
     from .models.t5 import T5Model as T5Model
     from .models.umt5 import UMT5Config as UMT5Config
     from .models.umt5 import UMT5EncoderModel as UMT5EncoderModel
     from .models.umt5 import UMT5ForConditionalGeneration as UMT5ForConditionalGeneration
+    from .models.umt5 import UMT5ForQuestionAnswering as UMT5ForQuestionAnswering
+    from .models.umt5 import UMT5ForSequenceClassification as UMT5ForSequenceClassification
+    from .models.umt5 import UMT5ForTokenClassification as UMT5ForTokenClassification
     from .models.umt5 import UMT5Model as UMT5Model
     from .models.xlm_roberta import XLMRobertaConfig as XLMRobertaConfig
     from .models.xlm_roberta import XLMRobertaForMaskedLM as XLMRobertaForMaskedLM
@@ -278,6 +287,7 @@ if TYPE_CHECKING:
     from .models.auto import AutoModelForPreTraining as AutoModelForPreTraining
     from .models.bart import BartConfig as BartConfig
     from .models.bart import BartForConditionalGeneration as BartForConditionalGeneration
+    from .models.bart import BartForQuestionAnswering as BartForQuestionAnswering
     from .models.bart import BartForSequenceClassification as BartForSequenceClassification
     from .models.bart import BartModel as BartModel
     from .models.marian import MarianConfig as MarianConfig
@@ -285,6 +295,7 @@ if TYPE_CHECKING:
     from .models.marian import MarianModel as MarianModel
     from .models.mbart import MBartConfig as MBartConfig
     from .models.mbart import MBartForConditionalGeneration as MBartForConditionalGeneration
+    from .models.mbart import MBartForQuestionAnswering as MBartForQuestionAnswering
     from .models.mbart import MBartForSequenceClassification as MBartForSequenceClassification
     from .models.mbart import MBartModel as MBartModel
     from .models.pegasus import PegasusConfig as PegasusConfig
@@ -564,6 +575,9 @@ _MODULES = {
     "MT5Config": "models.mt5",
     "MT5EncoderModel": "models.mt5",
     "MT5ForConditionalGeneration": "models.mt5",
+    "MT5ForQuestionAnswering": "models.mt5",
+    "MT5ForSequenceClassification": "models.mt5",
+    "MT5ForTokenClassification": "models.mt5",
     "MT5Model": "models.mt5",
     "NomicBertConfig": "models.nomic_bert",
     "NomicBertForMaskedLM": "models.nomic_bert",
@@ -617,10 +631,16 @@ _MODULES = {
     "T5Config": "models.t5",
     "T5EncoderModel": "models.t5",
     "T5ForConditionalGeneration": "models.t5",
+    "T5ForQuestionAnswering": "models.t5",
+    "T5ForSequenceClassification": "models.t5",
+    "T5ForTokenClassification": "models.t5",
     "T5Model": "models.t5",
     "UMT5Config": "models.umt5",
     "UMT5EncoderModel": "models.umt5",
     "UMT5ForConditionalGeneration": "models.umt5",
+    "UMT5ForQuestionAnswering": "models.umt5",
+    "UMT5ForSequenceClassification": "models.umt5",
+    "UMT5ForTokenClassification": "models.umt5",
     "UMT5Model": "models.umt5",
     "SqueezeBertConfig": "models.squeezebert",
     "SqueezeBertForMaskedLM": "models.squeezebert",
@@ -639,6 +659,7 @@ _MODULES = {
     "AutoModelForPreTraining": "models.auto",
     "BartConfig": "models.bart",
     "BartForConditionalGeneration": "models.bart",
+    "BartForQuestionAnswering": "models.bart",
     "BartForSequenceClassification": "models.bart",
     "BartModel": "models.bart",
     "MarianConfig": "models.marian",
@@ -646,6 +667,7 @@ _MODULES = {
     "MarianModel": "models.marian",
     "MBartConfig": "models.mbart",
     "MBartForConditionalGeneration": "models.mbart",
+    "MBartForQuestionAnswering": "models.mbart",
     "MBartForSequenceClassification": "models.mbart",
     "MBartModel": "models.mbart",
     "PegasusConfig": "models.pegasus",
@@ -771,6 +793,7 @@ __all__ = [
     "AutoTokenizer",
     "BartConfig",
     "BartForConditionalGeneration",
+    "BartForQuestionAnswering",
     "BartForSequenceClassification",
     "BartModel",
     "BartTokenizer",
@@ -924,6 +947,7 @@ __all__ = [
     "M2M100Model",
     "MBartConfig",
     "MBartForConditionalGeneration",
+    "MBartForQuestionAnswering",
     "MBartForSequenceClassification",
     "MBartModel",
     "MarianConfig",
@@ -954,6 +978,9 @@ __all__ = [
     "MT5Config",
     "MT5EncoderModel",
     "MT5ForConditionalGeneration",
+    "MT5ForQuestionAnswering",
+    "MT5ForSequenceClassification",
+    "MT5ForTokenClassification",
     "MT5Model",
     "MaxLengthCriteria",
     "MaxTimeCriteria",
@@ -1063,6 +1090,9 @@ __all__ = [
     "T5Config",
     "T5EncoderModel",
     "T5ForConditionalGeneration",
+    "T5ForQuestionAnswering",
+    "T5ForSequenceClassification",
+    "T5ForTokenClassification",
     "T5Model",
     "T5Tokenizer",
     "T5TokenizerFast",
@@ -1089,6 +1119,9 @@ __all__ = [
     "UMT5Config",
     "UMT5EncoderModel",
     "UMT5ForConditionalGeneration",
+    "UMT5ForQuestionAnswering",
+    "UMT5ForSequenceClassification",
+    "UMT5ForTokenClassification",
     "UMT5Model",
     "XLMRobertaConfig",
     "XLMRobertaForMaskedLM",

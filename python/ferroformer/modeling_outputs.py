@@ -23,6 +23,7 @@ __all__ = [
     "QuestionAnsweringModelOutput",
     "Seq2SeqLMOutput",
     "Seq2SeqModelOutput",
+    "Seq2SeqQuestionAnsweringModelOutput",
     "Seq2SeqSequenceClassifierOutput",
     "SequenceClassifierOutput",
     "SequenceClassifierOutputWithPast",
@@ -257,3 +258,22 @@ class Seq2SeqLMOutput(_Seq2SeqHeadOutput):
 
 class Seq2SeqSequenceClassifierOutput(_Seq2SeqHeadOutput):
     """logits (B, num_labels): before the softmax; loss: with `labels`."""
+
+
+@dataclass(eq=False, repr=False)
+class Seq2SeqQuestionAnsweringModelOutput(ModelOutput):
+    """What an encoder-decoder that marks answers returns; the other fields as in Seq2SeqModelOutput.
+
+    start_logits, end_logits (B, T): before the softmax; loss: with `start_positions` and `end_positions`.
+    """
+
+    loss: np.float32 | None = None
+    start_logits: NDArray[np.float32] | None = None
+    end_logits: NDArray[np.float32] | None = None
+    past_key_values: Any = None
+    decoder_hidden_states: tuple[NDArray[np.float32], ...] | None = None
+    decoder_attentions: tuple[NDArray[np.float32], ...] | None = None
+    cross_attentions: tuple[NDArray[np.float32], ...] | None = None
+    encoder_last_hidden_state: NDArray[np.float32] | None = None
+    encoder_hidden_states: tuple[NDArray[np.float32], ...] | None = None
+    encoder_attentions: tuple[NDArray[np.float32], ...] | None = None

@@ -69,10 +69,9 @@ class Seq2Seq(PreTrainedModel):
         for name in _REFUSED:
             if others.pop(name, None) is not None:
                 raise NotImplementedError(f"{type(self).__name__}.forward: {name} is not supported")
+        targets = self.label_arguments(labels, others)
         if others:
             raise TypeError(f"{type(self).__name__}.forward has no argument {', '.join(map(repr, others))}")
-        if labels is not None and "labels" not in self.label_names:
-            raise TypeError(f"{type(self).__name__}.forward has no argument 'labels'")
         if past_key_values is not None:
             checked_cache(past_key_values, self)
         config = self.config
@@ -90,7 +89,7 @@ class Seq2Seq(PreTrainedModel):
             if encoded is None:
                 encoded = self.encode(input_ids, attention_mask, inputs_embeds, hidden, attentions)
             source = None if held else (_states(encoded), _mask(attention_mask))
-        if past_key_values is None and (config.use_cache if use_cache is None else use_cache) and labels is None:
+        if past_key_values is None and (config.use_cache if use_cache is None else use_cache) and targets is None:
             past_key_values = DynamicCache(self)
         inputs = {"input_ids": decoder_input_ids, "attention_mask": decoder_attention_mask}
         inputs["inputs_embeds"] = decoder_inputs_embeds
@@ -114,8 +113,8 @@ class Seq2Seq(PreTrainedModel):
             "encoder_attentions": getattr(encoded, "attentions", None),
         }
         output = self.answer(last, logits, made)
-        if labels is not None:
-            output = with_loss(output, self.loss(output, {"labels": labels}, {}, LossOptions()).value)
+        if targets is not None:
+            output = with_loss(output, self.loss(output, targets, given, LossOptions()).value)
         return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 
     def encode(

@@ -203,16 +203,25 @@ class PreTrainedModel(TokenEmbeddings):
         Raises InputError (a ValueError) for shapes and values, TokenIdError (an IndexError too) for ids outside
         their table, TypeError for arrays of the wrong dtype and for arguments that the model has not.
         """
-        if labels is not None and "labels" not in self.label_names:
-            raise TypeError(f"{type(self).__name__}.forward has no argument 'labels'")
-        given = {name: labels if name == "labels" else others.pop(name, None) for name in self.label_names}
+        targets = self.label_arguments(labels, others)
         return self.run(
             self.inputs(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, others=others),
-            given,
+            targets,
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
             return_dict=return_dict,
         )
+
+    def label_arguments(self, labels: Any, others: dict[str, Any]) -> dict[str, Any] | None:
+        """The labels of a call, taken out of `others`; None without any. TypeError for `labels` that the model has not, InputError where
+        some are missing."""
+        if labels is not None and "labels" not in self.label_names:
+            raise TypeError(f"{type(self).__name__}.forward has no argument 'labels'")
+        given = {name: labels if name == "labels" else others.pop(name, None) for name in self.label_names}
+        there = [label is not None for label in given.values()]
+        if any(there) and not all(there):
+            raise InputError(f"{' and '.join(given)} belong together: one of them is missing")
+        return given if any(there) else None
 
     def inputs(self, *arrays: Any, others: dict[str, Any]) -> dict[str, Any]:
         """The arrays of a call, as `INPUT_NAMES` has them and others, by their names. TypeError for those that the model has not."""
@@ -232,20 +241,17 @@ class PreTrainedModel(TokenEmbeddings):
     def run(
         self,
         inputs: dict[str, Any],
-        labels: dict[str, Any],
+        labels: dict[str, Any] | None,
         *,
         output_hidden_states: bool | None,
         output_attentions: bool | None,
         return_dict: bool | None,
     ) -> Any:
         """The forward pass, with a loss if there are labels; an option that is None is what the configuration says."""
-        labelled = any(label is not None for label in labels.values())
-        if labelled and any(label is None for label in labels.values()):
-            raise InputError(f"{' and '.join(labels)} belong together: one of them is missing")
-        shown = self.loss_reads_padding and (labelled or self.reads_padding)
+        shown = self.loss_reads_padding and (labels is not None or self.reads_padding)
         arrays = self._run(self.prepared(inputs), shown, output_hidden_states, output_attentions)
         output = self.outputs(inputs, *arrays)
-        if labelled:
+        if labels is not None:
             output = with_loss(output, self.loss(output, labels, inputs, LossOptions()).value)
         return self._answer(output, return_dict)
 

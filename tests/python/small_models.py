@@ -77,7 +77,12 @@ def without_gradient(task, model_type=None):
     whose softmax goes over tokens or over choices. Keys that are turned, each by its position, are not alike.
     """
     own = {
-        "QuestionAnswering": ("layer.1.output.LayerNorm.bias", "layers.1.output.layernorm.bias", "qa_outputs.bias"),
+        "QuestionAnswering": (
+            "layer.1.output.LayerNorm.bias",
+            "layers.1.output.layernorm.bias",
+            "decoder.layers.0.final_layer_norm.bias",
+            "qa_outputs.bias",
+        ),
         "MultipleChoice": ("classifier.bias",),
     }
     unturned = {"opt": ("self_attn.k_proj.bias",), "smollm3": ("layers.1.self_attn.k_proj.bias",)}

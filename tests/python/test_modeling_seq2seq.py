@@ -222,3 +222,19 @@ def test_what_writes_is_found_by_its_type():
     for name in NAMES:
         place = MODELS[recorded.model_type(name)].heads["Seq2SeqLM"]
         assert type(AutoModelForSeq2SeqLM.from_pretrained(recorded.MODELS_DIR / name)) is load_class(place)
+
+
+def test_an_answer_is_read_where_the_decoder_reads_the_text_again():
+    """Without decoder_input_ids these are input_ids, moved one place to the right; the loss is of all logits."""
+    model = recorded.load("bart-QuestionAnswering")
+    ids, labels = IDS[:2], {"start_positions": [1, 2], "end_positions": [2, 3]}
+    output = model(ids, decoder_input_ids=model.prepare_decoder_input_ids_from_labels(ids), **labels)
+    assert output.loss == model(ids, **labels).loss and output.start_logits.shape == ids.shape
+    assert output.past_key_values is None and model(ids).past_key_values is not None
+    with pytest.raises(InputError, match="start_positions and end_positions belong together"):
+        model(ids, start_positions=[1, 2])
+    mask = np.ones_like(ids)
+    mask[1, -1] = 0
+    assert np.isfinite(model(ids, decoder_attention_mask=mask).start_logits).all()
+    with pytest.raises(NotImplementedError, match="zeros in decoder_attention_mask"):
+        model(ids, decoder_attention_mask=mask, **labels)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import ferroformer
-from ferroformer import T5Config, T5ForConditionalGeneration
+from ferroformer import T5Config, T5EncoderModel, T5ForConditionalGeneration, T5ForTokenClassification
 
 from . import recorded
 from .conftest import read_safetensors, write_safetensors
@@ -84,3 +84,16 @@ def test_random_weights_are_drawn_by_their_inputs():
         "decoder.block.0.layer.1.EncDecAttention.q.weight": 64 * 16,
     }.items():
         assert state[name].std() == pytest.approx(0.5 * inputs**-0.5, rel=0.1), name
+
+
+def test_the_encoder_of_a_head_that_labels_tokens(tmp_path):
+    """Its checkpoint holds an encoder alone, under transformers' names; one of a whole T5 gives a new head."""
+    head = recorded.load("t5-TokenClassification")
+    inputs = {"input_ids": [[5, 6, 7]], "output_hidden_states": True}
+    bare = T5EncoderModel.from_pretrained(recorded.MODELS_DIR / "t5-TokenClassification")
+    assert np.array_equal(bare(**inputs).hidden_states[-1], head(**inputs).hidden_states[-1])
+    model, info = T5ForTokenClassification.from_pretrained(recorded.MODELS_DIR / SHARED, output_loading_info=True)
+    assert set(info["missing_keys"]) == {"classifier.weight", "classifier.bias"} and not info["unexpected_keys"]
+    model.save_pretrained(tmp_path)
+    names = set(read_safetensors(tmp_path / "model.safetensors"))
+    assert {"classifier.weight", "transformer.shared.weight"} <= names and not any("decoder" in name for name in names)

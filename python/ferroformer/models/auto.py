@@ -44,6 +44,10 @@ _TASKS = ("MaskedLM", "MultipleChoice", "QuestionAnswering", "SequenceClassifica
 _DECODER_TASKS = ("CausalLM", "QuestionAnswering", "SequenceClassification", "TokenClassification")
 
 
+# and those of T5, beside writing
+_JUDGES = ("QuestionAnswering", "SequenceClassification", "TokenClassification")
+
+
 def _entry(module: str, name: str, *tasks: str) -> ModelType:
     """Of a file whose classes are called `<name>Config`, `<name>Model` and `<name>For<task>`."""
     heads: dict[str, str | type] = {task: f"{module}:{name}For{task}" for task in tasks}
@@ -58,7 +62,7 @@ def _writer(module: str, name: str, *tasks: str) -> ModelType:
 
 MODELS: dict[str, ModelType] = {
     "albert": _entry("albert", "Albert", *_TASKS, "PreTraining"),
-    "bart": _writer("bart", "Bart", "SequenceClassification"),
+    "bart": _writer("bart", "Bart", "QuestionAnswering", "SequenceClassification"),
     "bert": _entry("bert", "Bert", *_TASKS, "NextSentencePrediction", "PreTraining"),
     "blenderbot": _writer("blenderbot", "Blenderbot"),
     "camembert": _entry("camembert", "Camembert", *_TASKS),
@@ -82,12 +86,12 @@ MODELS: dict[str, ModelType] = {
     "llama": _entry("llama", "Llama", *_DECODER_TASKS),
     "m2m_100": _writer("m2m_100", "M2M100"),
     "marian": ModelType("marian:MarianConfig", "marian:MarianModel", {"Seq2SeqLM": "marian:MarianMTModel"}),
-    "mbart": _writer("mbart", "MBart", "SequenceClassification"),
+    "mbart": _writer("mbart", "MBart", "QuestionAnswering", "SequenceClassification"),
     "mistral": _entry("mistral", "Mistral", *_DECODER_TASKS),
     "mobilebert": _entry("mobilebert", "MobileBert", *_TASKS, "NextSentencePrediction", "PreTraining"),
     "modernbert": _entry("modernbert", "ModernBert", *_TASKS),
     "mpnet": _entry("mpnet", "MPNet", *_TASKS),
-    "mt5": _writer("mt5", "MT5"),
+    "mt5": _writer("mt5", "MT5", *_JUDGES),
     "nomic_bert": _entry("nomic_bert", "NomicBert", "MaskedLM", "SequenceClassification", "TokenClassification"),
     "opt": _entry("opt", "OPT", "CausalLM", "SequenceClassification"),
     "pegasus": _writer("pegasus", "Pegasus"),
@@ -98,8 +102,8 @@ MODELS: dict[str, ModelType] = {
     "roformer": _entry("roformer", "RoFormer", *_TASKS),
     "smollm3": _entry("smollm3", "SmolLM3", *_DECODER_TASKS),
     "squeezebert": _entry("squeezebert", "SqueezeBert", *_TASKS),
-    "t5": _writer("t5", "T5"),
-    "umt5": _writer("umt5", "UMT5"),
+    "t5": _writer("t5", "T5", *_JUDGES),
+    "umt5": _writer("umt5", "UMT5", *_JUDGES),
     "xlm-roberta": _entry("xlm_roberta", "XLMRoberta", *_TASKS),
 }
 

@@ -9,16 +9,21 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
-from .. import modeling_heads as heads
 from .. import modeling_seq2seq as seq2seq
+from .. import modeling_seq2seq_heads as heads
 from ..config_values import check_choice, check_not_negative, check_positive, check_probability
 from ..configuration_utils import PreTrainedConfig
-from ..errors import ConfigError, InputError
-from ..model_inputs import integer_array
+from ..errors import ConfigError
 from ..tensor_match import TensorTable
 from .bert import ACTIVATIONS, MAX_LAYERS, padding_row
 
-__all__ = ["BartConfig", "BartForConditionalGeneration", "BartForSequenceClassification", "BartModel"]
+__all__ = [
+    "BartConfig",
+    "BartForConditionalGeneration",
+    "BartForQuestionAnswering",
+    "BartForSequenceClassification",
+    "BartModel",
+]
 
 EPS = 1e-5  # of all norms: no setting
 OFFSET = 2  # of learned positions: no setting
@@ -204,7 +209,14 @@ class Generation(seq2seq.ConditionalGeneration):
         return super().head(config) | {"fixed_bias": self.head_bias}
 
 
-class BartPreTrainedModel(EncoderDecoder):
+CLASSIFIER: TensorTable = {
+    "head.transform": ("classification_head.dense", ("d_model", "d_model")),
+    "head": ("classification_head.out_proj", ("num_labels", "d_model")),
+}
+SPAN: TensorTable = {"head": ("qa_outputs", ("num_labels", "d_model"))}
+
+
+class BartPreTrainedModel(heads.SameText, EncoderDecoder):
     """What all BARTs share."""
 
     config_class: ClassVar[type[PreTrainedConfig]] = BartConfig
@@ -216,14 +228,6 @@ class BartPreTrainedModel(EncoderDecoder):
     def positions(self, config: Any) -> dict[str, Any]:
         rows = config.max_position_embeddings + OFFSET
         return {"positions": rows, "position_offset": OFFSET, "position_columns": True}
-
-    def complete(self, batch: dict[str, Any]) -> dict[str, Any]:
-        batch = super().complete(batch)
-        if any(batch.get(name) is not None for name in ("decoder_input_ids", "decoder_inputs_embeds")):
-            return batch
-        if batch.get("input_ids") is None:
-            raise InputError("without decoder_input_ids these are made of input_ids, which are missing too")
-        return batch | {"decoder_input_ids": self.prepare_decoder_input_ids_from_labels(batch["input_ids"])}
 
 
 class BartModel(seq2seq.Seq2SeqModel, BartPreTrainedModel):
@@ -237,57 +241,17 @@ class BartForConditionalGeneration(Generation, BartPreTrainedModel):
     """BART that writes: a Seq2SeqLMOutput."""
 
 
-class Classification(heads.SequenceClassification, seq2seq.Seq2Seq):
-    """A label, several, or numbers for each row: two linear layers on what the decoder makes of the row's last eos_token_id.
-
-    Encoder and decoder read the same text. labels: as in `modeling_heads.SequenceClassification`. Raises InputError unless all rows have
-    as many eos_token_id, and one at least.
-    """
-
-    reads = "tokens"
-    optional_slots: ClassVar[tuple[str, ...]] = ("head.",)
-    head_table = {
-        "head.transform": ("classification_head.dense", ("d_model", "d_model")),
-        "head": ("classification_head.out_proj", ("num_labels", "d_model")),
-    }
-
-    def transform_spec(self, config: Any) -> dict[str, Any]:
-        return {"activation": "tanh"}
-
-    def complete(self, batch: dict[str, Any]) -> dict[str, Any]:
-        # labels are no words
-        return super().complete(batch | {"labels": None}) | {"labels": batch.get("labels")}
-
-    def read_tokens(self, inputs: dict[str, Any]) -> Any:
-        import numpy as np
-
-        if inputs.get("input_ids") is None:
-            raise NotImplementedError(f"{type(self).__name__} reads input_ids: their eos_token_id says where")
-        ids, eos = integer_array("input_ids", inputs["input_ids"]), self.config.eos_token_id
-        if not isinstance(eos, int):
-            raise InputError(f"config.eos_token_id={eos!r}: one id is needed, where the label is read")
-        counts = (ids == eos).sum(1)
-        if (counts == 0).any() or (counts != counts[0]).any():
-            raise InputError(
-                f"input_ids have {counts.tolist()} eos_token_id={eos} in their rows: as many in each, and one at least, are needed"
-            )
-        last = ids.shape[1] - 1 - (ids == eos)[:, ::-1].argmax(1)
-        read = (np.arange(ids.shape[1]) == last[:, None]).astype(np.int64)
-        mask = inputs.get("decoder_attention_mask")
-        if mask is not None and not (np.asarray(mask)[read == 1] == 1).all():
-            raise InputError("decoder_attention_mask is 0 where a row's last eos_token_id stands: the label is read there")
-        return read
-
-    def answer(self, last: Any, logits: Any, made: dict[str, Any]) -> Any:
-        from ..modeling_outputs import Seq2SeqSequenceClassifierOutput
-
-        return Seq2SeqSequenceClassifierOutput(logits=logits, **made)
-
-    def dropout_rates(self) -> tuple[float, float, float, float]:
-        if rate := self.config.classifier_dropout:
-            raise NotImplementedError(f"classifier_dropout={rate}: training without it is what is supported")
-        return super().dropout_rates()
-
-
-class BartForSequenceClassification(Classification, BartPreTrainedModel):
+class BartForSequenceClassification(heads.SequenceClassification, BartPreTrainedModel):
     """BART that labels a row: a Seq2SeqSequenceClassifierOutput."""
+
+    head_table = CLASSIFIER
+
+
+class BartForQuestionAnswering(heads.QuestionAnswering, BartPreTrainedModel):
+    """BART that finds an answer: a Seq2SeqQuestionAnsweringModelOutput."""
+
+    head_table = SPAN
+
+    def __init__(self, config: Any, **kwargs: Any) -> None:
+        config.num_labels = 2  # without any, a BART's are three; transformers sets them here too
+        super().__init__(config, **kwargs)

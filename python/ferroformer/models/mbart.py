@@ -10,9 +10,21 @@ from .. import losses
 from .. import modeling_seq2seq as seq2seq
 from ..errors import InputError
 from ..model_inputs import integer_array
-from .bart import BartPreTrainedModel, Classification, EncoderDecoderConfig, Generation
+from .bart import (
+    BartForQuestionAnswering,
+    BartForSequenceClassification,
+    BartPreTrainedModel,
+    EncoderDecoderConfig,
+    Generation,
+)
 
-__all__ = ["MBartConfig", "MBartForConditionalGeneration", "MBartForSequenceClassification", "MBartModel"]
+__all__ = [
+    "MBartConfig",
+    "MBartForConditionalGeneration",
+    "MBartForQuestionAnswering",
+    "MBartForSequenceClassification",
+    "MBartModel",
+]
 
 
 class MBartConfig(EncoderDecoderConfig):
@@ -58,5 +70,9 @@ class MBartForConditionalGeneration(Generation, MBartPreTrainedModel):
     """mBART that writes: a Seq2SeqLMOutput."""
 
 
-class MBartForSequenceClassification(Classification, MBartPreTrainedModel):
+class MBartForSequenceClassification(BartForSequenceClassification, MBartPreTrainedModel):
     """mBART that labels a row: a Seq2SeqSequenceClassifierOutput."""
+
+
+class MBartForQuestionAnswering(BartForQuestionAnswering, MBartPreTrainedModel):
+    """mBART that finds an answer: a Seq2SeqQuestionAnsweringModelOutput."""

@@ -4,9 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from .t5 import T5Config, T5EncoderModel, T5ForConditionalGeneration, T5Model, T5PreTrainedModel
+from .t5 import (
+    T5Config,
+    T5EncoderModel,
+    T5ForConditionalGeneration,
+    T5ForQuestionAnswering,
+    T5ForSequenceClassification,
+    T5ForTokenClassification,
+    T5Model,
+    T5PreTrainedModel,
+)
 
-__all__ = ["MT5Config", "MT5EncoderModel", "MT5ForConditionalGeneration", "MT5Model"]
+__all__ = [
+    "MT5Config",
+    "MT5EncoderModel",
+    "MT5ForConditionalGeneration",
+    "MT5ForQuestionAnswering",
+    "MT5ForSequenceClassification",
+    "MT5ForTokenClassification",
+    "MT5Model",
+]
 
 
 class MT5Config(T5Config):
@@ -44,6 +61,18 @@ class MT5ForConditionalGeneration(T5ForConditionalGeneration, MT5PreTrainedModel
 
     def scaled(self, config: Any) -> bool:
         return False
+
+
+class MT5ForSequenceClassification(T5ForSequenceClassification, MT5PreTrainedModel):
+    """mT5 that labels a row; as T5ForSequenceClassification."""
+
+
+class MT5ForQuestionAnswering(T5ForQuestionAnswering, MT5PreTrainedModel):
+    """mT5 that finds an answer; as T5ForQuestionAnswering."""
+
+
+class MT5ForTokenClassification(T5ForTokenClassification, MT5PreTrainedModel):
+    """The encoder of an mT5, which labels tokens; as T5ForTokenClassification."""
 
 
 class MT5EncoderModel(T5EncoderModel, MT5PreTrainedModel):

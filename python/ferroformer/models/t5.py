@@ -6,16 +6,26 @@ from __future__ import annotations
 
 from typing import Any
 
+from .. import modeling_heads
 from .. import modeling_seq2seq as seq2seq
+from .. import modeling_seq2seq_heads as heads
 from ..config_values import check_choice, check_not_negative, check_positive, check_probability
 from ..configuration_utils import PreTrainedConfig
 from ..errors import ConfigError
-from ..modeling_heads import WithoutPooler
 from ..modeling_utils import PreTrainedModel, Weights
 from ..tensor_match import TensorTable, checkpoint_name
+from .bart import CLASSIFIER, SPAN
 from .bert import ACTIVATIONS, MAX_LAYERS
 
-__all__ = ["T5Config", "T5EncoderModel", "T5ForConditionalGeneration", "T5Model"]
+__all__ = [
+    "T5Config",
+    "T5EncoderModel",
+    "T5ForConditionalGeneration",
+    "T5ForQuestionAnswering",
+    "T5ForSequenceClassification",
+    "T5ForTokenClassification",
+    "T5Model",
+]
 
 
 class T5Config(PreTrainedConfig):
@@ -159,6 +169,8 @@ class T5PreTrainedModel(PreTrainedModel):
     )
     # whether each layer has biases of its own
     bias_by_layer = False
+    # whether random weights of a head are as wide as words
+    wide_head = True
 
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
         self.base_table = _gated(type(self).base_table, config)
@@ -209,7 +221,7 @@ class T5PreTrainedModel(PreTrainedModel):
         for slot, shape in slots.items():
             inputs = config.d_model if "relative." in slot else shape[-1]
             inputs *= config.d_kv if ".query." in slot else 1
-            if len(shape) == 2 and "embeddings." not in slot and slot != "head.weight":
+            if len(shape) == 2 and "embeddings." not in slot and not (slot == "head.weight" and self.wide_head):
                 spreads[slot] = config.initializer_factor * inputs**-0.5
         return spreads
 
@@ -251,13 +263,48 @@ class T5ForConditionalGeneration(seq2seq.ConditionalGeneration, T5PreTrainedMode
         return super().head(config) | {"tied": self.tied, "factor": factor}
 
 
-class T5EncoderModel(WithoutPooler, T5PreTrainedModel):
-    """The encoder of a T5 alone: token ids in, hidden states out, a BaseModelOutput."""
+class T5ForSequenceClassification(heads.SequenceClassification, T5PreTrainedModel):
+    """T5 that labels a row: a Seq2SeqSequenceClassifierOutput."""
+
+    head_table = CLASSIFIER
+    wide_head = False
+
+    def _saved_name(self, slot: str) -> str:
+        return PreTrainedModel._saved_name(self, slot)
+
+
+class T5ForQuestionAnswering(heads.QuestionAnswering, T5PreTrainedModel):
+    """T5 that finds an answer: a Seq2SeqQuestionAnsweringModelOutput."""
+
+    head_table = SPAN
+    wide_head = False
+
+
+class T5Encoder(T5PreTrainedModel):
+    """The encoder of a T5 alone."""
 
     base_table = WORDS | ENCODER
-    stand_ins = {"embeddings.word.weight": "source.embeddings.word.weight"}
     tied_tensors = ("encoder.embed_tokens.weight", "decoder.", "lm_head.weight")
     input_names = ("input_ids", "attention_mask", "inputs_embeds")
 
     def blueprint(self, config: Any, pooler: dict[str, Any] | None, head: dict[str, Any] | None) -> dict[str, Any]:
-        return self.stack(config, config.num_layers, False) | {"embeddings": {"vocab_size": config.vocab_size}}
+        embeddings = {"vocab_size": config.vocab_size}
+        return self.stack(config, config.num_layers, False) | {"embeddings": embeddings, "head": head}
+
+
+class T5EncoderModel(modeling_heads.WithoutPooler, T5Encoder):
+    """The encoder of a T5 alone: token ids in, hidden states out, a BaseModelOutput."""
+
+
+class T5ForTokenClassification(modeling_heads.TokenClassification, T5Encoder):
+    """The encoder of a T5, which labels tokens: a TokenClassifierOutput."""
+
+    head_table: TensorTable = {"head": ("classifier", ("num_labels", "d_model"))}
+    optional_slots = ("head.",)
+
+    def _saved_name(self, slot: str) -> str:
+        return PreTrainedModel._saved_name(self, slot)
+
+    def dropout_rates(self) -> tuple[float, float, float, float]:
+        rate = self.config.dropout_rate
+        return rate, rate, self.config.classifier_dropout, 0.0

@@ -6,9 +6,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from .t5 import T5Config, T5EncoderModel, T5ForConditionalGeneration, T5Model, T5PreTrainedModel
+from .t5 import (
+    T5Config,
+    T5EncoderModel,
+    T5ForConditionalGeneration,
+    T5ForQuestionAnswering,
+    T5ForSequenceClassification,
+    T5ForTokenClassification,
+    T5Model,
+    T5PreTrainedModel,
+)
 
-__all__ = ["UMT5Config", "UMT5EncoderModel", "UMT5ForConditionalGeneration", "UMT5Model"]
+__all__ = [
+    "UMT5Config",
+    "UMT5EncoderModel",
+    "UMT5ForConditionalGeneration",
+    "UMT5ForQuestionAnswering",
+    "UMT5ForSequenceClassification",
+    "UMT5ForTokenClassification",
+    "UMT5Model",
+]
 
 
 class UMT5Config(T5Config):
@@ -45,6 +62,18 @@ class UMT5ForConditionalGeneration(T5ForConditionalGeneration, UMT5PreTrainedMod
 
     def scaled(self, config: Any) -> bool:
         return bool(config.tie_word_embeddings)
+
+
+class UMT5ForSequenceClassification(T5ForSequenceClassification, UMT5PreTrainedModel):
+    """UMT5 that labels a row; as T5ForSequenceClassification."""
+
+
+class UMT5ForQuestionAnswering(T5ForQuestionAnswering, UMT5PreTrainedModel):
+    """UMT5 that finds an answer; as T5ForQuestionAnswering."""
+
+
+class UMT5ForTokenClassification(T5ForTokenClassification, UMT5PreTrainedModel):
+    """The encoder of a UMT5, which labels tokens; as T5ForTokenClassification."""
 
 
 class UMT5EncoderModel(T5EncoderModel, UMT5PreTrainedModel):
