@@ -88,7 +88,6 @@ LEARNERS = [(name, "SequenceClassification") for name in FROZEN] + [
     ("t5", "TokenClassification"),
     ("umt5", "QuestionAnswering"),
     ("umt5", "Seq2SeqLM"),
-    ("umt5", "SequenceClassification"),
     ("convbert", "MaskedLM"),
     ("convbert", "MultipleChoice"),
     ("convbert", "QuestionAnswering"),
@@ -185,6 +184,7 @@ KINKED = [
     ("opt", "CausalLM"),
     ("m2m_100", "Seq2SeqLM"),
     ("t5", "Seq2SeqLM"),
+    ("t5", "TokenClassification"),
 ]
 
 
