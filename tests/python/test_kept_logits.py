@@ -9,7 +9,7 @@ from . import recorded
 
 pytestmark = pytest.mark.numbers
 
-IDS = np.random.default_rng(0).integers(3, 80, (3, 8))
+IDS = np.random.default_rng(0).integers(3, 30, (3, 8))
 RIGHT = (np.arange(8) < np.array([[8], [3], [6]])).astype(np.int64)
 LEFT = RIGHT[:, ::-1].copy()
 
