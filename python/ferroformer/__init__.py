@@ -12,16 +12,18 @@ Names are those of transformers. Every name is imported when it is first used, s
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from . import errors as errors
     from . import util as util
+    from ._native import __version__ as __version__
     from .added_token import AddedToken as AddedToken
     from .batch_encoding import BatchEncoding as BatchEncoding
-    from .cross_encoder import CrossEncoder as CrossEncoder
     from .cache_utils import DynamicCache as DynamicCache
+    from .cross_encoder import CrossEncoder as CrossEncoder
     from .data_collator import DataCollatorForLanguageModeling as DataCollatorForLanguageModeling
     from .data_collator import DataCollatorForSeq2Seq as DataCollatorForSeq2Seq
     from .data_collator import DataCollatorForTokenClassification as DataCollatorForTokenClassification
@@ -61,17 +63,6 @@ if TYPE_CHECKING:
     from .generation import TopKLogitsWarper as TopKLogitsWarper
     from .generation import TopPLogitsWarper as TopPLogitsWarper
     from .generation import TypicalLogitsWarper as TypicalLogitsWarper
-    from .models.auto import AutoConfig as AutoConfig
-    from .models.auto import AutoModel as AutoModel
-    from .models.auto import AutoModelForCausalLM as AutoModelForCausalLM
-    from .models.auto import AutoModelForMaskedLM as AutoModelForMaskedLM
-    from .models.auto import AutoModelForMultipleChoice as AutoModelForMultipleChoice
-    from .models.auto import AutoModelForNextSentencePrediction as AutoModelForNextSentencePrediction
-    from .models.auto import AutoModelForQuestionAnswering as AutoModelForQuestionAnswering
-    from .models.auto import AutoModelForSeq2SeqLM as AutoModelForSeq2SeqLM
-    from .models.auto import AutoModelForSequenceClassification as AutoModelForSequenceClassification
-    from .models.auto import AutoModelForTokenClassification as AutoModelForTokenClassification
-    from .models.auto_tokenizer import AutoTokenizer as AutoTokenizer
     from .models.albert import AlbertConfig as AlbertConfig
     from .models.albert import AlbertForMaskedLM as AlbertForMaskedLM
     from .models.albert import AlbertForMultipleChoice as AlbertForMultipleChoice
@@ -80,10 +71,65 @@ if TYPE_CHECKING:
     from .models.albert import AlbertForSequenceClassification as AlbertForSequenceClassification
     from .models.albert import AlbertForTokenClassification as AlbertForTokenClassification
     from .models.albert import AlbertModel as AlbertModel
+    from .models.auto import AutoConfig as AutoConfig
+    from .models.auto import AutoModel as AutoModel
+    from .models.auto import AutoModelForCausalLM as AutoModelForCausalLM
+    from .models.auto import AutoModelForMaskedLM as AutoModelForMaskedLM
+    from .models.auto import AutoModelForMultipleChoice as AutoModelForMultipleChoice
+    from .models.auto import AutoModelForNextSentencePrediction as AutoModelForNextSentencePrediction
+    from .models.auto import AutoModelForPreTraining as AutoModelForPreTraining
+    from .models.auto import AutoModelForQuestionAnswering as AutoModelForQuestionAnswering
+    from .models.auto import AutoModelForSeq2SeqLM as AutoModelForSeq2SeqLM
+    from .models.auto import AutoModelForSequenceClassification as AutoModelForSequenceClassification
+    from .models.auto import AutoModelForTokenClassification as AutoModelForTokenClassification
+    from .models.auto_tokenizer import AutoTokenizer as AutoTokenizer
+    from .models.bart import BartConfig as BartConfig
+    from .models.bart import BartForConditionalGeneration as BartForConditionalGeneration
+    from .models.bart import BartForQuestionAnswering as BartForQuestionAnswering
+    from .models.bart import BartForSequenceClassification as BartForSequenceClassification
+    from .models.bart import BartModel as BartModel
+    from .models.bert import BertConfig as BertConfig
+    from .models.bert import BertForMaskedLM as BertForMaskedLM
+    from .models.bert import BertForMultipleChoice as BertForMultipleChoice
+    from .models.bert import BertForNextSentencePrediction as BertForNextSentencePrediction
+    from .models.bert import BertForPreTraining as BertForPreTraining
+    from .models.bert import BertForQuestionAnswering as BertForQuestionAnswering
+    from .models.bert import BertForSequenceClassification as BertForSequenceClassification
+    from .models.bert import BertForTokenClassification as BertForTokenClassification
+    from .models.bert import BertModel as BertModel
+    from .models.bert_tokenizer import BertTokenizer as BertTokenizer
+    from .models.bert_tokenizer import BertTokenizerFast as BertTokenizerFast
+    from .models.bert_tokenizer import ConvBertTokenizer as ConvBertTokenizer
+    from .models.bert_tokenizer import DistilBertTokenizer as DistilBertTokenizer
+    from .models.bert_tokenizer import DistilBertTokenizerFast as DistilBertTokenizerFast
+    from .models.bert_tokenizer import ElectraTokenizer as ElectraTokenizer
+    from .models.bert_tokenizer import ElectraTokenizerFast as ElectraTokenizerFast
+    from .models.bert_tokenizer import MPNetTokenizer as MPNetTokenizer
+    from .models.bert_tokenizer import MobileBertTokenizer as MobileBertTokenizer
+    from .models.bert_tokenizer import MobileBertTokenizerFast as MobileBertTokenizerFast
+    from .models.blenderbot import BlenderbotConfig as BlenderbotConfig
+    from .models.blenderbot import BlenderbotForConditionalGeneration as BlenderbotForConditionalGeneration
+    from .models.blenderbot import BlenderbotModel as BlenderbotModel
+    from .models.byte_fallback_tokenizers import GemmaTokenizer as GemmaTokenizer
+    from .models.byte_fallback_tokenizers import GemmaTokenizerFast as GemmaTokenizerFast
+    from .models.byte_fallback_tokenizers import LlamaTokenizer as LlamaTokenizer
+    from .models.byte_fallback_tokenizers import LlamaTokenizerFast as LlamaTokenizerFast
+    from .models.byte_level_tokenizers import BartTokenizer as BartTokenizer
+    from .models.byte_level_tokenizers import BartTokenizerFast as BartTokenizerFast
     from .models.byte_level_tokenizers import BlenderbotTokenizer as BlenderbotTokenizer
     from .models.byte_level_tokenizers import BlenderbotTokenizerFast as BlenderbotTokenizerFast
     from .models.byte_level_tokenizers import CodeGenTokenizer as CodeGenTokenizer
     from .models.byte_level_tokenizers import CodeGenTokenizerFast as CodeGenTokenizerFast
+    from .models.byte_level_tokenizers import DebertaTokenizer as DebertaTokenizer
+    from .models.byte_level_tokenizers import DebertaTokenizerFast as DebertaTokenizerFast
+    from .models.byte_level_tokenizers import GPT2Tokenizer as GPT2Tokenizer
+    from .models.byte_level_tokenizers import GPT2TokenizerFast as GPT2TokenizerFast
+    from .models.byte_level_tokenizers import GPTNeoXTokenizer as GPTNeoXTokenizer
+    from .models.byte_level_tokenizers import GPTNeoXTokenizerFast as GPTNeoXTokenizerFast
+    from .models.byte_level_tokenizers import Qwen2Tokenizer as Qwen2Tokenizer
+    from .models.byte_level_tokenizers import Qwen2TokenizerFast as Qwen2TokenizerFast
+    from .models.byte_level_tokenizers import RobertaTokenizer as RobertaTokenizer
+    from .models.byte_level_tokenizers import RobertaTokenizerFast as RobertaTokenizerFast
     from .models.camembert import CamembertConfig as CamembertConfig
     from .models.camembert import CamembertForMaskedLM as CamembertForMaskedLM
     from .models.camembert import CamembertForMultipleChoice as CamembertForMultipleChoice
@@ -163,14 +209,25 @@ if TYPE_CHECKING:
     from .models.llama import LlamaForSequenceClassification as LlamaForSequenceClassification
     from .models.llama import LlamaForTokenClassification as LlamaForTokenClassification
     from .models.llama import LlamaModel as LlamaModel
+    from .models.m2m_100 import M2M100Config as M2M100Config
+    from .models.m2m_100 import M2M100ForConditionalGeneration as M2M100ForConditionalGeneration
+    from .models.m2m_100 import M2M100Model as M2M100Model
+    from .models.m2m_100_tokenizer import M2M100Tokenizer as M2M100Tokenizer
+    from .models.marian import MarianConfig as MarianConfig
+    from .models.marian import MarianMTModel as MarianMTModel
+    from .models.marian import MarianModel as MarianModel
+    from .models.marian_tokenizer import MarianTokenizer as MarianTokenizer
+    from .models.mbart import MBartConfig as MBartConfig
+    from .models.mbart import MBartForConditionalGeneration as MBartForConditionalGeneration
+    from .models.mbart import MBartForQuestionAnswering as MBartForQuestionAnswering
+    from .models.mbart import MBartForSequenceClassification as MBartForSequenceClassification
+    from .models.mbart import MBartModel as MBartModel
     from .models.mistral import MistralConfig as MistralConfig
     from .models.mistral import MistralForCausalLM as MistralForCausalLM
     from .models.mistral import MistralForQuestionAnswering as MistralForQuestionAnswering
     from .models.mistral import MistralForSequenceClassification as MistralForSequenceClassification
     from .models.mistral import MistralForTokenClassification as MistralForTokenClassification
     from .models.mistral import MistralModel as MistralModel
-    from .models.m2m_100_tokenizer import M2M100Tokenizer as M2M100Tokenizer
-    from .models.marian_tokenizer import MarianTokenizer as MarianTokenizer
     from .models.mobilebert import MobileBertConfig as MobileBertConfig
     from .models.mobilebert import MobileBertForMaskedLM as MobileBertForMaskedLM
     from .models.mobilebert import MobileBertForMultipleChoice as MobileBertForMultipleChoice
@@ -210,6 +267,9 @@ if TYPE_CHECKING:
     from .models.opt import OPTForCausalLM as OPTForCausalLM
     from .models.opt import OPTForSequenceClassification as OPTForSequenceClassification
     from .models.opt import OPTModel as OPTModel
+    from .models.pegasus import PegasusConfig as PegasusConfig
+    from .models.pegasus import PegasusForConditionalGeneration as PegasusForConditionalGeneration
+    from .models.pegasus import PegasusModel as PegasusModel
     from .models.phi import PhiConfig as PhiConfig
     from .models.phi import PhiForCausalLM as PhiForCausalLM
     from .models.phi import PhiForSequenceClassification as PhiForSequenceClassification
@@ -242,6 +302,18 @@ if TYPE_CHECKING:
     from .models.roformer import RoFormerModel as RoFormerModel
     from .models.roformer_tokenizer import RoFormerTokenizer as RoFormerTokenizer
     from .models.roformer_tokenizer import RoFormerTokenizerFast as RoFormerTokenizerFast
+    from .models.sentence_piece_tokenizers import AlbertTokenizer as AlbertTokenizer
+    from .models.sentence_piece_tokenizers import AlbertTokenizerFast as AlbertTokenizerFast
+    from .models.sentence_piece_tokenizers import CamembertTokenizer as CamembertTokenizer
+    from .models.sentence_piece_tokenizers import CamembertTokenizerFast as CamembertTokenizerFast
+    from .models.sentence_piece_tokenizers import DebertaV2Tokenizer as DebertaV2Tokenizer
+    from .models.sentence_piece_tokenizers import DebertaV2TokenizerFast as DebertaV2TokenizerFast
+    from .models.sentence_piece_tokenizers import PegasusTokenizer as PegasusTokenizer
+    from .models.sentence_piece_tokenizers import PegasusTokenizerFast as PegasusTokenizerFast
+    from .models.sentence_piece_tokenizers import T5Tokenizer as T5Tokenizer
+    from .models.sentence_piece_tokenizers import T5TokenizerFast as T5TokenizerFast
+    from .models.sentence_piece_tokenizers import XLMRobertaTokenizer as XLMRobertaTokenizer
+    from .models.sentence_piece_tokenizers import XLMRobertaTokenizerFast as XLMRobertaTokenizerFast
     from .models.smollm3 import SmolLM3Config as SmolLM3Config
     from .models.smollm3 import SmolLM3ForCausalLM as SmolLM3ForCausalLM
     from .models.smollm3 import SmolLM3ForQuestionAnswering as SmolLM3ForQuestionAnswering
@@ -255,14 +327,6 @@ if TYPE_CHECKING:
     from .models.squeezebert import SqueezeBertForSequenceClassification as SqueezeBertForSequenceClassification
     from .models.squeezebert import SqueezeBertForTokenClassification as SqueezeBertForTokenClassification
     from .models.squeezebert import SqueezeBertModel as SqueezeBertModel
-    from .models.sentence_piece_tokenizers import PegasusTokenizer as PegasusTokenizer
-    from .models.sentence_piece_tokenizers import PegasusTokenizerFast as PegasusTokenizerFast
-    from .models.translation_tokenizers import MBart50Tokenizer as MBart50Tokenizer
-    from .models.translation_tokenizers import MBart50TokenizerFast as MBart50TokenizerFast
-    from .models.translation_tokenizers import MBartTokenizer as MBartTokenizer
-    from .models.translation_tokenizers import MBartTokenizerFast as MBartTokenizerFast
-    from .models.translation_tokenizers import NllbTokenizer as NllbTokenizer
-    from .models.translation_tokenizers import NllbTokenizerFast as NllbTokenizerFast
     from .models.t5 import T5Config as T5Config
     from .models.t5 import T5EncoderModel as T5EncoderModel
     from .models.t5 import T5ForConditionalGeneration as T5ForConditionalGeneration
@@ -270,6 +334,12 @@ if TYPE_CHECKING:
     from .models.t5 import T5ForSequenceClassification as T5ForSequenceClassification
     from .models.t5 import T5ForTokenClassification as T5ForTokenClassification
     from .models.t5 import T5Model as T5Model
+    from .models.translation_tokenizers import MBart50Tokenizer as MBart50Tokenizer
+    from .models.translation_tokenizers import MBart50TokenizerFast as MBart50TokenizerFast
+    from .models.translation_tokenizers import MBartTokenizer as MBartTokenizer
+    from .models.translation_tokenizers import MBartTokenizerFast as MBartTokenizerFast
+    from .models.translation_tokenizers import NllbTokenizer as NllbTokenizer
+    from .models.translation_tokenizers import NllbTokenizerFast as NllbTokenizerFast
     from .models.umt5 import UMT5Config as UMT5Config
     from .models.umt5 import UMT5EncoderModel as UMT5EncoderModel
     from .models.umt5 import UMT5ForConditionalGeneration as UMT5ForConditionalGeneration
@@ -284,40 +354,6 @@ if TYPE_CHECKING:
     from .models.xlm_roberta import XLMRobertaForSequenceClassification as XLMRobertaForSequenceClassification
     from .models.xlm_roberta import XLMRobertaForTokenClassification as XLMRobertaForTokenClassification
     from .models.xlm_roberta import XLMRobertaModel as XLMRobertaModel
-    from .models.auto import AutoModelForPreTraining as AutoModelForPreTraining
-    from .models.bart import BartConfig as BartConfig
-    from .models.bart import BartForConditionalGeneration as BartForConditionalGeneration
-    from .models.bart import BartForQuestionAnswering as BartForQuestionAnswering
-    from .models.bart import BartForSequenceClassification as BartForSequenceClassification
-    from .models.bart import BartModel as BartModel
-    from .models.marian import MarianConfig as MarianConfig
-    from .models.marian import MarianMTModel as MarianMTModel
-    from .models.marian import MarianModel as MarianModel
-    from .models.mbart import MBartConfig as MBartConfig
-    from .models.mbart import MBartForConditionalGeneration as MBartForConditionalGeneration
-    from .models.mbart import MBartForQuestionAnswering as MBartForQuestionAnswering
-    from .models.mbart import MBartForSequenceClassification as MBartForSequenceClassification
-    from .models.mbart import MBartModel as MBartModel
-    from .models.pegasus import PegasusConfig as PegasusConfig
-    from .models.pegasus import PegasusForConditionalGeneration as PegasusForConditionalGeneration
-    from .models.pegasus import PegasusModel as PegasusModel
-    from .models.m2m_100 import M2M100Config as M2M100Config
-    from .models.m2m_100 import M2M100ForConditionalGeneration as M2M100ForConditionalGeneration
-    from .models.m2m_100 import M2M100Model as M2M100Model
-    from .models.blenderbot import BlenderbotConfig as BlenderbotConfig
-    from .models.blenderbot import BlenderbotForConditionalGeneration as BlenderbotForConditionalGeneration
-    from .models.blenderbot import BlenderbotModel as BlenderbotModel
-    from .models.bert import BertConfig as BertConfig
-    from .models.bert import BertForMaskedLM as BertForMaskedLM
-    from .models.bert import BertForMultipleChoice as BertForMultipleChoice
-    from .models.bert import BertForNextSentencePrediction as BertForNextSentencePrediction
-    from .models.bert import BertForPreTraining as BertForPreTraining
-    from .models.bert import BertForQuestionAnswering as BertForQuestionAnswering
-    from .models.bert import BertForSequenceClassification as BertForSequenceClassification
-    from .models.bert import BertForTokenClassification as BertForTokenClassification
-    from .models.bert import BertModel as BertModel
-    from .models.bert_tokenizer import BertTokenizer as BertTokenizer
-    from .models.bert_tokenizer import BertTokenizerFast as BertTokenizerFast
     from .pipelines import FeatureExtractionPipeline as FeatureExtractionPipeline
     from .pipelines import FillMaskPipeline as FillMaskPipeline
     from .pipelines import NerPipeline as NerPipeline
@@ -328,40 +364,6 @@ if TYPE_CHECKING:
     from .pipelines import TokenClassificationPipeline as TokenClassificationPipeline
     from .pipelines import ZeroShotClassificationPipeline as ZeroShotClassificationPipeline
     from .pipelines import pipeline as pipeline
-    from .models.bert_tokenizer import ConvBertTokenizer as ConvBertTokenizer
-    from .models.bert_tokenizer import DistilBertTokenizer as DistilBertTokenizer
-    from .models.bert_tokenizer import DistilBertTokenizerFast as DistilBertTokenizerFast
-    from .models.bert_tokenizer import ElectraTokenizer as ElectraTokenizer
-    from .models.bert_tokenizer import ElectraTokenizerFast as ElectraTokenizerFast
-    from .models.bert_tokenizer import MobileBertTokenizer as MobileBertTokenizer
-    from .models.bert_tokenizer import MobileBertTokenizerFast as MobileBertTokenizerFast
-    from .models.bert_tokenizer import MPNetTokenizer as MPNetTokenizer
-    from .models.byte_fallback_tokenizers import GemmaTokenizer as GemmaTokenizer
-    from .models.byte_fallback_tokenizers import GemmaTokenizerFast as GemmaTokenizerFast
-    from .models.byte_fallback_tokenizers import LlamaTokenizer as LlamaTokenizer
-    from .models.byte_fallback_tokenizers import LlamaTokenizerFast as LlamaTokenizerFast
-    from .models.byte_level_tokenizers import BartTokenizer as BartTokenizer
-    from .models.byte_level_tokenizers import BartTokenizerFast as BartTokenizerFast
-    from .models.byte_level_tokenizers import DebertaTokenizer as DebertaTokenizer
-    from .models.byte_level_tokenizers import DebertaTokenizerFast as DebertaTokenizerFast
-    from .models.byte_level_tokenizers import GPT2Tokenizer as GPT2Tokenizer
-    from .models.byte_level_tokenizers import GPT2TokenizerFast as GPT2TokenizerFast
-    from .models.byte_level_tokenizers import GPTNeoXTokenizer as GPTNeoXTokenizer
-    from .models.byte_level_tokenizers import GPTNeoXTokenizerFast as GPTNeoXTokenizerFast
-    from .models.byte_level_tokenizers import Qwen2Tokenizer as Qwen2Tokenizer
-    from .models.byte_level_tokenizers import Qwen2TokenizerFast as Qwen2TokenizerFast
-    from .models.byte_level_tokenizers import RobertaTokenizer as RobertaTokenizer
-    from .models.byte_level_tokenizers import RobertaTokenizerFast as RobertaTokenizerFast
-    from .models.sentence_piece_tokenizers import AlbertTokenizer as AlbertTokenizer
-    from .models.sentence_piece_tokenizers import AlbertTokenizerFast as AlbertTokenizerFast
-    from .models.sentence_piece_tokenizers import CamembertTokenizer as CamembertTokenizer
-    from .models.sentence_piece_tokenizers import CamembertTokenizerFast as CamembertTokenizerFast
-    from .models.sentence_piece_tokenizers import DebertaV2Tokenizer as DebertaV2Tokenizer
-    from .models.sentence_piece_tokenizers import DebertaV2TokenizerFast as DebertaV2TokenizerFast
-    from .models.sentence_piece_tokenizers import T5Tokenizer as T5Tokenizer
-    from .models.sentence_piece_tokenizers import T5TokenizerFast as T5TokenizerFast
-    from .models.sentence_piece_tokenizers import XLMRobertaTokenizer as XLMRobertaTokenizer
-    from .models.sentence_piece_tokenizers import XLMRobertaTokenizerFast as XLMRobertaTokenizerFast
     from .runtime import get_num_threads as get_num_threads
     from .runtime import set_num_threads as set_num_threads
     from .runtime import show_config as show_config
@@ -390,770 +392,195 @@ if TYPE_CHECKING:
     from .trainer_utils import set_seed as set_seed
     from .training_args import TrainingArguments as TrainingArguments
 
-    __version__: str
-
-_MODULES = {
-    "AddedToken": "added_token",
-    "AlbertTokenizer": "models.sentence_piece_tokenizers",
-    "AlbertTokenizerFast": "models.sentence_piece_tokenizers",
-    "AutoConfig": "models.auto",
-    "AutoModel": "models.auto",
-    "AutoModelForCausalLM": "models.auto",
-    "AutoModelForMaskedLM": "models.auto",
-    "AutoModelForMultipleChoice": "models.auto",
-    "AutoModelForNextSentencePrediction": "models.auto",
-    "AutoModelForQuestionAnswering": "models.auto",
-    "AutoModelForSeq2SeqLM": "models.auto",
-    "AutoModelForSequenceClassification": "models.auto",
-    "AutoModelForTokenClassification": "models.auto",
-    "AutoTokenizer": "models.auto_tokenizer",
-    "BartTokenizer": "models.byte_level_tokenizers",
-    "BartTokenizerFast": "models.byte_level_tokenizers",
-    "BatchEncoding": "batch_encoding",
-    "EncoderNoRepeatNGramLogitsProcessor": "generation",
-    "EncoderRepetitionPenaltyLogitsProcessor": "generation",
-    "EosTokenCriteria": "generation",
-    "ExponentialDecayLengthPenalty": "generation",
-    "ForcedBOSTokenLogitsProcessor": "generation",
-    "ForcedEOSTokenLogitsProcessor": "generation",
-    "GenerationConfig": "generation",
-    "GenerationMixin": "generation",
-    "InfNanRemoveLogitsProcessor": "generation",
-    "LogitNormalization": "generation",
-    "LogitsProcessor": "generation",
-    "LogitsProcessorList": "generation",
-    "MaxLengthCriteria": "generation",
-    "MaxTimeCriteria": "generation",
-    "MinLengthLogitsProcessor": "generation",
-    "MinNewTokensLengthLogitsProcessor": "generation",
-    "MinPLogitsWarper": "generation",
-    "NoBadWordsLogitsProcessor": "generation",
-    "NoRepeatNGramLogitsProcessor": "generation",
-    "PrefixConstrainedLogitsProcessor": "generation",
-    "RepetitionPenaltyLogitsProcessor": "generation",
-    "SequenceBiasLogitsProcessor": "generation",
-    "StopStringCriteria": "generation",
-    "StoppingCriteria": "generation",
-    "StoppingCriteriaList": "generation",
-    "SuppressTokensAtBeginLogitsProcessor": "generation",
-    "SuppressTokensLogitsProcessor": "generation",
-    "TemperatureLogitsWarper": "generation",
-    "TextIteratorStreamer": "generation",
-    "TextStreamer": "generation",
-    "TopKLogitsWarper": "generation",
-    "TopPLogitsWarper": "generation",
-    "TypicalLogitsWarper": "generation",
-    "AlbertConfig": "models.albert",
-    "AlbertForMaskedLM": "models.albert",
-    "AlbertForMultipleChoice": "models.albert",
-    "AlbertForPreTraining": "models.albert",
-    "AlbertForQuestionAnswering": "models.albert",
-    "AlbertForSequenceClassification": "models.albert",
-    "AlbertForTokenClassification": "models.albert",
-    "AlbertModel": "models.albert",
-    "BlenderbotTokenizer": "models.byte_level_tokenizers",
-    "BlenderbotTokenizerFast": "models.byte_level_tokenizers",
-    "CamembertConfig": "models.camembert",
-    "CamembertForMaskedLM": "models.camembert",
-    "CamembertForMultipleChoice": "models.camembert",
-    "CamembertForQuestionAnswering": "models.camembert",
-    "CamembertForSequenceClassification": "models.camembert",
-    "CamembertForTokenClassification": "models.camembert",
-    "CamembertModel": "models.camembert",
-    "ConvBertConfig": "models.convbert",
-    "ConvBertForMaskedLM": "models.convbert",
-    "ConvBertForMultipleChoice": "models.convbert",
-    "ConvBertForQuestionAnswering": "models.convbert",
-    "ConvBertForSequenceClassification": "models.convbert",
-    "ConvBertForTokenClassification": "models.convbert",
-    "ConvBertModel": "models.convbert",
-    "DebertaConfig": "models.deberta",
-    "DebertaForMaskedLM": "models.deberta",
-    "DebertaForQuestionAnswering": "models.deberta",
-    "DebertaForSequenceClassification": "models.deberta",
-    "DebertaForTokenClassification": "models.deberta",
-    "DebertaModel": "models.deberta",
-    "CodeGenTokenizer": "models.byte_level_tokenizers",
-    "CodeGenTokenizerFast": "models.byte_level_tokenizers",
-    "DataCollatorForSeq2Seq": "data_collator",
-    "DebertaV2Config": "models.deberta_v2",
-    "DebertaV2ForMaskedLM": "models.deberta_v2",
-    "DebertaV2ForMultipleChoice": "models.deberta_v2",
-    "DebertaV2ForQuestionAnswering": "models.deberta_v2",
-    "DebertaV2ForSequenceClassification": "models.deberta_v2",
-    "DebertaV2ForTokenClassification": "models.deberta_v2",
-    "DebertaV2Model": "models.deberta_v2",
-    "DistilBertConfig": "models.distilbert",
-    "DistilBertForMaskedLM": "models.distilbert",
-    "DistilBertForMultipleChoice": "models.distilbert",
-    "DistilBertForQuestionAnswering": "models.distilbert",
-    "DistilBertForSequenceClassification": "models.distilbert",
-    "DistilBertForTokenClassification": "models.distilbert",
-    "DistilBertModel": "models.distilbert",
-    "ElectraConfig": "models.electra",
-    "ElectraForMaskedLM": "models.electra",
-    "ElectraForMultipleChoice": "models.electra",
-    "ElectraForPreTraining": "models.electra",
-    "ElectraForQuestionAnswering": "models.electra",
-    "ElectraForSequenceClassification": "models.electra",
-    "ElectraForTokenClassification": "models.electra",
-    "ElectraModel": "models.electra",
-    "ErnieConfig": "models.ernie",
-    "ErnieForMaskedLM": "models.ernie",
-    "ErnieForMultipleChoice": "models.ernie",
-    "ErnieForNextSentencePrediction": "models.ernie",
-    "ErnieForPreTraining": "models.ernie",
-    "ErnieForQuestionAnswering": "models.ernie",
-    "ErnieForSequenceClassification": "models.ernie",
-    "ErnieForTokenClassification": "models.ernie",
-    "ErnieModel": "models.ernie",
-    "EuroBertConfig": "models.eurobert",
-    "EuroBertForMaskedLM": "models.eurobert",
-    "EuroBertForSequenceClassification": "models.eurobert",
-    "EuroBertForTokenClassification": "models.eurobert",
-    "EuroBertModel": "models.eurobert",
-    "Gemma2Config": "models.gemma2",
-    "Gemma2ForCausalLM": "models.gemma2",
-    "Gemma2ForSequenceClassification": "models.gemma2",
-    "Gemma2ForTokenClassification": "models.gemma2",
-    "Gemma2Model": "models.gemma2",
-    "GPT2Config": "models.gpt2",
-    "GPT2ForSequenceClassification": "models.gpt2",
-    "GPT2LMHeadModel": "models.gpt2",
-    "GPT2Model": "models.gpt2",
-    "GPTNeoConfig": "models.gpt_neo",
-    "GPTNeoForCausalLM": "models.gpt_neo",
-    "GPTNeoForSequenceClassification": "models.gpt_neo",
-    "GPTNeoModel": "models.gpt_neo",
-    "GPTNeoXConfig": "models.gpt_neox",
-    "GPTNeoXForCausalLM": "models.gpt_neox",
-    "GPTNeoXForSequenceClassification": "models.gpt_neox",
-    "GPTNeoXModel": "models.gpt_neox",
-    "LlamaConfig": "models.llama",
-    "LlamaForCausalLM": "models.llama",
-    "LlamaForQuestionAnswering": "models.llama",
-    "LlamaForSequenceClassification": "models.llama",
-    "LlamaForTokenClassification": "models.llama",
-    "LlamaModel": "models.llama",
-    "MistralConfig": "models.mistral",
-    "MistralForCausalLM": "models.mistral",
-    "MistralForQuestionAnswering": "models.mistral",
-    "MistralForSequenceClassification": "models.mistral",
-    "MistralForTokenClassification": "models.mistral",
-    "MistralModel": "models.mistral",
-    "M2M100Tokenizer": "models.m2m_100_tokenizer",
-    "MBart50Tokenizer": "models.translation_tokenizers",
-    "MBart50TokenizerFast": "models.translation_tokenizers",
-    "MBartTokenizer": "models.translation_tokenizers",
-    "MBartTokenizerFast": "models.translation_tokenizers",
-    "MarianTokenizer": "models.marian_tokenizer",
-    "MobileBertConfig": "models.mobilebert",
-    "MobileBertForMaskedLM": "models.mobilebert",
-    "MobileBertForMultipleChoice": "models.mobilebert",
-    "MobileBertForNextSentencePrediction": "models.mobilebert",
-    "MobileBertForPreTraining": "models.mobilebert",
-    "MobileBertForQuestionAnswering": "models.mobilebert",
-    "MobileBertForSequenceClassification": "models.mobilebert",
-    "MobileBertForTokenClassification": "models.mobilebert",
-    "MobileBertModel": "models.mobilebert",
-    "ModernBertConfig": "models.modernbert",
-    "ModernBertForMaskedLM": "models.modernbert",
-    "ModernBertForMultipleChoice": "models.modernbert",
-    "ModernBertForQuestionAnswering": "models.modernbert",
-    "ModernBertForSequenceClassification": "models.modernbert",
-    "ModernBertForTokenClassification": "models.modernbert",
-    "ModernBertModel": "models.modernbert",
-    "MPNetConfig": "models.mpnet",
-    "MPNetForMaskedLM": "models.mpnet",
-    "MPNetForMultipleChoice": "models.mpnet",
-    "MPNetForQuestionAnswering": "models.mpnet",
-    "MPNetForSequenceClassification": "models.mpnet",
-    "MPNetForTokenClassification": "models.mpnet",
-    "MPNetModel": "models.mpnet",
-    "NllbTokenizer": "models.translation_tokenizers",
-    "NllbTokenizerFast": "models.translation_tokenizers",
-    "MT5Config": "models.mt5",
-    "MT5EncoderModel": "models.mt5",
-    "MT5ForConditionalGeneration": "models.mt5",
-    "MT5ForQuestionAnswering": "models.mt5",
-    "MT5ForSequenceClassification": "models.mt5",
-    "MT5ForTokenClassification": "models.mt5",
-    "MT5Model": "models.mt5",
-    "NomicBertConfig": "models.nomic_bert",
-    "NomicBertForMaskedLM": "models.nomic_bert",
-    "NomicBertForSequenceClassification": "models.nomic_bert",
-    "NomicBertForTokenClassification": "models.nomic_bert",
-    "NomicBertModel": "models.nomic_bert",
-    "OPTConfig": "models.opt",
-    "OPTForCausalLM": "models.opt",
-    "OPTForSequenceClassification": "models.opt",
-    "OPTModel": "models.opt",
-    "PhiConfig": "models.phi",
-    "PhiForCausalLM": "models.phi",
-    "PhiForSequenceClassification": "models.phi",
-    "PhiModel": "models.phi",
-    "Qwen2Config": "models.qwen2",
-    "Qwen2ForCausalLM": "models.qwen2",
-    "Qwen2ForQuestionAnswering": "models.qwen2",
-    "Qwen2ForSequenceClassification": "models.qwen2",
-    "Qwen2ForTokenClassification": "models.qwen2",
-    "Qwen2Model": "models.qwen2",
-    "Qwen3Config": "models.qwen3",
-    "Qwen3ForCausalLM": "models.qwen3",
-    "Qwen3ForQuestionAnswering": "models.qwen3",
-    "Qwen3ForSequenceClassification": "models.qwen3",
-    "Qwen3ForTokenClassification": "models.qwen3",
-    "Qwen3Model": "models.qwen3",
-    "PegasusTokenizer": "models.sentence_piece_tokenizers",
-    "PegasusTokenizerFast": "models.sentence_piece_tokenizers",
-    "RobertaConfig": "models.roberta",
-    "RobertaForMaskedLM": "models.roberta",
-    "RobertaForMultipleChoice": "models.roberta",
-    "RobertaForQuestionAnswering": "models.roberta",
-    "RobertaForSequenceClassification": "models.roberta",
-    "RobertaForTokenClassification": "models.roberta",
-    "RobertaModel": "models.roberta",
-    "RoFormerConfig": "models.roformer",
-    "RoFormerForMaskedLM": "models.roformer",
-    "RoFormerForMultipleChoice": "models.roformer",
-    "RoFormerForQuestionAnswering": "models.roformer",
-    "RoFormerForSequenceClassification": "models.roformer",
-    "RoFormerForTokenClassification": "models.roformer",
-    "RoFormerModel": "models.roformer",
-    "RoFormerTokenizer": "models.roformer_tokenizer",
-    "RoFormerTokenizerFast": "models.roformer_tokenizer",
-    "SmolLM3Config": "models.smollm3",
-    "SmolLM3ForCausalLM": "models.smollm3",
-    "SmolLM3ForQuestionAnswering": "models.smollm3",
-    "SmolLM3ForSequenceClassification": "models.smollm3",
-    "SmolLM3ForTokenClassification": "models.smollm3",
-    "SmolLM3Model": "models.smollm3",
-    "T5Config": "models.t5",
-    "T5EncoderModel": "models.t5",
-    "T5ForConditionalGeneration": "models.t5",
-    "T5ForQuestionAnswering": "models.t5",
-    "T5ForSequenceClassification": "models.t5",
-    "T5ForTokenClassification": "models.t5",
-    "T5Model": "models.t5",
-    "UMT5Config": "models.umt5",
-    "UMT5EncoderModel": "models.umt5",
-    "UMT5ForConditionalGeneration": "models.umt5",
-    "UMT5ForQuestionAnswering": "models.umt5",
-    "UMT5ForSequenceClassification": "models.umt5",
-    "UMT5ForTokenClassification": "models.umt5",
-    "UMT5Model": "models.umt5",
-    "SqueezeBertConfig": "models.squeezebert",
-    "SqueezeBertForMaskedLM": "models.squeezebert",
-    "SqueezeBertForMultipleChoice": "models.squeezebert",
-    "SqueezeBertForQuestionAnswering": "models.squeezebert",
-    "SqueezeBertForSequenceClassification": "models.squeezebert",
-    "SqueezeBertForTokenClassification": "models.squeezebert",
-    "SqueezeBertModel": "models.squeezebert",
-    "XLMRobertaConfig": "models.xlm_roberta",
-    "XLMRobertaForMaskedLM": "models.xlm_roberta",
-    "XLMRobertaForMultipleChoice": "models.xlm_roberta",
-    "XLMRobertaForQuestionAnswering": "models.xlm_roberta",
-    "XLMRobertaForSequenceClassification": "models.xlm_roberta",
-    "XLMRobertaForTokenClassification": "models.xlm_roberta",
-    "XLMRobertaModel": "models.xlm_roberta",
-    "AutoModelForPreTraining": "models.auto",
-    "BartConfig": "models.bart",
-    "BartForConditionalGeneration": "models.bart",
-    "BartForQuestionAnswering": "models.bart",
-    "BartForSequenceClassification": "models.bart",
-    "BartModel": "models.bart",
-    "MarianConfig": "models.marian",
-    "MarianMTModel": "models.marian",
-    "MarianModel": "models.marian",
-    "MBartConfig": "models.mbart",
-    "MBartForConditionalGeneration": "models.mbart",
-    "MBartForQuestionAnswering": "models.mbart",
-    "MBartForSequenceClassification": "models.mbart",
-    "MBartModel": "models.mbart",
-    "PegasusConfig": "models.pegasus",
-    "PegasusForConditionalGeneration": "models.pegasus",
-    "PegasusModel": "models.pegasus",
-    "M2M100Config": "models.m2m_100",
-    "M2M100ForConditionalGeneration": "models.m2m_100",
-    "M2M100Model": "models.m2m_100",
-    "BlenderbotConfig": "models.blenderbot",
-    "BlenderbotForConditionalGeneration": "models.blenderbot",
-    "BlenderbotModel": "models.blenderbot",
-    "BertConfig": "models.bert",
-    "BertForMaskedLM": "models.bert",
-    "BertForMultipleChoice": "models.bert",
-    "BertForNextSentencePrediction": "models.bert",
-    "BertForPreTraining": "models.bert",
-    "BertForQuestionAnswering": "models.bert",
-    "BertForSequenceClassification": "models.bert",
-    "BertForTokenClassification": "models.bert",
-    "BertModel": "models.bert",
-    "BertTokenizer": "models.bert_tokenizer",
-    "BertTokenizerFast": "models.bert_tokenizer",
-    "CamembertTokenizer": "models.sentence_piece_tokenizers",
-    "CamembertTokenizerFast": "models.sentence_piece_tokenizers",
-    "ContrastiveLoss": "sentence_losses",
-    "ConvBertTokenizer": "models.bert_tokenizer",
-    "CosineSimilarityLoss": "sentence_losses",
-    "CrossEncoder": "cross_encoder",
-    "DynamicCache": "cache_utils",
-    "DataCollatorForLanguageModeling": "data_collator",
-    "DataCollatorForTokenClassification": "data_collator",
-    "DataCollatorWithPadding": "data_collator",
-    "DataLoader": "sentence_fit",
-    "DebertaTokenizer": "models.byte_level_tokenizers",
-    "DebertaTokenizerFast": "models.byte_level_tokenizers",
-    "DebertaV2Tokenizer": "models.sentence_piece_tokenizers",
-    "DebertaV2TokenizerFast": "models.sentence_piece_tokenizers",
-    "DefaultDataCollator": "data_collator",
-    "DefaultFlowCallback": "trainer_callback",
-    "DistilBertTokenizer": "models.bert_tokenizer",
-    "DistilBertTokenizerFast": "models.bert_tokenizer",
-    "EarlyStoppingCallback": "trainer_callback",
-    "ElectraTokenizer": "models.bert_tokenizer",
-    "ElectraTokenizerFast": "models.bert_tokenizer",
-    "EmbeddingSimilarityEvaluator": "sentence_evaluation",
-    "EvalPrediction": "trainer_utils",
-    "FeatureExtractionPipeline": "pipelines",
-    "FillMaskPipeline": "pipelines",
-    "GPT2Tokenizer": "models.byte_level_tokenizers",
-    "GPT2TokenizerFast": "models.byte_level_tokenizers",
-    "GPTNeoXTokenizer": "models.byte_level_tokenizers",
-    "GPTNeoXTokenizerFast": "models.byte_level_tokenizers",
-    "GemmaTokenizer": "models.byte_fallback_tokenizers",
-    "GemmaTokenizerFast": "models.byte_fallback_tokenizers",
-    "InputExample": "sentence_fit",
-    "IntervalStrategy": "trainer_utils",
-    "LlamaTokenizer": "models.byte_fallback_tokenizers",
-    "LlamaTokenizerFast": "models.byte_fallback_tokenizers",
-    "MPNetTokenizer": "models.bert_tokenizer",
-    "MobileBertTokenizer": "models.bert_tokenizer",
-    "MobileBertTokenizerFast": "models.bert_tokenizer",
-    "MultipleNegativesRankingLoss": "sentence_losses",
-    "NerPipeline": "pipelines",
-    "Pipeline": "pipelines",
-    "PreTrainedTokenizerFast": "tokenization_utils",
-    "PrinterCallback": "trainer_reports",
-    "ProgressCallback": "trainer_reports",
-    "QuestionAnsweringPipeline": "pipelines",
-    "Qwen2Tokenizer": "models.byte_level_tokenizers",
-    "Qwen2TokenizerFast": "models.byte_level_tokenizers",
-    "RobertaTokenizer": "models.byte_level_tokenizers",
-    "RobertaTokenizerFast": "models.byte_level_tokenizers",
-    "SchedulerType": "schedules",
-    "SentenceSimilarityPipeline": "pipelines",
-    "SentenceTransformer": "sentence_transformer",
-    "SentenceTransformerTrainer": "sentence_trainer",
-    "SentenceTransformerTrainingArguments": "sentence_trainer",
-    "SiameseDistanceMetric": "sentence_losses",
-    "TextClassificationPipeline": "pipelines",
-    "TokenClassificationPipeline": "pipelines",
-    "T5Tokenizer": "models.sentence_piece_tokenizers",
-    "T5TokenizerFast": "models.sentence_piece_tokenizers",
-    "Trainer": "trainer",
-    "TrainerCallback": "trainer_callback",
-    "TrainerControl": "trainer_callback",
-    "TrainerState": "trainer_callback",
-    "TrainingArguments": "training_args",
-    "ZeroShotClassificationPipeline": "pipelines",
-    "XLMRobertaTokenizer": "models.sentence_piece_tokenizers",
-    "XLMRobertaTokenizerFast": "models.sentence_piece_tokenizers",
-    "default_data_collator": "data_collator",
-    "get_num_threads": "runtime",
-    "pipeline": "pipelines",
-    "set_num_threads": "runtime",
-    "set_seed": "trainer_utils",
-    "show_config": "runtime",
-    "__version__": "_native",
+_NAMES = {
+    "": "errors util",
+    "_native": "__version__",
+    "added_token": "AddedToken",
+    "batch_encoding": "BatchEncoding",
+    "cache_utils": "DynamicCache",
+    "cross_encoder": "CrossEncoder",
+    "data_collator": """
+        DataCollatorForLanguageModeling DataCollatorForSeq2Seq DataCollatorForTokenClassification
+        DataCollatorWithPadding DefaultDataCollator default_data_collator
+    """,
+    "generation": """
+        EncoderNoRepeatNGramLogitsProcessor EncoderRepetitionPenaltyLogitsProcessor EosTokenCriteria
+        ExponentialDecayLengthPenalty ForcedBOSTokenLogitsProcessor ForcedEOSTokenLogitsProcessor GenerationConfig
+        GenerationMixin InfNanRemoveLogitsProcessor LogitNormalization LogitsProcessor LogitsProcessorList
+        MaxLengthCriteria MaxTimeCriteria MinLengthLogitsProcessor MinNewTokensLengthLogitsProcessor MinPLogitsWarper
+        NoBadWordsLogitsProcessor NoRepeatNGramLogitsProcessor PrefixConstrainedLogitsProcessor
+        RepetitionPenaltyLogitsProcessor SequenceBiasLogitsProcessor StopStringCriteria StoppingCriteria
+        StoppingCriteriaList SuppressTokensAtBeginLogitsProcessor SuppressTokensLogitsProcessor TemperatureLogitsWarper
+        TextIteratorStreamer TextStreamer TopKLogitsWarper TopPLogitsWarper TypicalLogitsWarper
+    """,
+    "models.albert": """
+        AlbertConfig AlbertForMaskedLM AlbertForMultipleChoice AlbertForPreTraining AlbertForQuestionAnswering
+        AlbertForSequenceClassification AlbertForTokenClassification AlbertModel
+    """,
+    "models.auto": """
+        AutoConfig AutoModel AutoModelForCausalLM AutoModelForMaskedLM AutoModelForMultipleChoice
+        AutoModelForNextSentencePrediction AutoModelForPreTraining AutoModelForQuestionAnswering AutoModelForSeq2SeqLM
+        AutoModelForSequenceClassification AutoModelForTokenClassification
+    """,
+    "models.auto_tokenizer": "AutoTokenizer",
+    "models.bart": """
+        BartConfig BartForConditionalGeneration BartForQuestionAnswering BartForSequenceClassification BartModel
+    """,
+    "models.bert": """
+        BertConfig BertForMaskedLM BertForMultipleChoice BertForNextSentencePrediction BertForPreTraining
+        BertForQuestionAnswering BertForSequenceClassification BertForTokenClassification BertModel
+    """,
+    "models.bert_tokenizer": """
+        BertTokenizer BertTokenizerFast ConvBertTokenizer DistilBertTokenizer DistilBertTokenizerFast ElectraTokenizer
+        ElectraTokenizerFast MPNetTokenizer MobileBertTokenizer MobileBertTokenizerFast
+    """,
+    "models.blenderbot": "BlenderbotConfig BlenderbotForConditionalGeneration BlenderbotModel",
+    "models.byte_fallback_tokenizers": "GemmaTokenizer GemmaTokenizerFast LlamaTokenizer LlamaTokenizerFast",
+    "models.byte_level_tokenizers": """
+        BartTokenizer BartTokenizerFast BlenderbotTokenizer BlenderbotTokenizerFast CodeGenTokenizer
+        CodeGenTokenizerFast DebertaTokenizer DebertaTokenizerFast GPT2Tokenizer GPT2TokenizerFast GPTNeoXTokenizer
+        GPTNeoXTokenizerFast Qwen2Tokenizer Qwen2TokenizerFast RobertaTokenizer RobertaTokenizerFast
+    """,
+    "models.camembert": """
+        CamembertConfig CamembertForMaskedLM CamembertForMultipleChoice CamembertForQuestionAnswering
+        CamembertForSequenceClassification CamembertForTokenClassification CamembertModel
+    """,
+    "models.convbert": """
+        ConvBertConfig ConvBertForMaskedLM ConvBertForMultipleChoice ConvBertForQuestionAnswering
+        ConvBertForSequenceClassification ConvBertForTokenClassification ConvBertModel
+    """,
+    "models.deberta": """
+        DebertaConfig DebertaForMaskedLM DebertaForQuestionAnswering DebertaForSequenceClassification
+        DebertaForTokenClassification DebertaModel
+    """,
+    "models.deberta_v2": """
+        DebertaV2Config DebertaV2ForMaskedLM DebertaV2ForMultipleChoice DebertaV2ForQuestionAnswering
+        DebertaV2ForSequenceClassification DebertaV2ForTokenClassification DebertaV2Model
+    """,
+    "models.distilbert": """
+        DistilBertConfig DistilBertForMaskedLM DistilBertForMultipleChoice DistilBertForQuestionAnswering
+        DistilBertForSequenceClassification DistilBertForTokenClassification DistilBertModel
+    """,
+    "models.electra": """
+        ElectraConfig ElectraForMaskedLM ElectraForMultipleChoice ElectraForPreTraining ElectraForQuestionAnswering
+        ElectraForSequenceClassification ElectraForTokenClassification ElectraModel
+    """,
+    "models.ernie": """
+        ErnieConfig ErnieForMaskedLM ErnieForMultipleChoice ErnieForNextSentencePrediction ErnieForPreTraining
+        ErnieForQuestionAnswering ErnieForSequenceClassification ErnieForTokenClassification ErnieModel
+    """,
+    "models.eurobert": """
+        EuroBertConfig EuroBertForMaskedLM EuroBertForSequenceClassification EuroBertForTokenClassification
+        EuroBertModel
+    """,
+    "models.gemma2": """
+        Gemma2Config Gemma2ForCausalLM Gemma2ForSequenceClassification Gemma2ForTokenClassification Gemma2Model
+    """,
+    "models.gpt2": "GPT2Config GPT2ForSequenceClassification GPT2LMHeadModel GPT2Model",
+    "models.gpt_neo": "GPTNeoConfig GPTNeoForCausalLM GPTNeoForSequenceClassification GPTNeoModel",
+    "models.gpt_neox": "GPTNeoXConfig GPTNeoXForCausalLM GPTNeoXForSequenceClassification GPTNeoXModel",
+    "models.llama": """
+        LlamaConfig LlamaForCausalLM LlamaForQuestionAnswering LlamaForSequenceClassification
+        LlamaForTokenClassification LlamaModel
+    """,
+    "models.m2m_100": "M2M100Config M2M100ForConditionalGeneration M2M100Model",
+    "models.m2m_100_tokenizer": "M2M100Tokenizer",
+    "models.marian": "MarianConfig MarianMTModel MarianModel",
+    "models.marian_tokenizer": "MarianTokenizer",
+    "models.mbart": """
+        MBartConfig MBartForConditionalGeneration MBartForQuestionAnswering MBartForSequenceClassification MBartModel
+    """,
+    "models.mistral": """
+        MistralConfig MistralForCausalLM MistralForQuestionAnswering MistralForSequenceClassification
+        MistralForTokenClassification MistralModel
+    """,
+    "models.mobilebert": """
+        MobileBertConfig MobileBertForMaskedLM MobileBertForMultipleChoice MobileBertForNextSentencePrediction
+        MobileBertForPreTraining MobileBertForQuestionAnswering MobileBertForSequenceClassification
+        MobileBertForTokenClassification MobileBertModel
+    """,
+    "models.modernbert": """
+        ModernBertConfig ModernBertForMaskedLM ModernBertForMultipleChoice ModernBertForQuestionAnswering
+        ModernBertForSequenceClassification ModernBertForTokenClassification ModernBertModel
+    """,
+    "models.mpnet": """
+        MPNetConfig MPNetForMaskedLM MPNetForMultipleChoice MPNetForQuestionAnswering MPNetForSequenceClassification
+        MPNetForTokenClassification MPNetModel
+    """,
+    "models.mt5": """
+        MT5Config MT5EncoderModel MT5ForConditionalGeneration MT5ForQuestionAnswering MT5ForSequenceClassification
+        MT5ForTokenClassification MT5Model
+    """,
+    "models.nomic_bert": """
+        NomicBertConfig NomicBertForMaskedLM NomicBertForSequenceClassification NomicBertForTokenClassification
+        NomicBertModel
+    """,
+    "models.opt": "OPTConfig OPTForCausalLM OPTForSequenceClassification OPTModel",
+    "models.pegasus": "PegasusConfig PegasusForConditionalGeneration PegasusModel",
+    "models.phi": "PhiConfig PhiForCausalLM PhiForSequenceClassification PhiModel",
+    "models.qwen2": """
+        Qwen2Config Qwen2ForCausalLM Qwen2ForQuestionAnswering Qwen2ForSequenceClassification
+        Qwen2ForTokenClassification Qwen2Model
+    """,
+    "models.qwen3": """
+        Qwen3Config Qwen3ForCausalLM Qwen3ForQuestionAnswering Qwen3ForSequenceClassification
+        Qwen3ForTokenClassification Qwen3Model
+    """,
+    "models.roberta": """
+        RobertaConfig RobertaForMaskedLM RobertaForMultipleChoice RobertaForQuestionAnswering
+        RobertaForSequenceClassification RobertaForTokenClassification RobertaModel
+    """,
+    "models.roformer": """
+        RoFormerConfig RoFormerForMaskedLM RoFormerForMultipleChoice RoFormerForQuestionAnswering
+        RoFormerForSequenceClassification RoFormerForTokenClassification RoFormerModel
+    """,
+    "models.roformer_tokenizer": "RoFormerTokenizer RoFormerTokenizerFast",
+    "models.sentence_piece_tokenizers": """
+        AlbertTokenizer AlbertTokenizerFast CamembertTokenizer CamembertTokenizerFast DebertaV2Tokenizer
+        DebertaV2TokenizerFast PegasusTokenizer PegasusTokenizerFast T5Tokenizer T5TokenizerFast XLMRobertaTokenizer
+        XLMRobertaTokenizerFast
+    """,
+    "models.smollm3": """
+        SmolLM3Config SmolLM3ForCausalLM SmolLM3ForQuestionAnswering SmolLM3ForSequenceClassification
+        SmolLM3ForTokenClassification SmolLM3Model
+    """,
+    "models.squeezebert": """
+        SqueezeBertConfig SqueezeBertForMaskedLM SqueezeBertForMultipleChoice SqueezeBertForQuestionAnswering
+        SqueezeBertForSequenceClassification SqueezeBertForTokenClassification SqueezeBertModel
+    """,
+    "models.t5": """
+        T5Config T5EncoderModel T5ForConditionalGeneration T5ForQuestionAnswering T5ForSequenceClassification
+        T5ForTokenClassification T5Model
+    """,
+    "models.translation_tokenizers": """
+        MBart50Tokenizer MBart50TokenizerFast MBartTokenizer MBartTokenizerFast NllbTokenizer NllbTokenizerFast
+    """,
+    "models.umt5": """
+        UMT5Config UMT5EncoderModel UMT5ForConditionalGeneration UMT5ForQuestionAnswering UMT5ForSequenceClassification
+        UMT5ForTokenClassification UMT5Model
+    """,
+    "models.xlm_roberta": """
+        XLMRobertaConfig XLMRobertaForMaskedLM XLMRobertaForMultipleChoice XLMRobertaForQuestionAnswering
+        XLMRobertaForSequenceClassification XLMRobertaForTokenClassification XLMRobertaModel
+    """,
+    "pipelines": """
+        FeatureExtractionPipeline FillMaskPipeline NerPipeline Pipeline QuestionAnsweringPipeline
+        SentenceSimilarityPipeline TextClassificationPipeline TokenClassificationPipeline ZeroShotClassificationPipeline
+        pipeline
+    """,
+    "runtime": "get_num_threads set_num_threads show_config",
+    "schedules": "SchedulerType",
+    "sentence_evaluation": "EmbeddingSimilarityEvaluator",
+    "sentence_fit": "DataLoader InputExample",
+    "sentence_losses": "ContrastiveLoss CosineSimilarityLoss MultipleNegativesRankingLoss SiameseDistanceMetric",
+    "sentence_trainer": "SentenceTransformerTrainer SentenceTransformerTrainingArguments",
+    "sentence_transformer": "SentenceTransformer",
+    "tokenization_utils": "PreTrainedTokenizerFast",
+    "trainer": "Trainer",
+    "trainer_callback": "DefaultFlowCallback EarlyStoppingCallback TrainerCallback TrainerControl TrainerState",
+    "trainer_reports": "PrinterCallback ProgressCallback",
+    "trainer_utils": "EvalPrediction IntervalStrategy set_seed",
+    "training_args": "TrainingArguments",
 }
 
-__all__ = [
-    "AddedToken",
-    "AlbertConfig",
-    "AlbertForMaskedLM",
-    "AlbertForMultipleChoice",
-    "AlbertForPreTraining",
-    "AlbertForQuestionAnswering",
-    "AlbertForSequenceClassification",
-    "AlbertForTokenClassification",
-    "AlbertModel",
-    "AlbertTokenizer",
-    "AlbertTokenizerFast",
-    "AutoConfig",
-    "AutoModel",
-    "AutoModelForCausalLM",
-    "AutoModelForMaskedLM",
-    "AutoModelForMultipleChoice",
-    "AutoModelForNextSentencePrediction",
-    "AutoModelForPreTraining",
-    "AutoModelForQuestionAnswering",
-    "AutoModelForSeq2SeqLM",
-    "AutoModelForSequenceClassification",
-    "AutoModelForTokenClassification",
-    "AutoTokenizer",
-    "BartConfig",
-    "BartForConditionalGeneration",
-    "BartForQuestionAnswering",
-    "BartForSequenceClassification",
-    "BartModel",
-    "BartTokenizer",
-    "BartTokenizerFast",
-    "BatchEncoding",
-    "BertConfig",
-    "BertForMaskedLM",
-    "BertForMultipleChoice",
-    "BertForNextSentencePrediction",
-    "BertForPreTraining",
-    "BertForQuestionAnswering",
-    "BertForSequenceClassification",
-    "BertForTokenClassification",
-    "BertModel",
-    "BertTokenizer",
-    "BertTokenizerFast",
-    "BlenderbotConfig",
-    "BlenderbotForConditionalGeneration",
-    "BlenderbotModel",
-    "BlenderbotTokenizer",
-    "BlenderbotTokenizerFast",
-    "CamembertConfig",
-    "CamembertForMaskedLM",
-    "CamembertForMultipleChoice",
-    "CamembertForQuestionAnswering",
-    "CamembertForSequenceClassification",
-    "CamembertForTokenClassification",
-    "CamembertModel",
-    "CamembertTokenizer",
-    "CamembertTokenizerFast",
-    "CodeGenTokenizer",
-    "CodeGenTokenizerFast",
-    "ContrastiveLoss",
-    "ConvBertTokenizer",
-    "CosineSimilarityLoss",
-    "CrossEncoder",
-    "DataCollatorForLanguageModeling",
-    "DataCollatorForSeq2Seq",
-    "DataCollatorForTokenClassification",
-    "DataCollatorWithPadding",
-    "DynamicCache",
-    "DataLoader",
-    "DebertaConfig",
-    "DebertaForMaskedLM",
-    "DebertaForQuestionAnswering",
-    "DebertaForSequenceClassification",
-    "DebertaForTokenClassification",
-    "DebertaModel",
-    "DebertaTokenizer",
-    "DebertaTokenizerFast",
-    "ConvBertConfig",
-    "ConvBertForMaskedLM",
-    "ConvBertForMultipleChoice",
-    "ConvBertForQuestionAnswering",
-    "ConvBertForSequenceClassification",
-    "ConvBertForTokenClassification",
-    "ConvBertModel",
-    "DebertaV2Config",
-    "DebertaV2ForMaskedLM",
-    "DebertaV2ForMultipleChoice",
-    "DebertaV2ForQuestionAnswering",
-    "DebertaV2ForSequenceClassification",
-    "DebertaV2ForTokenClassification",
-    "DebertaV2Model",
-    "DebertaV2Tokenizer",
-    "DebertaV2TokenizerFast",
-    "DefaultDataCollator",
-    "DefaultFlowCallback",
-    "DistilBertConfig",
-    "DistilBertForMaskedLM",
-    "DistilBertForMultipleChoice",
-    "DistilBertForQuestionAnswering",
-    "DistilBertForSequenceClassification",
-    "DistilBertForTokenClassification",
-    "DistilBertModel",
-    "DistilBertTokenizer",
-    "DistilBertTokenizerFast",
-    "EarlyStoppingCallback",
-    "ElectraConfig",
-    "ElectraForMaskedLM",
-    "ElectraForMultipleChoice",
-    "ElectraForPreTraining",
-    "ElectraForQuestionAnswering",
-    "ElectraForSequenceClassification",
-    "ElectraForTokenClassification",
-    "ElectraModel",
-    "ElectraTokenizer",
-    "ElectraTokenizerFast",
-    "EmbeddingSimilarityEvaluator",
-    "EncoderNoRepeatNGramLogitsProcessor",
-    "EncoderRepetitionPenaltyLogitsProcessor",
-    "EosTokenCriteria",
-    "ErnieConfig",
-    "ErnieForMaskedLM",
-    "ErnieForMultipleChoice",
-    "ErnieForNextSentencePrediction",
-    "ErnieForPreTraining",
-    "ErnieForQuestionAnswering",
-    "ErnieForSequenceClassification",
-    "ErnieForTokenClassification",
-    "ErnieModel",
-    "EuroBertConfig",
-    "EuroBertForMaskedLM",
-    "EuroBertForSequenceClassification",
-    "EuroBertForTokenClassification",
-    "EuroBertModel",
-    "EvalPrediction",
-    "ExponentialDecayLengthPenalty",
-    "FeatureExtractionPipeline",
-    "FillMaskPipeline",
-    "Gemma2Config",
-    "Gemma2ForCausalLM",
-    "Gemma2ForSequenceClassification",
-    "Gemma2ForTokenClassification",
-    "Gemma2Model",
-    "GPT2Config",
-    "GPT2ForSequenceClassification",
-    "GPT2LMHeadModel",
-    "GPT2Model",
-    "ForcedBOSTokenLogitsProcessor",
-    "ForcedEOSTokenLogitsProcessor",
-    "GPT2Tokenizer",
-    "GPT2TokenizerFast",
-    "GPTNeoConfig",
-    "GPTNeoForCausalLM",
-    "GPTNeoForSequenceClassification",
-    "GPTNeoModel",
-    "GPTNeoXConfig",
-    "GPTNeoXForCausalLM",
-    "GPTNeoXForSequenceClassification",
-    "GPTNeoXModel",
-    "GPTNeoXTokenizer",
-    "GPTNeoXTokenizerFast",
-    "GemmaTokenizer",
-    "GemmaTokenizerFast",
-    "GenerationConfig",
-    "GenerationMixin",
-    "InfNanRemoveLogitsProcessor",
-    "InputExample",
-    "IntervalStrategy",
-    "LlamaConfig",
-    "LlamaForCausalLM",
-    "LlamaForQuestionAnswering",
-    "LlamaForSequenceClassification",
-    "LlamaForTokenClassification",
-    "LlamaModel",
-    "LlamaTokenizer",
-    "LlamaTokenizerFast",
-    "M2M100Config",
-    "M2M100ForConditionalGeneration",
-    "M2M100Model",
-    "MBartConfig",
-    "MBartForConditionalGeneration",
-    "MBartForQuestionAnswering",
-    "MBartForSequenceClassification",
-    "MBartModel",
-    "MarianConfig",
-    "MarianMTModel",
-    "MarianModel",
-    "MistralConfig",
-    "MistralForCausalLM",
-    "MistralForQuestionAnswering",
-    "MistralForSequenceClassification",
-    "MistralForTokenClassification",
-    "MistralModel",
-    "LogitNormalization",
-    "LogitsProcessor",
-    "LogitsProcessorList",
-    "M2M100Tokenizer",
-    "MBart50Tokenizer",
-    "MBart50TokenizerFast",
-    "MBartTokenizer",
-    "MBartTokenizerFast",
-    "MPNetConfig",
-    "MPNetForMaskedLM",
-    "MPNetForMultipleChoice",
-    "MPNetForQuestionAnswering",
-    "MPNetForSequenceClassification",
-    "MPNetForTokenClassification",
-    "MPNetModel",
-    "MPNetTokenizer",
-    "MT5Config",
-    "MT5EncoderModel",
-    "MT5ForConditionalGeneration",
-    "MT5ForQuestionAnswering",
-    "MT5ForSequenceClassification",
-    "MT5ForTokenClassification",
-    "MT5Model",
-    "MaxLengthCriteria",
-    "MaxTimeCriteria",
-    "MinLengthLogitsProcessor",
-    "MinNewTokensLengthLogitsProcessor",
-    "MinPLogitsWarper",
-    "MarianTokenizer",
-    "MobileBertConfig",
-    "MobileBertForMaskedLM",
-    "MobileBertForMultipleChoice",
-    "MobileBertForNextSentencePrediction",
-    "MobileBertForPreTraining",
-    "MobileBertForQuestionAnswering",
-    "MobileBertForSequenceClassification",
-    "MobileBertForTokenClassification",
-    "MobileBertModel",
-    "MobileBertTokenizer",
-    "MobileBertTokenizerFast",
-    "ModernBertConfig",
-    "ModernBertForMaskedLM",
-    "ModernBertForMultipleChoice",
-    "ModernBertForQuestionAnswering",
-    "ModernBertForSequenceClassification",
-    "ModernBertForTokenClassification",
-    "ModernBertModel",
-    "MultipleNegativesRankingLoss",
-    "NerPipeline",
-    "NoBadWordsLogitsProcessor",
-    "NoRepeatNGramLogitsProcessor",
-    "NllbTokenizer",
-    "NllbTokenizerFast",
-    "NomicBertConfig",
-    "NomicBertForMaskedLM",
-    "NomicBertForSequenceClassification",
-    "NomicBertForTokenClassification",
-    "NomicBertModel",
-    "OPTConfig",
-    "OPTForCausalLM",
-    "OPTForSequenceClassification",
-    "OPTModel",
-    "PegasusConfig",
-    "PegasusForConditionalGeneration",
-    "PegasusModel",
-    "PhiConfig",
-    "PhiForCausalLM",
-    "PhiForSequenceClassification",
-    "PhiModel",
-    "PegasusTokenizer",
-    "PegasusTokenizerFast",
-    "Pipeline",
-    "PreTrainedTokenizerFast",
-    "PrefixConstrainedLogitsProcessor",
-    "PrinterCallback",
-    "ProgressCallback",
-    "QuestionAnsweringPipeline",
-    "Qwen2Config",
-    "Qwen2ForCausalLM",
-    "Qwen2ForQuestionAnswering",
-    "Qwen2ForSequenceClassification",
-    "Qwen2ForTokenClassification",
-    "Qwen2Model",
-    "Qwen2Tokenizer",
-    "Qwen2TokenizerFast",
-    "Qwen3Config",
-    "Qwen3ForCausalLM",
-    "Qwen3ForQuestionAnswering",
-    "Qwen3ForSequenceClassification",
-    "Qwen3ForTokenClassification",
-    "Qwen3Model",
-    "RepetitionPenaltyLogitsProcessor",
-    "RoFormerConfig",
-    "RoFormerForMaskedLM",
-    "RoFormerForMultipleChoice",
-    "RoFormerForQuestionAnswering",
-    "RoFormerForSequenceClassification",
-    "RoFormerForTokenClassification",
-    "RoFormerModel",
-    "RoFormerTokenizer",
-    "RoFormerTokenizerFast",
-    "RobertaConfig",
-    "RobertaForMaskedLM",
-    "RobertaForMultipleChoice",
-    "RobertaForQuestionAnswering",
-    "RobertaForSequenceClassification",
-    "RobertaForTokenClassification",
-    "RobertaModel",
-    "RobertaTokenizer",
-    "RobertaTokenizerFast",
-    "SchedulerType",
-    "SentenceSimilarityPipeline",
-    "SentenceTransformer",
-    "SentenceTransformerTrainer",
-    "SentenceTransformerTrainingArguments",
-    "SequenceBiasLogitsProcessor",
-    "SiameseDistanceMetric",
-    "SmolLM3Config",
-    "SmolLM3ForCausalLM",
-    "SmolLM3ForQuestionAnswering",
-    "SmolLM3ForSequenceClassification",
-    "SmolLM3ForTokenClassification",
-    "SmolLM3Model",
-    "StopStringCriteria",
-    "StoppingCriteria",
-    "StoppingCriteriaList",
-    "SuppressTokensAtBeginLogitsProcessor",
-    "SuppressTokensLogitsProcessor",
-    "T5Config",
-    "T5EncoderModel",
-    "T5ForConditionalGeneration",
-    "T5ForQuestionAnswering",
-    "T5ForSequenceClassification",
-    "T5ForTokenClassification",
-    "T5Model",
-    "T5Tokenizer",
-    "T5TokenizerFast",
-    "TemperatureLogitsWarper",
-    "TextClassificationPipeline",
-    "TextIteratorStreamer",
-    "TextStreamer",
-    "TokenClassificationPipeline",
-    "TopKLogitsWarper",
-    "TopPLogitsWarper",
-    "Trainer",
-    "TrainerCallback",
-    "TrainerControl",
-    "TrainerState",
-    "TrainingArguments",
-    "SqueezeBertConfig",
-    "SqueezeBertForMaskedLM",
-    "SqueezeBertForMultipleChoice",
-    "SqueezeBertForQuestionAnswering",
-    "SqueezeBertForSequenceClassification",
-    "SqueezeBertForTokenClassification",
-    "SqueezeBertModel",
-    "TypicalLogitsWarper",
-    "UMT5Config",
-    "UMT5EncoderModel",
-    "UMT5ForConditionalGeneration",
-    "UMT5ForQuestionAnswering",
-    "UMT5ForSequenceClassification",
-    "UMT5ForTokenClassification",
-    "UMT5Model",
-    "XLMRobertaConfig",
-    "XLMRobertaForMaskedLM",
-    "XLMRobertaForMultipleChoice",
-    "XLMRobertaForQuestionAnswering",
-    "XLMRobertaForSequenceClassification",
-    "XLMRobertaForTokenClassification",
-    "XLMRobertaModel",
-    "XLMRobertaTokenizer",
-    "XLMRobertaTokenizerFast",
-    "ZeroShotClassificationPipeline",
-    "__version__",
-    "default_data_collator",
-    "errors",
-    "get_num_threads",
-    "pipeline",
-    "set_num_threads",
-    "set_seed",
-    "show_config",
-    "util",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name in ("errors", "util"):
-        return importlib.import_module(f".{name}", __name__)
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(__all__))
+__getattr__, __dir__, __all__ = lazy_names(__name__, _NAMES)

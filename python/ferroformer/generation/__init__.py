@@ -5,8 +5,9 @@ Every name is imported when it is first used.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from .configuration import GenerationConfig as GenerationConfig
@@ -51,29 +52,23 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "configuration": "GenerationConfig GenerationMode",
-    "logits_process": """EncoderRepetitionPenaltyLogitsProcessor ExponentialDecayLengthPenalty
-        ForcedBOSTokenLogitsProcessor ForcedEOSTokenLogitsProcessor InfNanRemoveLogitsProcessor LogitNormalization
-        LogitsProcessor LogitsProcessorList MinLengthLogitsProcessor MinNewTokensLengthLogitsProcessor
-        PrefixConstrainedLogitsProcessor RepetitionPenaltyLogitsProcessor SuppressTokensAtBeginLogitsProcessor
-        SuppressTokensLogitsProcessor""",
+    "logits_process": """
+        EncoderRepetitionPenaltyLogitsProcessor ExponentialDecayLengthPenalty ForcedBOSTokenLogitsProcessor
+        ForcedEOSTokenLogitsProcessor InfNanRemoveLogitsProcessor LogitNormalization LogitsProcessor LogitsProcessorList
+        MinLengthLogitsProcessor MinNewTokensLengthLogitsProcessor PrefixConstrainedLogitsProcessor
+        RepetitionPenaltyLogitsProcessor SuppressTokensAtBeginLogitsProcessor SuppressTokensLogitsProcessor
+    """,
     "logits_warpers": "MinPLogitsWarper TemperatureLogitsWarper TopKLogitsWarper TopPLogitsWarper TypicalLogitsWarper",
     "ngrams": "EncoderNoRepeatNGramLogitsProcessor NoRepeatNGramLogitsProcessor",
-    "outputs": """GenerateBeamDecoderOnlyOutput GenerateBeamEncoderDecoderOutput GenerateDecoderOnlyOutput
-        GenerateEncoderDecoderOutput""",
+    "outputs": """
+        GenerateBeamDecoderOnlyOutput GenerateBeamEncoderDecoderOutput GenerateDecoderOnlyOutput
+        GenerateEncoderDecoderOutput
+    """,
     "sequence_bias": "NoBadWordsLogitsProcessor SequenceBiasLogitsProcessor",
     "stop_strings": "StopStringCriteria",
     "stopping_criteria": "EosTokenCriteria MaxLengthCriteria MaxTimeCriteria StoppingCriteria StoppingCriteriaList",
     "streamers": "BaseStreamer TextIteratorStreamer TextStreamer",
     "utils": "GenerationMixin",
 }
-_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
-__all__ = sorted(_MODULES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__, __all__ = lazy_names(__name__, _NAMES)

@@ -5,8 +5,9 @@ Every name is imported when it is first used.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from .base import Pipeline as Pipeline
@@ -30,56 +31,19 @@ if TYPE_CHECKING:
     from .token_classification import TokenClassificationPipeline as TokenClassificationPipeline
     from .zero_shot_classification import ZeroShotClassificationPipeline as ZeroShotClassificationPipeline
 
-_MODULES = {
-    "AggregationStrategy": "token_classification",
-    "ClassificationFunction": "text_classification",
-    "FeatureExtractionPipeline": "feature_extraction",
-    "FillMaskPipeline": "fill_mask",
-    "KeyDataset": "pt_utils",
-    "KeyPairDataset": "pt_utils",
-    "NerPipeline": "token_classification",
-    "Pipeline": "base",
-    "PipelineException": "base",
-    "QuestionAnsweringPipeline": "question_answering",
-    "SentenceSimilarityPipeline": "sentence_similarity",
-    "SummarizationPipeline": "text2text_generation",
-    "Text2TextGenerationPipeline": "text2text_generation",
-    "TextClassificationPipeline": "text_classification",
-    "TextGenerationPipeline": "text_generation",
-    "TokenClassificationPipeline": "token_classification",
-    "TranslationPipeline": "text2text_generation",
-    "ZeroShotClassificationPipeline": "zero_shot_classification",
-    "get_supported_tasks": "factory",
-    "pipeline": "factory",
+_NAMES = {
+    "base": "Pipeline PipelineException",
+    "factory": "get_supported_tasks pipeline",
+    "feature_extraction": "FeatureExtractionPipeline",
+    "fill_mask": "FillMaskPipeline",
+    "pt_utils": "KeyDataset KeyPairDataset",
+    "question_answering": "QuestionAnsweringPipeline",
+    "sentence_similarity": "SentenceSimilarityPipeline",
+    "text2text_generation": "SummarizationPipeline Text2TextGenerationPipeline TranslationPipeline",
+    "text_classification": "ClassificationFunction TextClassificationPipeline",
+    "text_generation": "TextGenerationPipeline",
+    "token_classification": "AggregationStrategy NerPipeline TokenClassificationPipeline",
+    "zero_shot_classification": "ZeroShotClassificationPipeline",
 }
 
-__all__ = [
-    "AggregationStrategy",
-    "ClassificationFunction",
-    "FeatureExtractionPipeline",
-    "FillMaskPipeline",
-    "KeyDataset",
-    "KeyPairDataset",
-    "NerPipeline",
-    "Pipeline",
-    "PipelineException",
-    "QuestionAnsweringPipeline",
-    "SentenceSimilarityPipeline",
-    "SummarizationPipeline",
-    "Text2TextGenerationPipeline",
-    "TextClassificationPipeline",
-    "TextGenerationPipeline",
-    "TokenClassificationPipeline",
-    "TranslationPipeline",
-    "ZeroShotClassificationPipeline",
-    "get_supported_tasks",
-    "pipeline",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__, __all__ = lazy_names(__name__, _NAMES)
