@@ -2,6 +2,9 @@
 
     python benches/compare/compare.py --wheel dist/ferroformer-*.whl [--texts FILE] [--record DIRECTORY]
 
+Sections: what is installed (`size`), sentences and ids through an encoder (`sentences`, `tokens`), a process's whole
+life (`cold`), fine-tuning (`training`), gpt2, a translator and t5-small that write (`writing`).
+
 Every engine has an environment of its own and, for each variant, model and number of threads, a process that stays
 loaded. Each is proved right on each input before it is timed; the rounds alternate. Engines are compared within a
 precision: how many times the first engine's time the best of the others takes.
@@ -175,7 +178,8 @@ def _minutes(arguments: argparse.Namespace) -> float:
     """Of all rounds and a proof; one thread takes twice as long as two, except to start."""
     of_section = _ROUND | {"sentences": _ROUND["sentences"] * arguments.count / 1000}
     variants = dict.fromkeys(_ROUND, preparation.variants)
-    variants |= {"training": preparation.training_variants, "writing": lambda e: preparation.writing_variants(e, "gpt2")}
+    variants["training"] = preparation.training_variants
+    variants["writing"] = lambda engine: preparation.writing_variants(engine, "gpt2")
     rivals = {section: len(_chosen(arguments, variants[section])) for section in arguments.sections}
     seconds = sum(count * of_section[section] for section, count in rivals.items())
     minutes: float = (arguments.rounds + 1) * seconds / 60 * sum(2 / threads for threads in arguments.threads)

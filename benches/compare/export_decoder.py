@@ -22,6 +22,7 @@ def main() -> None:
     quantize_dynamic(
         folder / "decoder.onnx",
         folder / "decoder_int8.onnx",
+        # Measured: MatMulNBits of 8 bits reads prompts at half the speed of this, and is not faster word by word.
         weight_type=QuantType.QInt8,
         per_channel=True,
         op_types_to_quantize=["MatMul"],

@@ -1,4 +1,5 @@
-"""checkpoint directory of a GPT-2 -> float32.gguf, bfloat16.gguf, int8.gguf (Q8_0). Runs in the environment of llama.cpp's tools.
+"""checkpoint directory of a GPT-2 -> float32.gguf, bfloat16.gguf and int8.gguf, which is Q8_0. Runs in the environment
+of llama.cpp's tools.
 
 python gguf_decoder.py CHECKPOINT FOLDER
 """

@@ -47,7 +47,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Memory:
-    """MB: the most that was resident, what was before a model was loaded, and weights and cache where an engine says."""
+    """MB: the most that was resident, what was before a model was loaded; weights and cache where an engine says."""
 
     peak: float
     before: float

@@ -15,13 +15,14 @@ from workloads import Model
 BORROWED = "torch"
 ENGINES = ("ferroformer", "onnxruntime", "openvino", "ctranslate2", "llama_cpp_python", BORROWED)
 # Converters with environments of their own, so that no engine is charged for them: who needs which, in this order.
-_TOOLS = {
+_TOOLS: dict[str, list[tuple[str, str, tuple[str, ...]]]] = {
     "engines": [
         ("onnx_tools", "export.py", ("onnxruntime", "openvino")),
         ("openvino_tools", "openvino_int8.py", ("openvino",)),
     ],
     "writers": [
         ("onnx_tools", "export_decoder.py", ("onnxruntime",)),
+        ("openvino_tools", "openvino_decoder.py", ("openvino",)),
         ("llama_tools", "gguf_decoder.py", ("llama_cpp_python",)),
     ],
 }

@@ -25,8 +25,8 @@ _TURN = 0.3
 
 
 def call(engine: Any, inputs: str, how: str) -> Callable[[], Any]:
-    """how: "forward" of token ids, a training "step", "write" and "logits" (writing.py), or "embed" of texts "by_length" or
-    "as_given"."""
+    """how: "forward" of token ids, a training "step", "write" and "logits" (writing.py), or "embed" of texts
+    "by_length" or "as_given"."""
     if how == "step":
         batch = dict(np.load(inputs))
         return lambda: engine.step(**batch)

@@ -56,9 +56,8 @@ class Writer(Model):
 def chosen(cache: Path, parts: list[str]) -> Iterator[tuple[Writer, list[Writing]]]:
     """Models, with those of their works whose names have one of the parts; a model without any is not made."""
     for name, kinds in _WORKS.items():
-        wanted = {
-            f"{name}, {_title(*kind)}": kind for kind in kinds if any(part in f"{name}, {_title(*kind)}" for part in parts)
-        }
+        named = {f"{name}, {_title(*kind)}": kind for kind in kinds}
+        wanted = {title: kind for title, kind in named.items() if any(part in title for part in parts)}
         if wanted:
             writer = _writer(name, cache)
             yield writer, [_work(writer, title, *kind) for title, kind in wanted.items()]
@@ -92,7 +91,9 @@ def _work(writer: Writer, title: str, rows: int, length: int, count: int, beams:
 def _truth(work: Writing, prompt: writing_reference.Ids) -> Any:
     """The next word's logits, or the words of a search. What is greedy is judged word by word."""
     reference = work.model.reference
-    return reference.logits(prompt, (), 0)[0] if work.how == "logits" else reference.search(prompt, work.count, work.beams)
+    if work.how == "logits":
+        return reference.logits(prompt, (), 0)[0]
+    return reference.search(prompt, work.count, work.beams)
 
 
 def _writer(name: str, cache: Path) -> Writer:

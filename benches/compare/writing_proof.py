@@ -43,17 +43,23 @@ def prove(worker: Worker, work: Writing) -> measure.Proof | WritingProof:
     if found.shape != (work.rows, work.count):
         raise RuntimeError(f"{worker.rival.label}: {found.shape} tokens, {(work.rows, work.count)} were asked for")
     rows = [tuple(row) for row in found.tolist()]
-    chosen, best = (np.stack(part) for part in zip(*(_judged(work.model.reference, *p) for p in zip(work.prompts, rows))))
+    chosen, best = _judged(work, rows)
     if work.beams == 1:
         return WritingProof(_worst(best - chosen), float((best == chosen).mean()))
     truth = work.expected.astype(np.int64)
-    likely = [_judged(work.model.reference, *p)[0] for p in zip(work.prompts, map(tuple, truth.tolist()))]
-    return WritingProof(_worst(np.stack(likely) - chosen), float((truth == found).mean()))
+    likely, _ = _judged(work, [tuple(row) for row in truth.tolist()])
+    return WritingProof(_worst(likely - chosen), float((truth == found).mean()))
+
+
+def _judged(work: Writing, rows: list[Ids]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Log-probabilities of the words written, and of the likeliest in their places: (B, count) twice."""
+    chosen, best = zip(*(_row(work.model.reference, *pair) for pair in zip(work.prompts, rows)))
+    return np.stack(chosen), np.stack(best)
 
 
 @cache
-def _judged(reference: Reference, prompt: Ids, written: Ids) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Log-probabilities of the words written, and of the likeliest in their places: (len(written),) twice."""
+def _row(reference: Reference, prompt: Ids, written: Ids) -> tuple[NDArray[Any], NDArray[Any]]:
+    """`_judged` of one row. Engines that write the same are judged once."""
     found = reference.log_probabilities(prompt, written[:-1])
     return found[np.arange(len(written)), list(written)], found.max(axis=-1)
 

@@ -41,8 +41,9 @@ class Reference:
         """The most likely of what beam search finds."""
         found: dict[Ids, float] = {(): 0.0}
         for _ in range(count):
-            steps = [score + self.log_probabilities(prompt, written, len(written))[0] for written, score in found.items()]
-            scores, prefixes = np.concatenate(steps), list(found)
+            prefixes = list(found)
+            steps = [found[each] + self.log_probabilities(prompt, each, len(each))[0] for each in prefixes]
+            scores = np.concatenate(steps)
             best = np.argsort(-scores)[:beams]
             places = [divmod(int(place), len(steps[0])) for place in best]
             found = {(*prefixes[row], word): scores[place] for (row, word), place in zip(places, best)}
@@ -147,7 +148,7 @@ class T5(EncoderDecoder):
         return self._dense(f"{name}.o", attend(query, key, value, 1.0, bias))
 
     def _distances(self, name: str, length: int) -> Array:
-        """(heads, T, T): T5's bias, in whose buckets the first distances are alone; the others lie in logarithmic ones."""
+        """(heads, T, T): T5's bias. In its buckets the first distances are alone, the others share logarithmic ones."""
         places = np.arange(length)
         distance = places[None, :] - places[:, None]
         buckets, base = self.config["relative_attention_num_buckets"], np.zeros_like(distance)

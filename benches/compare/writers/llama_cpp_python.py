@@ -1,4 +1,8 @@
-"""llama.cpp, compiled for this machine: rows are sequences of one batch, by its C interface."""
+"""llama.cpp, compiled for this machine: rows are sequences of one batch, by its C interface.
+
+It looks GELU up in a table of float16, in every variant: in float32 its logits are 0.003 beside the truth, though its
+words are right.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +13,17 @@ from typing import Any
 import llama_cpp
 import numpy as np
 
-import checkpoint as checkpoints
+from greedy import GreedyEngine
 
 VARIANTS = ("float32", "bfloat16", "int8")
 MODELS = ("gpt2",)
 _MAX_ROWS = 8
 
 
-class Engine:
+class Engine(GreedyEngine):
     def __init__(self, checkpoint: Path, folder: Path, variant: str, threads: int) -> None:
+        super().__init__(checkpoint)
         self.precision = "Q8_0" if variant == "int8" else variant
-        self._config = checkpoints.config(checkpoint)
-        self._words, self._end = self._config["vocab_size"], self._config["eos_token_id"]
         llama_cpp.llama_log_set(_QUIET, ctypes.c_void_p(0))
         llama_cpp.llama_backend_init()
         model = llama_cpp.llama_model_load_from_file(
@@ -37,27 +40,10 @@ class Engine:
             raise RuntimeError(f"llama.cpp does not read {variant}.gguf")
         self._batch = llama_cpp.llama_batch_init(settings.n_batch, 0, 1)
 
-    def write(self, ids: Any, count: int, beams: int) -> Any:
-        self._forget()
-        words = []
-        held = 0
-        for _ in range(count):
-            logits = self._step(ids, held)
-            logits[:, self._end] = -np.inf
-            held += ids.shape[1]
-            ids = logits.argmax(axis=1)[:, None]
-            words.append(ids)
-        return np.concatenate(words, axis=1)
-
-    def logits(self, ids: Any) -> Any:
-        self._forget()
-        return self._step(ids, 0).copy()
-
-    def _forget(self) -> None:
+    def begin(self, rows: int, room: int) -> None:
         llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._context), False)
 
-    def _step(self, ids: Any, held: int) -> Any:
-        """(B, k) tokens behind `held` others -> (B, V) logits of the last."""
+    def step(self, ids: Any, held: int) -> Any:
         rows, width = ids.shape
         batch = self._batch
         for place, word in enumerate(ids.reshape(-1).tolist()):
@@ -70,7 +56,7 @@ class Engine:
         if status:
             raise RuntimeError(f"llama_decode: {status}")
         found = llama_cpp.llama_get_logits(self._context)
-        return np.ctypeslib.as_array(found, shape=(rows, self._words))
+        return np.ctypeslib.as_array(found, shape=(rows, self.config["vocab_size"]))
 
 
 @llama_cpp.llama_log_callback
