@@ -44,16 +44,18 @@ class Engine:
             lengths = {"min_decoding_length": count, "max_decoding_length": count}
             found = self._model.translate_batch(rows, beam_size=beams, **lengths)
             return [[int(word) for word in result.hypotheses[0]] for result in found]
-        return [result.sequences_ids[0] for result in self._generated(rows, count, beams)]
+        found = self._model.generate_batch(
+            rows, beam_size=beams, min_length=count, max_length=count, include_prompt_in_result=False
+        )
+        return [result.sequences_ids[0] for result in found]
 
     def logits(self, ids: Any) -> Any:
         """A step of `generate`: the logits of all prompts' tokens, as `forward_batch` has them, would be more work."""
-        found = self._generated(_words(ids), 1, 1, return_logits_vocab=True)
+        # A least length would take the end's logit away.
+        found = self._model.generate_batch(
+            _words(ids), beam_size=1, max_length=1, include_prompt_in_result=False, return_logits_vocab=True
+        )
         return np.stack([np.asarray(result.logits[0][0]).reshape(-1) for result in found])
-
-    def _generated(self, rows: list[list[str]], count: int, beams: int, **options: Any) -> Any:
-        options |= {"min_length": count, "max_length": count, "include_prompt_in_result": False}
-        return self._model.generate_batch(rows, beam_size=beams, **options)
 
 
 def _words(ids: Any) -> list[list[str]]:
