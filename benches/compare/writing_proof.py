@@ -2,7 +2,8 @@
 
 Of greedy words each is judged by itself, given those before it, so that one step aside does not condemn the rest: how
 much less likely than the likeliest was it? The words of a beam search are judged as a whole: how much less likely are
-they than those that float64's own search finds? Both in nats a token; a wrong engine is 3 and more behind.
+they than those that float64's own search finds? Both in nats a token. Words of a model that is not this one are 4 to 10
+behind; int8's are 0.1 behind, and 0.6 where a search has taken another way.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from crew import Rival, Worker
 from writing import Writing
 from writing_reference import Ids, Reference
 
-_MAX_LOSS = {"float32": 1e-3, "bfloat16": 0.3, "int8": 0.3}
+_MAX_LOSS = {"float32": 1e-3, "bfloat16": 1.0, "int8": 1.0}
 
 
 @dataclass(frozen=True)
