@@ -51,7 +51,7 @@ STSB ?= stsb-en-dev.csv
 sts: $(VENV)/built  ## Spearman's correlation on an STS benchmark file: make sts STSB=path.csv
 	$(BIN)/python benches/sts.py $(STSB)
 
-compare: $(VENV)/built wheel  ## beside onnxruntime, OpenVINO and CTranslate2: make compare ARGS="--texts FILE --record DIR"
+compare: $(VENV)/built wheel  ## beside onnxruntime, OpenVINO, CTranslate2, llama.cpp: make compare ARGS="--texts FILE --record DIR"
 	$(BIN)/python benches/compare/compare.py --wheel "$$(ls -t dist/*.whl | head -1)" $(ARGS)
 
 wheel: $(VENV)/ready  ## dist/*.whl

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class Bert:
-    """A BERT's settings and its weights by the names of transformers, those of an encoder without `bert.`."""
+class Checkpoint:
+    """A model's settings and its weights by the names of transformers, without what a head puts before them."""
 
     config: dict[str, Any]
     tensors: dict[str, NDArray[Any]]
 
+
+class Bert(Checkpoint):
     @property
     def layers(self) -> int:
         return int(self.config["num_hidden_layers"])
@@ -41,9 +44,16 @@ class Bert:
         return self.tensors[name("word")], self.tensors[name("position")] + self.tensors[name("token_type")][0]
 
 
-def read(directory: Path) -> Bert:
-    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    return Bert(config, _safetensors(directory / "model.safetensors"))
+_Kind = TypeVar("_Kind", bound=Checkpoint)
+
+
+def read(directory: Path, kind: type[_Kind]) -> _Kind:
+    return kind(config(directory), _safetensors(directory / "model.safetensors"))
+
+
+def config(directory: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    return found
 
 
 def _safetensors(path: Path) -> dict[str, NDArray[np.float32]]:
@@ -52,7 +62,7 @@ def _safetensors(path: Path) -> dict[str, NDArray[np.float32]]:
         header = json.loads(file.read(length))
         body = file.read()
     return {
-        name.removeprefix("bert."): np.frombuffer(
+        re.sub(r"^(bert|transformer|model)\.", "", name): np.frombuffer(
             body[slice(*entry["data_offsets"])], np.float32
         ).reshape(entry["shape"])
         for name, entry in header.items()

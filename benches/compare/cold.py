@@ -1,6 +1,6 @@
 """A process's whole life: load, embed one sentence, print the peak of resident memory in MB, exit.
 
-python cold.py ENGINE VARIANT CHECKPOINT FOLDER THREADS SENTENCE
+python cold.py MODULE VARIANT CHECKPOINT FOLDER THREADS SENTENCE
 """
 
 from __future__ import annotations

@@ -2,6 +2,9 @@
 
     python benches/compare/compare.py --wheel dist/ferroformer-*.whl [--texts FILE] [--record DIRECTORY]
 
+Sections: what is installed (`size`), sentences and ids through an encoder (`sentences`, `tokens`), a process's whole
+life (`cold`), fine-tuning (`training`), gpt2, a translator and t5-small that write (`writing`).
+
 Every engine has an environment of its own and, for each variant, model and number of threads, a process that stays
 loaded. Each is proved right on each input before it is timed; the rounds alternate. Engines are compared within a
 precision: how many times the first engine's time the best of the others takes.
@@ -23,6 +26,8 @@ import report
 import steps
 import texts
 import workloads
+import writing
+import writing_proof
 from crew import PRECISIONS, Rival, Worker
 from measure import Proof, Sample
 from steps import Step
@@ -30,12 +35,13 @@ from workloads import Model, Workload
 
 CACHE = environments.HERE / ".cache"
 # Seconds that one variant of one engine takes for a round of a section on two cores of a Zen 4; a rough mean.
-_ROUND = {"size": 0.0, "sentences": 3.5, "tokens": 6.0, "cold": 0.4, "training": 10.0}
+_ROUND = {"size": 0.0, "sentences": 3.5, "tokens": 6.0, "cold": 0.4, "training": 10.0, "writing": 8.0}
 
 
 def main() -> None:
     arguments = _arguments()
-    arguments.engines = [e for e in arguments.engines if preparation.installed(e, arguments.wheel)]
+    wanted = [engine for engine in arguments.engines if preparation.takes_part(engine, arguments.sections)]
+    arguments.engines = [engine for engine in wanted if preparation.installed(engine, arguments.wheel)]
     environments.note(f"about {_minutes(arguments):.0f} minutes, installing and converting not counted")
     found = {engine: environments.stack(engine) for engine in arguments.engines}
     facts = [*machine.describe(["python", *sys.argv]), report.versions(found)]
@@ -111,7 +117,28 @@ def _training(arguments: argparse.Namespace, threads: int) -> str:
     return f"{title}\n\n{report.steps(results, arguments.peak and arguments.peak * threads)}"
 
 
-_TIMED = {"sentences": _sentences, "tokens": _tokens, "cold": _cold, "training": _training}
+def _writing(arguments: argparse.Namespace, threads: int) -> str:
+    """Each process does one work here too."""
+    tables = []
+    for model, works in writing.chosen(CACHE, arguments.works):
+        rivals = _chosen(arguments, lambda engine: preparation.writing_variants(engine, model.name))
+        preparation.prepare(model, list(dict.fromkeys(rival.engine for rival in rivals)), "writers")
+        results, memory = report.Results({}), {}
+        for work in works:
+            environments.note(f"writing, {_of(threads)}: {work.name}")
+            workers = [Worker(rival, model.checkpoint, model.folder, threads) for rival in rivals]
+            results.precisions |= {worker.rival: worker.ask(do="precision") for worker in workers}
+            proofs = {worker.rival: writing_proof.prove(worker, work) for worker in workers}
+            right = [worker for worker in workers if proofs[worker.rival].holds(worker.rival)]
+            results.add(work.name, proofs, measure.rounds(right, work, arguments.rounds))
+            memory[work.name] = {worker.rival: measure.memory(worker, work) for worker in right}
+            for worker in workers:
+                worker.dismiss()
+        tables += [report.standings(results), report.writing(results, works, memory)]
+    return "\n\n".join([f"## Writing, {_of(threads)}", *tables])
+
+
+_TIMED = {"sentences": _sentences, "tokens": _tokens, "cold": _cold, "training": _training, "writing": _writing}
 
 
 def _timings(model: Model, works: list[Workload], arguments: argparse.Namespace, threads: int) -> str:
@@ -150,7 +177,9 @@ def _of(threads: int) -> str:
 def _minutes(arguments: argparse.Namespace) -> float:
     """Of all rounds and a proof; one thread takes twice as long as two, except to start."""
     of_section = _ROUND | {"sentences": _ROUND["sentences"] * arguments.count / 1000}
-    variants = {section: preparation.variants for section in _ROUND} | {"training": preparation.training_variants}
+    variants = dict.fromkeys(_ROUND, preparation.variants)
+    variants["training"] = preparation.training_variants
+    variants["writing"] = lambda engine: preparation.writing_variants(engine, "gpt2")
     rivals = {section: len(_chosen(arguments, variants[section])) for section in arguments.sections}
     seconds = sum(count * of_section[section] for section, count in rivals.items())
     minutes: float = (arguments.rounds + 1) * seconds / 60 * sum(2 / threads for threads in arguments.threads)

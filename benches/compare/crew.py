@@ -21,6 +21,7 @@ class Rival:
 
     engine: str
     variant: str
+    home: str = "engines"  # the folder of its code: "engines" or "writers"
 
     @property
     def label(self) -> str:
@@ -33,7 +34,7 @@ class Rival:
         return first if first in PRECISIONS else "bfloat16"
 
     def command(self, script: str, checkpoint: Path, folder: Path, threads: int) -> list[str]:
-        what = (self.engine, self.variant, checkpoint, folder, threads)
+        what = (f"{self.home}.{self.engine}", self.variant, checkpoint, folder, threads)
         return [str(environments.python(self.engine)), str(environments.HERE / script), *map(str, what)]
 
 

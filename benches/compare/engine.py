@@ -10,6 +10,12 @@ An engine is a file engines/NAME.py beside engines/NAME.txt, the pinned packages
     Engine(checkpoint, folder, variant, threads)   with `forward`, `embed` and `precision`
     Trainer(checkpoint, folder, variant, threads)  with `gradient` and `step`, as in engines/ferroformer.py
 
+An engine that writes is also a file writers/NAME.py, with VARIANTS, `prepare` and
+
+    MODELS                            those of writing.py that it has
+    Engine(checkpoint, folder, variant, threads)   with `write`, `precision` and, if it has one of "gpt2", `logits`, as
+                                      in writers/ferroformer.py; optional: `held`
+
 A variant begins with the precision in which it is compared: float32, bfloat16 or int8; "default" is what the engine
 itself chooses, and counts as bfloat16. `precision` is the engine's own word for what it computes in.
 """

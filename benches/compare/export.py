@@ -17,7 +17,7 @@ import onnx_graph
 
 
 def main() -> None:
-    bert = checkpoint.read(Path(sys.argv[1]))
+    bert = checkpoint.read(Path(sys.argv[1]), checkpoint.Bert)
     folder = Path(sys.argv[2])
     onnx.save(onnx_graph.build(bert), folder / "model.onnx")
     optimised = optimize_model(

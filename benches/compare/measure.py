@@ -45,6 +45,15 @@ class Sample:
         return (max(self.values) - min(self.values)) / self.median
 
 
+@dataclass(frozen=True)
+class Memory:
+    """MB: the most that was resident, what was before a model was loaded; weights and cache where an engine says."""
+
+    peak: float
+    before: float
+    held: float | None
+
+
 def prove(worker: Worker, workload: Workload, scratch: Path) -> Proof:
     output = scratch / "answer.npy"
     worker.ask(do="prove", how=workload.how, inputs=str(workload.inputs), output=str(output))
@@ -62,6 +71,12 @@ def rounds(workers: list[Worker], workload: Workload | Step, count: int) -> dict
             wait_for_sleep(workers)
             values[worker.rival].append(worker.ask(do="time", how=workload.how, inputs=str(workload.inputs)))
     return {rival: Sample(tuple(times)) for rival, times in values.items()}
+
+
+def memory(worker: Worker, workload: Workload) -> Memory:
+    """After the rounds. What is held is asked of those that know it."""
+    peak, before = worker.ask(do="peak"), worker.ask(do="before")
+    return Memory(peak, before, worker.ask(do="held", inputs=str(workload.inputs)) or None)
 
 
 def steps(rivals: list[Rival], step: Step, threads: int, count: int) -> dict[Rival, tuple[Sample, float]]:

@@ -18,7 +18,7 @@ from checkpoint import Bert
 _OPSET = 17
 
 
-class _Graph:
+class Graph:
     """Nodes and constants in the order in which they are made; every node is named after its output."""
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class _Graph:
 
 
 def build(bert: Bert) -> onnx.ModelProto:
-    graph = _Graph()
+    graph = Graph()
     hidden = _embeddings(graph, bert)
     mask = _mask(graph)
     for index in range(bert.layers):
@@ -45,7 +45,7 @@ def build(bert: Bert) -> onnx.ModelProto:
     return _model(graph, bert)
 
 
-def _embeddings(graph: _Graph, bert: Bert) -> str:
+def _embeddings(graph: Graph, bert: Bert) -> str:
     words, positions = bert.first_embeddings()
     shape = graph.node("Shape", "shape", "input_ids")
     length = graph.node("Gather", "length", shape, graph.constant("one", 1, np.int64))
@@ -55,7 +55,7 @@ def _embeddings(graph: _Graph, bert: Bert) -> str:
     return _norm(graph, bert, "embeddings.LayerNorm", graph.node("Add", "embeddings.sum", word, position))
 
 
-def _mask(graph: _Graph) -> str:
+def _mask(graph: Graph) -> str:
     """(batch, length) of ones and zeros -> (batch, 1, 1, length) of 0 and the lowest float32."""
     rows = graph.node("Unsqueeze", "mask.rows", "attention_mask", graph.constant("axis1", [1], np.int64))
     heads = graph.node("Unsqueeze", "mask.heads", rows, graph.constant("axis2", [2], np.int64))
@@ -64,7 +64,7 @@ def _mask(graph: _Graph) -> str:
     return graph.node("Mul", "mask", masked, graph.constant("lowest", np.finfo(np.float32).min))
 
 
-def _layer(graph: _Graph, bert: Bert, name: str, hidden: str, mask: str) -> str:
+def _layer(graph: Graph, bert: Bert, name: str, hidden: str, mask: str) -> str:
     context = _attention(graph, bert, f"{name}.attention.self", hidden, mask)
     projected = _dense(graph, bert, f"{name}.attention.output.dense", context)
     added = graph.node("Add", f"{name}.attention.sum", projected, hidden)
@@ -74,7 +74,7 @@ def _layer(graph: _Graph, bert: Bert, name: str, hidden: str, mask: str) -> str:
     return _norm(graph, bert, f"{name}.output.LayerNorm", added)
 
 
-def _attention(graph: _Graph, bert: Bert, name: str, hidden: str, mask: str) -> str:
+def _attention(graph: Graph, bert: Bert, name: str, hidden: str, mask: str) -> str:
     depth = bert.width // bert.heads
     split = graph.constant("split", [0, 0, bert.heads, depth], np.int64)
 
@@ -91,24 +91,24 @@ def _attention(graph: _Graph, bert: Bert, name: str, hidden: str, mask: str) -> 
     return graph.node("Reshape", f"{name}.joined", rows, graph.constant("join", [0, 0, bert.width], np.int64))
 
 
-def _dense(graph: _Graph, bert: Bert, name: str, x: str) -> str:
+def _dense(graph: Graph, bert: Bert, name: str, x: str) -> str:
     weight = graph.constant(f"{name}.weight", bert.tensors[f"{name}.weight"].T)
     bias = graph.constant(f"{name}.bias", bert.tensors[f"{name}.bias"])
     return graph.node("Add", f"{name}.out", graph.node("MatMul", f"{name}.product", x, weight), bias)
 
 
-def _norm(graph: _Graph, bert: Bert, name: str, x: str) -> str:
+def _norm(graph: Graph, bert: Bert, name: str, x: str) -> str:
     scale, shift = (graph.constant(f"{name}.{part}", bert.tensors[f"{name}.{part}"]) for part in ("weight", "bias"))
     return graph.node("LayerNormalization", f"{name}.out", x, scale, shift, axis=-1, epsilon=bert.epsilon)
 
 
-def _gelu(graph: _Graph, name: str, x: str) -> str:
+def _gelu(graph: Graph, name: str, x: str) -> str:
     scaled = graph.node("Div", f"{name}.scaled", x, graph.constant("root.two", math.sqrt(2.0)))
     raised = graph.node("Add", f"{name}.raised", graph.node("Erf", f"{name}.erf", scaled), graph.constant("one.f", 1.0))
     return graph.node("Mul", name, graph.node("Mul", f"{name}.double", x, raised), graph.constant("half", 0.5))
 
 
-def _model(graph: _Graph, bert: Bert) -> onnx.ModelProto:
+def _model(graph: Graph, bert: Bert) -> onnx.ModelProto:
     shape = ["batch", "length"]
     inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, shape) for name in ("input_ids", "attention_mask")]
     output = helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, [*shape, bert.width])

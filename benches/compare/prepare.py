@@ -1,6 +1,8 @@
 """Lets one engine convert a checkpoint. Runs in the engine's environment.
 
-python prepare.py ENGINE CHECKPOINT FOLDER
+python prepare.py MODULE CHECKPOINT FOLDER
+
+MODULE: engines.NAME or writers.NAME.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    module = importlib.import_module(f"engines.{sys.argv[1]}")
+    module = importlib.import_module(sys.argv[1])
     if hasattr(module, "prepare"):
         module.prepare(Path(sys.argv[2]), Path(sys.argv[3]))
 

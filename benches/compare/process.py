@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 
+def kind(name: str, variant: str) -> Any:
+    """name: of a module, engines.NAME or writers.NAME."""
+    module = importlib.import_module(name)
+    return module.Trainer if variant in getattr(module, "TRAINING_VARIANTS", ()) else module.Engine
+
+
 def load(name: str, variant: str, checkpoint: str, folder: str, threads: str) -> Any:
-    module = importlib.import_module(f"engines.{name}")
-    kind = module.Trainer if variant in getattr(module, "TRAINING_VARIANTS", ()) else module.Engine
-    return kind(Path(checkpoint), Path(folder), variant, int(threads))
+    return kind(name, variant)(Path(checkpoint), Path(folder), variant, int(threads))
 
 
 def peak_memory() -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,11 +57,15 @@ def _attention(bert: Bert, name: str, x: Array) -> Array:
     def heads(part: str) -> Array:
         return _dense(bert, f"{name}.{part}", x).reshape(len(x), bert.heads, -1).transpose(1, 0, 2)
 
-    query, key, value = heads("query"), heads("key"), heads("value")
-    scores = query @ key.transpose(0, 2, 1) / math.sqrt(query.shape[-1])
+    return attend(heads("query"), heads("key"), heads("value"), bert.width**-0.5 * bert.heads**0.5)
+
+
+def attend(query: Array, key: Array, value: Array, scale: float, bias: Array | float = 0.0) -> Array:
+    """(heads, T, D), (heads, S, D) twice, what is added to the scores (heads, T, S) -> (T, heads * D)."""
+    scores = scale * query @ key.transpose(0, 2, 1) + bias
     shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
     shares /= shares.sum(axis=-1, keepdims=True)
-    return (shares @ value).transpose(1, 0, 2).reshape(len(x), -1)
+    return (shares @ value).transpose(1, 0, 2).reshape(query.shape[1], -1)
 
 
 def _dense(bert: Bert, name: str, x: Array) -> Array:
@@ -68,6 +73,13 @@ def _dense(bert: Bert, name: str, x: Array) -> Array:
 
 
 def _norm(bert: Bert, name: str, x: Array) -> Array:
+    return layer_norm(x, bert.tensors[f"{name}.weight"], bert.tensors[f"{name}.bias"], bert.epsilon)
+
+
+def layer_norm(x: Array, weight: NDArray[Any], bias: NDArray[Any], epsilon: float) -> Array:
     x = x - x.mean(axis=-1, keepdims=True)
-    x = x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + bert.epsilon)
-    return x * bert.tensors[f"{name}.weight"] + bert.tensors[f"{name}.bias"]
+    return rms_norm(x, weight, epsilon) + bias
+
+
+def rms_norm(x: Array, weight: NDArray[Any], epsilon: float) -> Array:
+    return x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + epsilon) * weight

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from crew import PRECISIONS, Rival
 from environments import Stack
 from gradients import GradientProof
-from measure import Proof, Sample
+from measure import Memory, Proof, Sample
 from steps import Step
+from writing import Writing
+from writing_proof import WritingProof
 
 Row = list[str]
 
@@ -20,10 +23,10 @@ class Results:
 
     precisions: dict[Rival, str]  # in the engines' own words
     peaks: dict[Rival, float] = field(default_factory=dict)
-    proofs: dict[str, dict[Rival, Proof]] = field(default_factory=dict)
+    proofs: dict[str, dict[Rival, Any]] = field(default_factory=dict)  # Proof, or WritingProof
     samples: dict[str, dict[Rival, Sample]] = field(default_factory=dict)
 
-    def add(self, work: str, proofs: dict[Rival, Proof], samples: dict[Rival, Sample]) -> None:
+    def add(self, work: str, proofs: dict[Rival, Any], samples: dict[Rival, Sample]) -> None:
         self.proofs[work], self.samples[work] = proofs, samples
 
 
@@ -92,6 +95,33 @@ def _step(step: Step, trained: Trained, rival: Rival, peak: float | None) -> Row
     share = f"{100 * giga / peak:.0f} %" if peak else "-"
     speed = [f"{step.tokens / seconds:,.0f}", f"{giga:.0f}", share]
     return [step.name, rival.engine, _time(times[rival]), ratio, *speed, proved, f"{trained.samples[rival][1]:.0f} MB"]
+
+
+def writing(results: Results, works: list[Writing], memory: dict[str, dict[Rival, Memory]]) -> str:
+    """A row per work and engine, those of a precision together."""
+    rows = []
+    for work in works:
+        for rival in _by_precision(results.proofs[work.name]):
+            proof = results.proofs[work.name][rival]
+            what = [work.name, rival.label, results.precisions[rival]]
+            proved = str(proof) if isinstance(proof, WritingProof) else _proof([proof], rival)
+            if rival in results.samples[work.name]:
+                sample = results.samples[work.name][rival]
+                speed = [_time(sample), _seconds(sample.median / work.count), f"{work.words / sample.median:,.0f}"]
+                rows.append([*what, *speed, proved, *_memory(memory[work.name][rival])])
+            else:
+                rows.append([*what, "wrong, not timed", "", "", proved, "", "", ""])
+    speed = ["time", "a token of each row", "tokens/s"]
+    sizes = ["peak RSS", "weights, keys and values", "what the model added / that"]
+    return table(["work", "engine", "computes in", *speed, "against float64", *sizes], rows)
+
+
+def _memory(memory: Memory) -> Row:
+    """What the model added: to the process that had the engine but no model yet."""
+    if memory.held is None:
+        return [f"{memory.peak:.0f} MB", "", ""]
+    added = (memory.peak - memory.before) / memory.held
+    return [f"{memory.peak:.0f} MB", f"{memory.held:.0f} MB", f"{added:.2f}x"]
 
 
 def stacks(found: dict[str, Stack]) -> str:

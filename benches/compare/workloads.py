@@ -48,7 +48,7 @@ class Model:
 
     @cached_property
     def bert(self) -> checkpoints.Bert:
-        return checkpoints.read(self.checkpoint)
+        return checkpoints.read(self.checkpoint, checkpoints.Bert)
 
 
 def minilm(cache: Path) -> Model:
@@ -120,7 +120,7 @@ def _tokenized(model: Model, texts: list[str]) -> list[list[int]]:
 
 
 def _ids(model: Model, name: str, rows: list[list[int]]) -> Workload:
-    inputs = model.folder / f"{_slug(name)}.npz"
+    inputs = model.folder / f"{slug(name)}.npz"
     truth = inputs.with_suffix(".truth.npy")
     ids, mask = padded(rows)
     if not truth.exists():
@@ -137,5 +137,5 @@ def _write(path: Path, content: bytes) -> bool:
     return True
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

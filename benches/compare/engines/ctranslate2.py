@@ -18,7 +18,7 @@ VARIANTS = ("float32", "int8")
 
 
 def prepare(checkpoint: Path, folder: Path) -> None:
-    bert = checkpoints.read(checkpoint)
+    bert = checkpoints.read(checkpoint, Bert)
     model = _specification(bert)
     model.validate()
     target = folder / "ctranslate2"
