@@ -78,6 +78,7 @@ def beam_search(
         if over:
             return search.found()
         state.reorder(rows)
+        del logits  # (N, V) floats, many megabytes
         logits = state.step(search.running.ids[..., -1].reshape(-1, 1))
 
 
@@ -143,7 +144,8 @@ class _Search:
         ids = self.running.ids
         if record.logits is not None:
             record.logits += (logits,)
-        scores = self.processors.run(ids.reshape(-1, ids.shape[-1]), log_softmax(logits), owned=True)
+        scores = log_softmax(logits, out=logits if record.logits is None else None)
+        scores = self.processors.run(ids.reshape(-1, ids.shape[-1]), scores, owned=True)
         if record.scores is not None:
             record.scores += (scores,)
         return scores

@@ -91,6 +91,7 @@ def decode(state: DecodingState, logits: Scores, prompts: Ids, rules: Rules, rec
             state.reorder(np.flatnonzero(unfinished[live]))
             live = np.flatnonzero(unfinished)
             processors = rules.processors.select(live)
+        del logits, scores  # (N, V) floats, many megabytes
         logits = state.step(tokens[live, None])
 
 

@@ -1,6 +1,6 @@
 """The passes over whole vocabularies.
 
-All work row by row on float32 (N, V): a row's answer does not depend on its company. Nothing is changed in place.
+All work row by row on float32 (N, V): a row's answer does not depend on its company. Nothing is changed in place but by `out`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ def softmax(scores: Scores) -> Scores:
     return weights
 
 
-def log_softmax(scores: Scores) -> Scores:
-    """Logarithms of probabilities (N, V); NaN for a row without a finite score."""
+def log_softmax(scores: Scores, out: Scores | None = None) -> Scores:
+    """Logarithms of probabilities (N, V), in `out` if there is one; NaN for a row without a finite score."""
+    _, _, log_sums = _native.top_k(np.ascontiguousarray(scores), 1)
     with np.errstate(invalid="ignore"):
-        shifted: Scores = scores - scores.max(axis=-1, keepdims=True)
-        shifted -= np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return shifted
+        logarithms: Scores = np.subtract(scores, log_sums[:, None].astype(np.float32), out=out)
+    return logarithms
 
 
 def top_k(scores: Scores, k: int) -> tuple[Scores, Ids]:

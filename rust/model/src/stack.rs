@@ -335,13 +335,16 @@ impl<'m> Stack<'m> {
             }
             (HeadInput::Tokens | HeadInput::Mean, _) => hidden.mat(),
         };
+        let tied = self.weights.embeddings.tied();
+        if part.selected.is_some() && head.reads() == HeadInput::Tokens {
+            return head.forward(threads, tied, x, room, MatMut::dense(out, x.rows(), head.outputs()));
+        }
         logits.resize(x.rows(), head.outputs())?;
-        head.forward(threads, self.weights.embeddings.tied(), x, room, logits.mat_mut())?;
-        match (head.reads(), part.selected) {
-            (HeadInput::Pooled, _) => of_sequences(part, ws.logits.mat(), out),
-            (HeadInput::Mean, _) => means(part, ws.logits.mat(), out),
-            (HeadInput::Tokens, None) => unpad(part, ws.logits.mat(), out),
-            (HeadInput::Tokens, Some(_)) => dense(ws.logits.mat(), out),
+        head.forward(threads, tied, x, room, logits.mat_mut())?;
+        match head.reads() {
+            HeadInput::Pooled => of_sequences(part, ws.logits.mat(), out),
+            HeadInput::Mean => means(part, ws.logits.mat(), out),
+            HeadInput::Tokens => unpad(part, ws.logits.mat(), out),
         }
         Ok(())
     }

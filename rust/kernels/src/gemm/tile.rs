@@ -122,16 +122,16 @@ unsafe fn add_step<I: Isa, F: Format<I>, const R: usize, const P: usize>(
         isa.prefetch(b.wrapping_add(AHEAD * I::PANEL + I::LANES));
         isa.prefetch_far(t.next.start.wrapping_add(k * t.next.step));
     }
-    let weights: [[F::Weight; 2]; P] = std::array::from_fn(
-        #[inline(always)]
-        |p| {
-            // SAFETY: word k of panel p; before it is the panel's head.
-            unsafe {
-                let b = b.add(p * t.b_stride);
-                [F::weight(isa, b, step), F::weight(isa, b.add(I::LANES), step)]
-            }
-        },
-    );
+    // SAFETY: word k of the first panel; before it is the panel's head.
+    let mut weights = [[unsafe { F::weight(isa, b, step) }; 2]; P];
+    for (p, [left, right]) in weights.iter_mut().enumerate() {
+        // SAFETY: word k of panel p.
+        unsafe {
+            let b = b.add(p * t.b_stride);
+            *left = F::weight(isa, b, step);
+            *right = F::weight(isa, b.add(I::LANES), step);
+        }
+    }
     for (r, row) in sums.iter_mut().enumerate() {
         // SAFETY: a step of row r < R.
         let x = F::splat(isa, unsafe { *t.x.add(r * t.x_stride + i) });

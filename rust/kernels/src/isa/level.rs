@@ -159,7 +159,7 @@ impl Level {
     }
 }
 
-/// Intel's cores take `vdpbf16ps` at a quarter of the rate of multiply-adds, hence half the products (measured on Sapphire Rapids,
+/// Intel's cores take `vdpbf16ps` at a quarter of the rate of multiply-adds, hence half the products (measured on Emerald Rapids,
 /// 12.9 against 22.5 ms for a layer of bert-base and 128 tokens; they have AMX for bf16): widened weights are faster there.
 /// AMD's take it at half the rate or at the same.
 fn bf16_is_slow() -> bool {
