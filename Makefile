@@ -38,7 +38,8 @@ test-python: $(VENV)/built
 		FERROFORMER_ISA=$$isa $(BIN)/python -m pytest --quiet --numprocesses auto -m numbers || exit 1; \
 	done
 
-check: $(VENV)/built  ## formatting, lints, types, stubs
+check: $(VENV)/built  ## formatting, lints, types, stubs, intrinsics that became calls
+	tools/check_codegen.sh python/ferroformer/_native.abi3.so
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- --deny warnings
 	$(BIN)/python -m mypy
