@@ -215,15 +215,16 @@ class GenerationMixin:
         ids = np.repeat(prompts.ids, copies, axis=0)
         if lookup and len(ids) > 1:
             raise InputError("assisted generate is only supported for batch_size = 1")
-        state, logits = self._prefilled(prompts, copies)
+        # out of the hand that gives it: a step holds its logits alone, which are many megabytes
+        state, *first = self._prefilled(prompts, copies)
         if lookup:
             guesses = Lookup(
                 config.prompt_lookup_num_tokens, config.max_matching_ngram_size, config.max_length, tokens.eos
             )
             held = int(prompts.lengths[0])
-            sequences = decode_with_lookup(state, logits, ids, held, rules, record, guesses)
+            sequences = decode_with_lookup(state, first.pop(), ids, held, rules, record, guesses)
         else:
-            sequences = decode(state, logits, ids, rules, record)
+            sequences = decode(state, first.pop(), ids, rules, record)
         if rules.streamer is not None:
             rules.streamer.end()
         if not config.return_dict_in_generate:
@@ -247,8 +248,8 @@ class GenerationMixin:
             0 if eos is None else len(eos),
             fill,
         )
-        state, logits = self._prefilled(prompts, config.num_beams)
-        found = beam_search(state, logits, prompts.ids, rules, record, beams)
+        state, *first = self._prefilled(prompts, config.num_beams)
+        found = beam_search(state, first.pop(), prompts.ids, rules, record, beams)
         if not config.return_dict_in_generate:
             return found.ids
         encoder_decoder = self.config.is_encoder_decoder

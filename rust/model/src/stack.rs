@@ -336,7 +336,8 @@ impl<'m> Stack<'m> {
             (HeadInput::Tokens | HeadInput::Mean, _) => hidden.mat(),
         };
         let tied = self.weights.embeddings.tied();
-        if part.selected.is_some() && head.reads() == HeadInput::Tokens {
+        // Where there is no padding, logits are made where they are wanted: those of a vocabulary are many.
+        if head.reads() == HeadInput::Tokens && out.len() == x.rows() * head.outputs() {
             return head.forward(threads, tied, x, room, MatMut::dense(out, x.rows(), head.outputs()));
         }
         logits.resize(x.rows(), head.outputs())?;
