@@ -88,6 +88,12 @@ impl Part<'_> {
         self.starts.len() - 1
     }
 
+    /// Whether its tokens lie as in the caller's (S, W): all are there, in the order of columns.
+    pub(crate) fn is_padded(&self) -> bool {
+        self.tokens() == self.sequences() * self.width
+            && self.columns.iter().enumerate().all(|(t, column)| t % self.width == *column)
+    }
+
     /// The tokens of each sequence, counted from the first token of the part.
     pub(crate) fn ranges(&self) -> impl Iterator<Item = Range<usize>> {
         let base = self.starts[0];

@@ -336,8 +336,8 @@ impl<'m> Stack<'m> {
             (HeadInput::Tokens | HeadInput::Mean, _) => hidden.mat(),
         };
         let tied = self.weights.embeddings.tied();
-        // Where there is no padding, logits are made where they are wanted: those of a vocabulary are many.
-        if head.reads() == HeadInput::Tokens && out.len() == x.rows() * head.outputs() {
+        // Where that can be, logits are made where they are wanted: those of a vocabulary are many.
+        if head.reads() == HeadInput::Tokens && (part.selected.is_some() || part.is_padded()) {
             return head.forward(threads, tied, x, room, MatMut::dense(out, x.rows(), head.outputs()));
         }
         logits.resize(x.rows(), head.outputs())?;
