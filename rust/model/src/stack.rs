@@ -14,7 +14,7 @@ use crate::encoder::{Encoder, SentencePooling};
 use crate::error::{ModelError, Result};
 use crate::ingredients::{Around, Embeddings, Linear, table_of_layer};
 use crate::memory;
-use crate::outputs::{Outputs, PartOutputs, Want, cut, dense, means, of_sequences, unpad};
+use crate::outputs::{Outputs, PartOutputs, Want, cut, means, of_sequences, unpad};
 use crate::packed_file::PackedFile;
 use crate::pooling::normalize;
 use crate::recall::{Beside, SourceStates};
