@@ -118,7 +118,7 @@ impl RowWork {
                     x,
                     &self.hidden,
                     &self.hidden,
-                    Norm { centred: true, eps: 1e-12, offset: 0.0 },
+                    Norm { centred: true, scaled: true, eps: 1e-12, offset: 0.0 },
                     out,
                     &mut Narrow::default(),
                 );

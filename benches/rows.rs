@@ -26,7 +26,7 @@ const SIZES: [(&str, usize, usize); 13] = [
     ("loss", 8, 30522),
 ];
 
-const NORM: Norm = Norm { centred: true, eps: 1e-12, offset: 0.0 };
+const NORM: Norm = Norm { centred: true, scaled: true, eps: 1e-12, offset: 0.0 };
 const RATE: f32 = 0.1;
 const KEY: u64 = 7;
 
