@@ -54,8 +54,8 @@ pub(super) struct Finish {
 
 /// # Safety
 /// With R rows and P panels: `x` is readable for R rows of `steps`, `b` for P panels of as many words as the steps
-/// need, `init` for R rows of P panels, the heads of P panels and R scales, and `c` is writable for R rows of P panels, at
-/// their strides.
+/// need and a word before each, `init` for R rows of P panels, the heads of P panels and R scales, and `c` is writable for
+/// R rows of P panels, at their strides.
 #[inline(always)]
 pub(super) unsafe fn tile<I: Isa, F: Format<I>, const R: usize, const P: usize>(isa: I, t: Tile<F::X>) {
     let mut sums = [[[F::sum(isa, isa.splat_word(0)); 2]; P]; R];
